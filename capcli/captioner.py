@@ -1,0 +1,289 @@
+"""RGB images -> captions: joins encoder, search and tokenizer. Knows nothing of folders, formats or terminals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias, overload
+
+import numpy as np
+
+from capcli.bundle import DEFAULT, Bundle, load_bundle
+from capcli.decoding import Hypothesis, NeverGenerate, NoImmediateRepeat, SearchSettings, StepResult, search
+from capcli.errors import BundleError
+from capcli.images import load_image
+from capcli.runtime import Session, TensorSpec, open_session
+from capcli.tokens import Tokenizer, raw_text, sentence
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+
+# Images that go through the encoder in one call, at most; more only costs memory.
+_ENCODER_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Caption:
+    """One caption of one image.
+
+    `text` is a sentence; `raw` the lower-case words as the decoder said them. `score` is the mean and `log_prob` the
+    sum of the tokens' natural log-probabilities, the end token included. `attention`, when asked for, is float32
+    [tokens, rows, columns]: where the model looked as it said each token.
+    """
+
+    text: str
+    raw: str
+    tokens: tuple[str, ...]
+    score: float
+    log_prob: float
+    attention: np.ndarray | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Captioner:
+    """A loaded model.
+
+    Args:
+        model: a bundle's name or folder.
+        provider: "auto" (CUDA where it works, else the CPU), "cpu" or "cuda".
+        threads: CPU threads; by default one for each core this process may use.
+    Raises:
+        BundleError: the bundle is missing, damaged, or its graphs do not fit its manifest.
+        ProviderError: ONNX Runtime is broken, or the provider cannot be used.
+
+    Not safe to use from several threads at once.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Bundle = DEFAULT,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+    ) -> None:
+        self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
+        manifest = self.bundle.manifest
+        self._names = manifest.graph
+        self._tokenizer = Tokenizer.load(self.bundle.path("tokenizer"))
+        self._encoder = open_session(self.bundle.path("encoder"), provider=provider, threads=threads)
+        self._decoder = open_session(self.bundle.path("decoder"), provider=provider, threads=threads)
+        self._check_graphs()
+        tokens = manifest.tokens
+        self._filters = (NeverGenerate((tokens.pad, tokens.start, tokens.unknown)), NoImmediateRepeat())
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use: "cpu" or "cuda"."""
+        return self._encoder.provider
+
+    @property
+    def provider_note(self) -> str | None:
+        """Why CUDA is not used, where "auto" chose the CPU."""
+        return self._encoder.provider_note
+
+    @property
+    def input_size(self) -> int:
+        """Width and height in pixels that images are resized to."""
+        return self.bundle.manifest.input_size
+
+    def settings(
+        self,
+        *,
+        beam: int | None = None,
+        captions: int = 1,
+        max_length: int | None = None,
+        length_penalty: float | None = None,
+    ) -> SearchSettings:
+        """Search settings, the bundle's own where none is given.
+
+        Raises:
+            UsageError: a value is out of range.
+        """
+        own = self.bundle.manifest.search
+        return SearchSettings(
+            beam=own.beam if beam is None else beam,
+            max_length=own.max_length if max_length is None else max_length,
+            length_penalty=own.length_penalty if length_penalty is None else length_penalty,
+            captions=captions,
+        )
+
+    def load(self, image: ImageSource, *, max_pixels: int | None = None) -> np.ndarray:
+        """Reads one image as the encoder wants it: uint8 [input_size, input_size, 3], RGB.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        size = (self.input_size, self.input_size)
+        if max_pixels is None:
+            return load_image(image, size=size)
+        return load_image(image, size=size, max_pixels=max_pixels)
+
+    @overload
+    def caption(
+        self,
+        images: ImageSource,
+        *,
+        beam: int | None = None,
+        max_length: int | None = None,
+        length_penalty: float | None = None,
+    ) -> Caption: ...
+    @overload
+    def caption(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        beam: int | None = None,
+        max_length: int | None = None,
+        length_penalty: float | None = None,
+    ) -> list[Caption]: ...
+    def caption(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        beam: int | None = None,
+        max_length: int | None = None,
+        length_penalty: float | None = None,
+    ) -> Caption | list[Caption]:
+        """Captions one image, or each of several.
+
+        Args:
+            images: a path, bytes, an open binary file, a PIL image or an array uint8 [H, W, 3]; or a list of such.
+            beam: hypotheses kept for each image; 1 is greedy search.
+            max_length: longest caption, in words.
+            length_penalty: sums of log-probabilities are compared after division by length to this power.
+        Returns:
+            A `Caption` for one image, a list of them for several.
+        Raises:
+            ImageError: an image cannot be read.
+            UsageError: a search setting is out of range.
+        """
+        settings = self.settings(beam=beam, max_length=max_length, length_penalty=length_penalty)
+        best = [found[0] for found in self._caption_all(images, settings)]
+        return best[0] if _is_one_image(images) else best
+
+    def candidates(
+        self,
+        image: ImageSource,
+        count: int,
+        *,
+        beam: int | None = None,
+        max_length: int | None = None,
+        length_penalty: float | None = None,
+    ) -> list[Caption]:
+        """The `count` best captions of one image, best first; the other arguments and errors are `caption`'s."""
+        settings = self.settings(beam=beam, captions=count, max_length=max_length, length_penalty=length_penalty)
+        return self._caption_all(image, settings)[0]
+
+    def _caption_all(
+        self, images: ImageSource | Iterable[ImageSource], settings: SearchSettings
+    ) -> list[list[Caption]]:
+        many = [images] if _is_one_image(images) else images
+        results: list[list[Caption]] = []
+        waiting: list[np.ndarray] = []
+        for image in many:  # type: ignore[union-attr]
+            waiting.append(self.load(image))  # type: ignore[arg-type]
+            if len(waiting) == _ENCODER_BATCH:
+                results += self.caption_pixels(np.stack(waiting), settings)
+                waiting = []
+        return results + (self.caption_pixels(np.stack(waiting), settings) if waiting else [])
+
+    def caption_pixels(
+        self, pixels: np.ndarray, settings: SearchSettings, *, attention: bool = False
+    ) -> list[list[Caption]]:
+        """Captions images that `load` has read.
+
+        Args:
+            pixels: uint8 [N, input_size, input_size, 3].
+            settings: from `settings`.
+            attention: also give where the model looked.
+        Returns:
+            For each image its captions, best first.
+        """
+        if not len(pixels):
+            return []
+        names = self._names
+        encoded = self._encoder.run({"images": pixels}, [*names.context, *names.state])
+        context = {name: self._decoder.upload(value) for name, value in zip(names.context, encoded, strict=False)}
+        first = tuple(encoded[len(names.context) :])
+        looks = attention and names.attention_grid is not None
+        outputs = ["log_probs", *(f"{name}.next" for name in names.state)]
+        if looks:
+            outputs.append("attention")
+
+        def step(tokens: np.ndarray, state: tuple[np.ndarray, ...], images: np.ndarray) -> StepResult:
+            given = {"tokens": tokens, **dict(zip(names.state, state, strict=True)), **context}
+            if context:
+                given["image_index"] = images
+            log_probs, *after = self._decoder.run(given, outputs)
+            seen = after.pop() if looks else None
+            return StepResult(log_probs, tuple(after), seen)
+
+        tokens = self.bundle.manifest.tokens
+        found = search(
+            step,
+            first,
+            len(pixels),
+            start=tokens.start,
+            end=tokens.end,
+            settings=settings,
+            filters=self._filters,
+            with_attention=looks,
+        )
+        return [[self._caption(hypothesis) for hypothesis in hypotheses] for hypotheses in found]
+
+    def _caption(self, hypothesis: Hypothesis) -> Caption:
+        tokens = self._tokenizer.tokens(hypothesis.tokens)
+        attention, grid = hypothesis.attention, self._names.attention_grid
+        if attention is not None and grid is not None:
+            attention = attention.reshape(-1, *grid)
+        return Caption(
+            text=sentence(tokens, self.bundle.manifest.casing),
+            raw=raw_text(tokens),
+            tokens=tokens,
+            score=hypothesis.mean_log_prob,
+            log_prob=hypothesis.log_prob,
+            attention=attention,
+        )
+
+    def _check_graphs(self) -> None:
+        """The graphs must take and give what the manifest says."""
+        names, folder = self._names, self.bundle.folder
+        step_inputs = {"tokens", *names.context, *names.state} | ({"image_index"} if names.context else set())
+        step_outputs = {"log_probs", *(f"{name}.next" for name in names.state)}
+        if names.attention_grid is not None:
+            step_outputs.add("attention")
+        _check_names(self._encoder, folder, "encoder", {"images"}, {*names.context, *names.state})
+        _check_names(self._decoder, folder, "decoder", step_inputs, step_outputs)
+        words = _spec(self._decoder.outputs, "log_probs").shape[-1]
+        if isinstance(words, int) and words != len(self._tokenizer):
+            raise BundleError(
+                f"{folder}: the decoder scores {words} tokens but the tokenizer has {len(self._tokenizer)}"
+            )
+
+
+def _check_names(session: Session, folder: Path, role: str, inputs: set[str], outputs: set[str]) -> None:
+    given_in, given_out = {spec.name for spec in session.inputs}, {spec.name for spec in session.outputs}
+    if given_in != inputs:
+        raise BundleError(f"{folder}: the {role}'s inputs are {sorted(given_in)}, expected {sorted(inputs)}")
+    if not outputs <= given_out:
+        raise BundleError(f"{folder}: the {role} does not give {sorted(outputs - given_out)}")
+
+
+def _spec(specs: Sequence[TensorSpec], name: str) -> TensorSpec:
+    return next(spec for spec in specs if spec.name == name)
+
+
+def _is_one_image(images: object) -> bool:
+    """Whether the argument is one image: a list, tuple or other iterable of images is not."""
+    if isinstance(images, np.ndarray):
+        return images.ndim < 4
+    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)):
+        return True
+    # PIL images and open files; both can be iterated or not, but only they have these.
+    return hasattr(images, "read") or hasattr(images, "getbands")

@@ -1,0 +1,86 @@
+"""The command line: parse, call, print. Errors become one line and an exit code here and nowhere else.
+
+Importing this package, and `capcli --help`, load neither NumPy nor ONNX Runtime nor torch: commands import what they
+need when they run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from types import FrameType
+
+from capcli.cli.app import app
+from capcli.cli.terminal import say
+from capcli.errors import CapcliError
+
+INTERRUPTED, TERMINATED = 130, 143
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def main() -> None:
+    """Entry point of the `capcli` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command.
+
+    Returns:
+        The exit code: 0 done; 1 some inputs failed; 2 nothing was started; 3 the model or the provider cannot be
+        used; 4 the output cannot be written; 130 Ctrl-C; 143 SIGTERM.
+    """
+    if hasattr(signal, "SIGTERM"):
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        result = app(arguments, prog_name="capcli", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except CapcliError as error:
+        say(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("stopped")
+        return INTERRUPTED
+    except Terminated:
+        return TERMINATED
+    except BrokenPipeError:
+        # The reader has gone (`| head -1`): nothing is wrong. Python would complain when it flushes at exit.
+        _close_stdout()
+        return 0
+    except MemoryError:
+        say("out of memory; use a smaller --batch-size or smaller images")
+        return 1
+    except Exception as error:
+        # Typer's and Click's own errors differ in their base class from version to version, not in these two.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            say(_usage(error))
+            return int(error.exit_code)
+        if type(error).__name__ == "Abort":
+            return INTERRUPTED
+        if os.environ.get("CAPCLI_DEBUG"):
+            traceback.print_exc()
+        say(f"internal error: {type(error).__name__}: {error} (set CAPCLI_DEBUG=1 to see where)")
+        return 1
+
+
+def _usage(error: Exception) -> str:
+    message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    command = getattr(context, "command_path", None) or "capcli"
+    return f"{message or 'a command is missing'}; see {command} --help"
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _close_stdout() -> None:
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)

@@ -1,0 +1,40 @@
+"""The Typer application: all commands, none of their imports."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from capcli.cli import caption, evaluate, export, train
+
+app = typer.Typer(
+    name="capcli",
+    help="Photos to sentences, offline.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from capcli import __version__
+
+        typer.echo(f"capcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("caption")(caption.caption)
+app.command("train")(train.train)
+app.command("export")(export.export)
+app.command("evaluate")(evaluate.evaluate)

@@ -1,0 +1,62 @@
+"""`capcli export RUN BUNDLE`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capcli.errors import UsageError
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run of capcli train.")],
+    bundle: Annotated[Path, typer.Argument(help="Folder to write the bundle to.")],
+    name: Annotated[str | None, typer.Option(help="The bundle's name. Default: its folder's.")] = None,
+    description: Annotated[str, typer.Option(help="One sentence on the model.")] = "",
+    terms: Annotated[str | None, typer.Option(help="Licence or terms of the weights.")] = None,
+    card: Annotated[Path | None, typer.Option(help="Model card to use instead of a generated one.")] = None,
+    scores: Annotated[
+        list[Path] | None, typer.Option(help="Output of capcli evaluate --json, to keep in the manifest. Repeatable.")
+    ] = None,
+    proof_images: Annotated[
+        Path | None, typer.Option(help="Folder of images to prove the bundle on. Default: the run's own.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
+) -> None:
+    """Turn a training run into a bundle, and prove that it says the same."""
+    from capcli.cli.extras import need_torch
+    from capcli.cli.terminal import say
+
+    need_torch()
+    from capcli.training.export import ExportOptions, export_run
+
+    if card is not None and not card.is_file():
+        raise UsageError(f"{card}: no such file; --card takes a Markdown file")
+    options = ExportOptions(
+        name=name or bundle.resolve().name,
+        description=description,
+        card=card,
+        scores=tuple(_read_scores(path) for path in scores or ()),
+        proof_images=proof_images,
+    )
+    if terms is not None:
+        options = ExportOptions(**{**options.__dict__, "weights_terms": terms})
+    result = export_run(run, bundle, options, overwrite=overwrite, note=say)
+    same = f"the same words as the network on {result.proved} images"
+    if result.ties:
+        same += f" ({result.ties} of them ties)"
+    say(f"{bundle}: {result.size / 1e6:.1f} MB; {same}")
+
+
+def _read_scores(path: Path) -> dict[str, object]:
+    import json
+
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: not readable as the output of capcli evaluate --json ({error})") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: not the output of capcli evaluate --json")
+    return values

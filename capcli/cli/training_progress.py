@@ -1,0 +1,109 @@
+"""How a training run shows itself: a bar on a terminal, lines elsewhere. On stderr, always."""
+
+from __future__ import annotations
+
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from capcli.cli.terminal import say
+from capcli.training.run import RunListener
+from capcli.training.trainer import EpochResult
+from capcli.training.trainer import Progress as TrainingProgress
+
+
+class LineListener(RunListener):
+    """A line every half minute and one an epoch."""
+
+    def __init__(self, every_s: float = 30.0) -> None:
+        self._every_s = every_s
+        self._last = time.monotonic()
+
+    def note(self, line: str) -> None:
+        say(line)
+
+    def encoding(self, done: int, total: int) -> None:
+        if self._due():
+            say(f"encoding images: {done} of {total}")
+
+    def progress(self, progress: TrainingProgress) -> None:
+        if self._due():
+            say(
+                f"epoch {progress.epoch}/{progress.epochs}, update {progress.update}/{progress.updates}: "
+                f"loss {progress.loss:.3f}, rate {progress.rate:.1e}, {_duration(progress.seconds_left)} left"
+            )
+
+    def validating(self, done: int, total: int) -> None:
+        if self._due():
+            say(f"captioning validation images: {done} of {total}")
+
+    def epoch(self, result: EpochResult) -> None:
+        say(epoch_line(result))
+
+    def _due(self) -> bool:
+        now = time.monotonic()
+        if now - self._last < self._every_s:
+            return False
+        self._last = now
+        return True
+
+
+class BarListener(RunListener):
+    """A progress bar that stays in place, with a line above it for each epoch."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._bar.start()
+        self._task: TaskID | None = None
+        self._name = ""
+
+    def note(self, line: str) -> None:
+        self._bar.console.print(line, markup=False, highlight=False)
+
+    def encoding(self, done: int, total: int) -> None:
+        self._show("encoding images", done, total)
+
+    def progress(self, progress: TrainingProgress) -> None:
+        text = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}  rate {progress.rate:.1e}"
+        self._show("training", progress.update, progress.updates, text)
+        if progress.update == progress.updates:
+            self._bar.stop()
+
+    def validating(self, done: int, total: int) -> None:
+        self._show("captioning validation images", done, total)
+
+    def epoch(self, result: EpochResult) -> None:
+        self._bar.console.print(epoch_line(result), markup=False, highlight=False)
+
+    def _show(self, name: str, done: int, total: int, text: str | None = None) -> None:
+        if self._task is None or self._name != name:
+            if self._task is not None:
+                self._bar.remove_task(self._task)
+            self._task, self._name = self._bar.add_task(text or name, total=total), name
+        self._bar.update(self._task, completed=done, total=total, description=text or name)
+
+
+def epoch_line(result: EpochResult) -> str:
+    """One line on a finished epoch."""
+    line = f"epoch {result.epoch}: loss {result.loss:.3f}"
+    if result.mean_cider is not None:
+        each = " and ".join(f"{score:.1f}" for score in result.cider)
+        line += f", validation CIDEr (plain tokeniser) {each}"
+        if len(result.cider) > 1:
+            line += f", mean {result.mean_cider:.1f}"
+        line += ", best so far" if result.best else ""
+    return f"{line}; {_duration(result.seconds)} so far"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,156 @@
+"""Text <-> token ids, over the `tokenizers` library, and ids -> a sentence a person would write.
+
+Tokens are lower-cased words without punctuation; "'s" is a token of its own, as in the Penn Treebank. How tokens
+become a sentence (capital, full stop, words that keep their capitals) is decided here and nowhere else. Knows
+nothing of models or bundles.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import Tokenizer as WordTokenizer
+from tokenizers.models import WordLevel
+
+from capcli.errors import BundleError, DataError
+
+PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
+SPECIAL = (PAD, START, END, UNKNOWN)
+
+# A word may hold inner apostrophes and hyphens (don't, t-shirt); a possessive 's stands alone.
+_WORD = r"'s(?!\p{L})|[\p{L}\p{N}]\p{M}*(?:(?!'s(?!\p{L}))(?:['\-.](?=[\p{L}\p{N}]))?[\p{L}\p{N}]\p{M}*)*"
+_TEXT_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
+
+
+class Tokenizer:
+    """A word vocabulary with four special tokens.
+
+    Args:
+        words: a `tokenizers` tokenizer whose vocabulary holds the special tokens.
+        source: what to call it in error messages.
+    Raises:
+        BundleError: a special token is missing.
+    """
+
+    def __init__(self, words: WordTokenizer, source: str = "tokenizer") -> None:
+        self._words = words
+        vocabulary: dict[str, int] = words.get_vocab()
+        missing = [token for token in SPECIAL if token not in vocabulary]
+        if missing:
+            raise BundleError(f"{source}: the vocabulary has no {', '.join(missing)}")
+        self.pad, self.start, self.end, self.unknown = (vocabulary[token] for token in SPECIAL)
+        self._text = [""] * (max(vocabulary.values()) + 1)
+        for token, number in vocabulary.items():
+            self._text[number] = token
+
+    def __len__(self) -> int:
+        """Number of token ids; the decoder scores this many."""
+        return len(self._text)
+
+    @classmethod
+    def learn(cls, captions: Iterable[str], min_count: int) -> Tokenizer:
+        """Builds a vocabulary of the words seen at least `min_count` times, the most frequent first.
+
+        Raises:
+            DataError: no word is that frequent.
+        """
+        empty = _word_tokenizer({token: number for number, token in enumerate(SPECIAL)})
+        counts: Counter[str] = Counter()
+        for caption in captions:
+            counts.update(_pieces(empty, caption))
+        kept = sorted((word for word, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
+        if not kept:
+            raise DataError(f"no word occurs {min_count} times in the training captions; lower --min-count")
+        return cls(_word_tokenizer({token: number for number, token in enumerate((*SPECIAL, *kept))}))
+
+    @classmethod
+    def load(cls, path: Path) -> Tokenizer:
+        """Reads a tokenizer.json.
+
+        Raises:
+            BundleError: the file is missing or not a tokenizer.
+        """
+        try:
+            return cls(WordTokenizer.from_str(path.read_text("utf-8")), str(path))
+        except BundleError:
+            raise
+        except Exception as error:  # the library raises plain Exception for malformed files
+            raise BundleError(f"{path}: not a tokenizer ({error})") from error
+
+    def save(self, path: Path) -> None:
+        path.write_text(self._words.to_str(pretty=False), "utf-8")
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of the words of a caption, unknown words included, without start and end."""
+        return list(self._words.encode(text, add_special_tokens=False).ids)
+
+    def token(self, number: int) -> str:
+        """The token with this id."""
+        return self._text[number]
+
+    def tokens(self, numbers: Sequence[int]) -> tuple[str, ...]:
+        return tuple(self._text[number] for number in numbers)
+
+    def id_of(self, token: str) -> int | None:
+        """The id of a token, None if the vocabulary lacks it."""
+        number: int | None = self._words.token_to_id(token)
+        return number
+
+
+def raw_text(tokens: Sequence[str]) -> str:
+    """Tokens as the decoder said them: lower case, spaces between, no punctuation."""
+    return " ".join(tokens)
+
+
+def sentence(tokens: Sequence[str], casing: Mapping[str, str] | None = None) -> str:
+    """Tokens as a person would write alt text: a capital first, a full stop last.
+
+    Args:
+        tokens: words of one caption.
+        casing: words that keep capitals inside a sentence ("tv": "TV"), learnt from the training captions.
+    """
+    words = [(casing or {}).get(token, token) for token in tokens]
+    text = " ".join(words).replace(" 's", "'s").strip()
+    if not text:
+        return ""
+    return text[0].upper() + text[1:] + "."
+
+
+def learn_casing(captions: Iterable[str], min_count: int = 5, share: float = 0.6) -> dict[str, str]:
+    """Words that people write with capitals in mid-sentence, such as TV, BMX or American.
+
+    Captions that are lower case throughout, or written as titles, say nothing about capitals and are left out, and
+    so is each caption's first word.
+    """
+    forms: dict[str, Counter[str]] = {}
+    for caption in captions:
+        words = _TEXT_WORD.findall(caption.replace("’", "'"))
+        capitals = sum(word[0].isupper() for word in words)
+        if caption == caption.lower() or caption == caption.upper() or capitals > max(2, len(words) // 2):
+            continue
+        for word in words[1:]:
+            forms.setdefault(word.lower(), Counter())[word] += 1
+    casing = {}
+    for lower, seen in sorted(forms.items()):
+        form, count = max(seen.items(), key=lambda item: (item[1], item[0]))
+        if form != lower and count >= min_count and count >= share * seen.total():
+            casing[lower] = form
+    return casing
+
+
+def _pieces(words: WordTokenizer, text: str) -> list[str]:
+    normalised = words.normalizer.normalize_str(text)
+    return [piece for piece, _ in words.pre_tokenizer.pre_tokenize_str(normalised)]
+
+
+def _word_tokenizer(vocabulary: dict[str, int]) -> Any:
+    words = WordTokenizer(WordLevel(vocabulary, unk_token=UNKNOWN))
+    words.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace("’", "'"), normalizers.Lowercase()])
+    # "removed" with invert keeps what matches and drops the rest: spaces and punctuation.
+    words.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
+    return words

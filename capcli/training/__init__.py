@@ -1,0 +1,1 @@
+"""Making bundles: data, network, training, export. PyTorch lives here and nowhere else."""

@@ -1,0 +1,238 @@
+"""Everything a training run needs, put together: data sets, vocabulary, network, feature maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from capcli.errors import DataError, UsageError
+from capcli.tokens import Tokenizer, learn_casing
+from capcli.training.batches import BatchPlan, MapSource, Pixels, StoredMaps, TrainingImage
+from capcli.training.captions import CaptionedImage, DataReport, read_captions
+from capcli.training.config import TrainConfig
+from capcli.training.encoder_files import load_encoder
+from capcli.training.features import FeatureStore, encoder_fingerprint, fill_store
+from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
+from capcli.training.resnet import STAGES, ResNet50
+from capcli.training.run_folder import RunFolder
+from capcli.training.splits import choose_split
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """Held-back images of one data set, with the captions people wrote."""
+
+    name: str
+    images: list[CaptionedImage]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Images of all data sets together; validation set by set."""
+
+    train: list[CaptionedImage]
+    validation: list[ValidationSet]
+    reports: list[tuple[str, DataReport]]
+
+
+def read_data(config: TrainConfig) -> TrainingData:
+    """Reads and splits every data set.
+
+    Raises:
+        DataError: captions cannot be read, or no training image is left.
+    """
+    if not config.data:
+        raise UsageError("no training data: give --images DIR and --captions FILE, or [[data]] in --config FILE")
+    train: list[CaptionedImage] = []
+    validation: list[ValidationSet] = []
+    reports: list[tuple[str, DataReport]] = []
+    for source in config.data:
+        items, report = read_captions(Path(source.images), Path(source.captions) if source.captions else None)
+        split = choose_split(
+            items,
+            train_file=Path(source.train_split) if source.train_split else None,
+            val_file=Path(source.val_split) if source.val_split else None,
+            val_fraction=config.val,
+            seed=config.seed,
+        )
+        train += split.train
+        held = list(split.val)
+        if config.val_images:
+            # Split files are often sorted; evenly spaced images stand for the whole better than the first ones.
+            held = held[:: max(1, len(held) // config.val_images)][: config.val_images]
+        if held:
+            validation.append(ValidationSet(source.images, held))
+        reports.append((source.images, report))
+    if not train:
+        raise DataError("no training image is left: every image went to validation; lower --val")
+    return TrainingData(train, validation, reports)
+
+
+def new_vocabulary(config: TrainConfig, data: TrainingData) -> tuple[Tokenizer, dict[str, str]]:
+    """Vocabulary and casing of the training captions alone."""
+    captions = [caption for image in data.train for caption in image.captions]
+    return Tokenizer.learn(captions, config.min_count), learn_casing(captions)
+
+
+def new_network(config: TrainConfig, encoder: ResNet50, vocabulary: int) -> CaptionNetwork:
+    """A given encoder with a fresh decoder."""
+    torch.manual_seed(config.seed)
+    sizes = DecoderConfig(
+        kind=config.decoder,
+        vocabulary=vocabulary,
+        features=encoder.config.channels,
+        hidden=config.hidden,
+        embedding=config.embedding,
+        attention=config.attention,
+    )
+    return CaptionNetwork(encoder, build_decoder(sizes, dropout(config)))
+
+
+def dropout(config: TrainConfig) -> Dropout:
+    return Dropout(config.dropout_features, config.dropout_words)
+
+
+def first_encoder(config: TrainConfig) -> ResNet50:
+    """The encoder that --encoder names, by default the shipped bundle's."""
+    strides = {None: None, "v1": "conv1", "v1.5": "conv2"}
+    if config.encoder is not None:
+        return load_encoder(Path(config.encoder), stride_in=strides[config.encoder_stride])
+    from capcli.bundle import find_bundle
+
+    return load_encoder(find_bundle("default"))
+
+
+def encode_captions(images: Sequence[CaptionedImage], tokenizer: Tokenizer, max_words: int) -> list[TrainingImage]:
+    """Captions as token ids; captions without a word are left out, images without a caption too."""
+    encoded = []
+    for image in images:
+        captions = [ids for caption in image.captions if (ids := tokenizer.encode(caption))]
+        if captions:
+            encoded.append(
+                TrainingImage(
+                    image.path,
+                    tuple(tuple(ids[:max_words]) for ids in captions),
+                    tuple(len(ids) > max_words for ids in captions),
+                )
+            )
+    return encoded
+
+
+def swapped_words(config: TrainConfig, tokenizer: Tokenizer) -> dict[int, int]:
+    """Ids that change places in a mirrored image's captions."""
+    left, right = (tokenizer.id_of(word) for word in config.left_right)
+    return {left: right, right: left} if left is not None and right is not None else {}
+
+
+def default_cache() -> Path:
+    """Where feature maps are kept unless --cache says otherwise."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "capcli" / "features"
+
+
+def prepare_maps(
+    config: TrainConfig,
+    network: CaptionNetwork,
+    data: TrainingData,
+    *,
+    cache: Path,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    progress: Callable[[int, int], None],
+) -> tuple[MapSource, dict[Path, str]]:
+    """The inputs of the encoder's trained part, computed where they are missing.
+
+    Returns:
+        Their source, and the images that cannot be read, with the reason.
+    """
+    last_stage = STAGES - config.fine_tune
+    paths = list(dict.fromkeys(image.path for image in data.train))
+    paths += list(dict.fromkeys(image.path for held in data.validation for image in held.images))
+    if last_stage < 0:
+        return Pixels(config.input_size), {}
+    encoder = network.encoder.eval()
+    encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
+    name = f"{encoder_fingerprint(encoder, last_stage, config.input_size)}-stage{last_stage}-{precision}"
+    with torch.inference_mode():
+        blank = torch.zeros(1, config.input_size, config.input_size, 3, dtype=torch.uint8, device=device)
+        shape = encoder.forward_until(blank, last_stage).shape[1:]
+    store = FeatureStore(cache / name, (shape[0], shape[1], shape[2]))
+    keys, errors = fill_store(
+        store,
+        encoder,
+        last_stage,
+        paths,
+        input_size=config.input_size,
+        batch_size=32,
+        device=device,
+        autocast=autocast,
+        progress=progress,
+    )
+    return StoredMaps(store, keys), errors
+
+
+def drop_unreadable(data: TrainingData, errors: dict[Path, str]) -> TrainingData:
+    """The data without images that cannot be decoded.
+
+    Raises:
+        DataError: none is left.
+    """
+    train = [image for image in data.train if image.path not in errors]
+    if not train:
+        path, reason = next(iter(errors.items()))
+        raise DataError(f"none of the {len(data.train)} training images can be read; the first: {path}: {reason}")
+    validation = [
+        ValidationSet(held.name, [image for image in held.images if image.path not in errors])
+        for held in data.validation
+    ]
+    return TrainingData(train, [held for held in validation if held.images], data.reports)
+
+
+def batch_plan(config: TrainConfig, data: TrainingData, tokenizer: Tokenizer, source: MapSource) -> BatchPlan:
+    """The run's batches."""
+    images = encode_captions(data.train, tokenizer, config.max_words)
+    if not images:
+        raise DataError("no training caption holds a word")
+    return BatchPlan(
+        images,
+        source,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        start=tokenizer.start,
+        end=tokenizer.end,
+        unknown=tokenizer.unknown,
+        flip=config.flip,
+        swaps=swapped_words(config, tokenizer),
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """The device to train on.
+
+    Raises:
+        UsageError: CUDA was asked for and this PyTorch cannot use it.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: this PyTorch sees no CUDA device; check nvidia-smi and the torch build")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """Type of mixed precision: bfloat16 where the hardware multiplies it, float16 on older GPUs, None for float32."""
+    if name == "float32":
+        return None
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    # Only such CPUs gain; on others bfloat16 is emulated and slower than float32.
+    if torch.cpu._is_avx512_bf16_supported() or name == "mixed":
+        return torch.bfloat16
+    return None
+
+
+def run_vocabulary(folder: RunFolder) -> tuple[Tokenizer, dict[str, str]]:
+    return folder.read_tokenizer(), folder.read_casing()

@@ -1,0 +1,205 @@
+"""One training run from settings to checkpoints: starts it, or goes on with one that was stopped."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from capcli.bundle import find_bundle
+from capcli.errors import BundleError, DataError, UsageError
+from capcli.tokens import Tokenizer
+from capcli.training.config import TrainConfig
+from capcli.training.graphs import read_bundle_network, read_bundle_tokenizer
+from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
+from capcli.training.preparation import (
+    TrainingData,
+    batch_plan,
+    choose_device,
+    choose_precision,
+    drop_unreadable,
+    dropout,
+    first_encoder,
+    new_network,
+    new_vocabulary,
+    prepare_maps,
+    read_data,
+)
+from capcli.training.resnet import EncoderConfig, ResNet50
+from capcli.training.run_folder import RunFolder
+from capcli.training.trainer import Listener, Trainer, load_trained
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A network and its words before the first update."""
+
+    network: CaptionNetwork
+    tokenizer: Tokenizer
+    casing: dict[str, str]
+
+
+class RunListener(Listener):
+    """Told how a run goes, from reading data to the last epoch."""
+
+    def note(self, line: str) -> None: ...
+
+    def encoding(self, done: int, total: int) -> None: ...
+
+
+def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener) -> RunFolder:
+    """Trains in `out`, or goes on there if an earlier call with the same settings was stopped.
+
+    Args:
+        config: the settings.
+        out: the run's folder; made if missing.
+        cache: where feature maps are kept from run to run.
+        listener: told how it goes.
+    Raises:
+        UsageError: `out` holds a run with other settings, or something else.
+        DataError: no usable data.
+        BundleError: what --init or --encoder names cannot be read.
+        OutputError: the run folder cannot be written.
+    """
+    folder = RunFolder(out)
+    _check_folder(folder, config)
+    torch.set_num_threads(config.threads or available_cores())
+    device = choose_device(config.device)
+    autocast = choose_precision(config.precision, device)
+    data = read_data(config)
+    _report(data, listener)
+    folder.create()
+    start = _starting_point(config, folder, data)
+    network = start.network.to(device)
+    listener.note(_summary(config, data, start, device, autocast))
+    source, errors = prepare_maps(
+        config, network, data, cache=cache, device=device, autocast=autocast, progress=listener.encoding
+    )
+    for path, reason in list(errors.items())[:5]:
+        listener.note(f"left out: {path}: {reason}")
+    if len(errors) > 5:
+        listener.note(f"left out: {len(errors) - 5} more images that cannot be read")
+    data = drop_unreadable(data, errors)
+    Trainer(
+        config,
+        folder,
+        network,
+        start.tokenizer,
+        batch_plan(config, data, start.tokenizer, source),
+        data.validation,
+        source,
+        device=device,
+        autocast=autocast,
+        listener=listener,
+    ).run()
+    return folder
+
+
+def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
+    """The best network of a run, in float32 on the CPU.
+
+    Raises:
+        DataError: not a run, or one without a finished epoch.
+    """
+    folder = RunFolder(path)
+    if not folder.has_config:
+        raise DataError(f"{path}: not a run of capcli train: it has no config.json")
+    if not folder.has("best"):
+        raise DataError(f"{path}: no epoch of this run is finished yet; let it train on")
+    network = _load_start(folder, drop)
+    load_trained(network, folder.load("best")["model"])
+    return StartingPoint(network, folder.read_tokenizer(), folder.read_casing())
+
+
+def available_cores() -> int:
+    """CPU cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
+    if not folder.has_config:
+        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
+            raise UsageError(f"{folder.path}: not empty and not a run of capcli train; choose another --out")
+        return
+    before, now = folder.read_config(), config.as_dict()
+    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
+    if changed:
+        raise UsageError(
+            f"{folder.path}: holds a run with other settings ({', '.join(changed)}); "
+            "use the same ones to go on with it, or choose another --out"
+        )
+
+
+def _starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -> StartingPoint:
+    if folder.has("start"):
+        return StartingPoint(_load_start(folder, dropout(config)), folder.read_tokenizer(), folder.read_casing())
+    if config.init is not None:
+        start = _load_init(config, Path(config.init))
+    else:
+        tokenizer, casing = new_vocabulary(config, data)
+        start = StartingPoint(new_network(config, first_encoder(config), len(tokenizer)), tokenizer, casing)
+    if config.init is not None and config.encoder is not None:
+        network = CaptionNetwork(first_encoder(config), start.network.decoder)
+        start = StartingPoint(network, start.tokenizer, start.casing)
+    folder.write_vocabulary(start.tokenizer, start.casing)
+    folder.save("start", describe_network(start.network))
+    # Last, so that a run folder with a config is one that can be gone on with.
+    folder.write_config(config.as_dict())
+    return start
+
+
+def _load_init(config: TrainConfig, path: Path) -> StartingPoint:
+    if RunFolder(path).has_config:
+        return load_run(path, dropout(config))
+    try:
+        network, bundle = read_bundle_network(find_bundle(path), dropout(config))
+    except BundleError as error:
+        raise BundleError(f"--init {path}: {error}") from error
+    return StartingPoint(network, read_bundle_tokenizer(bundle), dict(bundle.manifest.casing))
+
+
+def describe_network(network: CaptionNetwork) -> dict[str, Any]:
+    """What `start.pt` holds: how to build the network, and its weights."""
+    encoder = network.encoder_config.as_dict()
+    return {
+        "encoder": {**encoder, "blocks": list(encoder["blocks"])},
+        "decoder": network.decoder.config.as_dict(),
+        "model": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
+    }
+
+
+def _load_start(folder: RunFolder, drop: Dropout | None) -> CaptionNetwork:
+    saved = folder.load("start")
+    network = CaptionNetwork(
+        ResNet50(EncoderConfig.from_dict(saved["encoder"])),
+        build_decoder(DecoderConfig.from_dict(saved["decoder"]), drop),
+    )
+    network.load_state_dict(saved["model"])
+    return network
+
+
+def _report(data: TrainingData, listener: RunListener) -> None:
+    for name, report in data.reports:
+        for line in report.lines():
+            listener.note(f"{name}: {line}")
+
+
+def _summary(
+    config: TrainConfig,
+    data: TrainingData,
+    start: StartingPoint,
+    device: torch.device,
+    autocast: torch.dtype | None,
+) -> str:
+    held = ", ".join(str(len(each.images)) for each in data.validation) or "no"
+    captions = sum(len(image.captions) for image in data.train)
+    precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
+    return (
+        f"{len(data.train)} training images with {captions} captions, {held} validation images, "
+        f"{len(start.tokenizer)} tokens; {config.decoder} decoder, on {device.type} in {precision}"
+    )

@@ -1,0 +1,94 @@
+"""Fixtures shared by the tests: the installed command, the two bundles, real photos."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+TINY_BUNDLE = TESTS / "tiny_bundle"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended: exit code and the bytes it printed."""
+
+    code: int
+    out: bytes
+    err: bytes
+
+    @property
+    def text(self) -> str:
+        return self.out.decode("utf-8")
+
+    @property
+    def errors(self) -> str:
+        return self.err.decode("utf-8", "surrogateescape")
+
+
+RunCommand = Callable[..., Finished]
+
+
+def command() -> Path:
+    """The installed `capcli` script of the environment that runs the tests."""
+    name = "capcli.exe" if os.name == "nt" else "capcli"
+    path = Path(sysconfig.get_path("scripts")) / name
+    assert path.is_file(), f"capcli is not installed beside {sys.executable}: run pip install '.[test]'"
+    return path
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The tests' own environment without what would change capcli's behaviour."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAPCLI_", "PYTHONPATH"))}
+    return {**kept, **extra}
+
+
+@pytest.fixture(scope="session")
+def capcli() -> RunCommand:
+    """Runs the installed command to its end: capcli("caption", photo, cwd=..., stdin=b"...")."""
+
+    def run(
+        *arguments: str | os.PathLike[str] | bytes,
+        cwd: Path | None = None,
+        stdin: bytes | None = None,
+        env: dict[str, str] | None = None,
+        timeout: float = 300,
+    ) -> Finished:
+        done = subprocess.run(
+            [command(), *arguments],
+            cwd=cwd,
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            env=environment(**(env or {})),
+            timeout=timeout,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Path:
+    """A real bundle small enough to caption by the thousand (tests/make_tiny_bundle.py)."""
+    return TINY_BUNDLE
+
+
+def python(code: str, *arguments: str, **env: str) -> Finished:
+    """Runs a few lines in a fresh interpreter of the same environment."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        env=environment(**env),
+        timeout=120,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)

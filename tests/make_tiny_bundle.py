@@ -1,0 +1,101 @@
+"""Makes tests/tiny_bundle: a real bundle of a few hundred kilobytes for tests that caption by the thousand.
+
+    python tests/make_tiny_bundle.py
+
+A ResNet-50 an eighth as wide, its stem and stages trained with a small attention decoder on generated shapes, by the
+same code that trains the shipped model. Needs the train extra and a few minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from shapes import write_data_set
+
+from capcli.cli.training_progress import LineListener
+from capcli.tokens import Tokenizer
+from capcli.training.config import DataSource, TrainConfig
+from capcli.training.export import ExportOptions, export_run
+from capcli.training.preparation import new_network, read_data
+from capcli.training.resnet import Bottleneck, EncoderConfig, ResNet50
+from capcli.training.run import describe_network, train
+from capcli.training.run_folder import RunFolder
+
+TARGET = Path(__file__).parent / "tiny_bundle"
+INPUT_SIZE = 64
+
+
+def narrow_encoder() -> ResNet50:
+    """A ResNet-50 of width 8 with weights that train without batch normalisation."""
+    torch.manual_seed(0)
+    encoder = ResNet50(EncoderConfig(width=8))
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
+    for module in encoder.modules():
+        if isinstance(module, Bottleneck):
+            # Blocks that start as the identity keep the signal's size through fifty layers (Zhang et al., 2019).
+            nn.init.zeros_(module.conv3.weight)
+    return encoder
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        captions = write_data_set(work, copies=16, size=INPUT_SIZE)
+        config = TrainConfig(
+            data=(DataSource(str(work / "images"), str(captions)),),
+            epochs=40,
+            batch_size=32,
+            hidden=48,
+            embedding=24,
+            attention=16,
+            min_count=1,
+            rate=3e-3,
+            encoder_rate=1e-3,
+            warmup=60,
+            dropout_features=0.0,
+            dropout_words=0.0,
+            label_smoothing=0.0,
+            fine_tune=5,
+            input_size=INPUT_SIZE,
+            max_length=12,
+            precision="float32",
+            threads=2,
+        )
+        run = RunFolder(work / "run")
+        run.create()
+        tokenizer = Tokenizer.learn(
+            [caption for image in read_data(config).train for caption in image.captions], config.min_count
+        )
+        run.write_vocabulary(tokenizer, {})
+        run.save("start", describe_network(new_network(config, narrow_encoder(), len(tokenizer))))
+        run.write_config(config.as_dict())
+        train(config, run.path, cache=work / "cache", listener=LineListener())
+        shutil.rmtree(TARGET, ignore_errors=True)
+        result = export_run(
+            run.path,
+            TARGET,
+            ExportOptions(
+                name="tiny",
+                description="Coloured shapes on plain ground; for capcli's own tests.",
+                weights_terms="Apache-2.0",
+            ),
+            overwrite=False,
+            note=print,
+        )
+        print(f"{result.folder}: {result.size} bytes")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,433 @@
+"""Search for sentences over a batched step function: greedy, beam and n-best are one algorithm.
+
+The step function scores the next token of any number of hypotheses at once; the search decides which of them
+to follow. NumPy only: knows no ONNX, no torch, no files, no words.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from capcli.errors import BundleError, UsageError
+
+# What a decoder carries from token to token: each float32 [B, ...], row i belongs to hypothesis i.
+State = tuple[np.ndarray, ...]
+
+# Rounding may lift a log-probability this far above 0; what lies higher is none.
+_ROUNDING = 1e-3
+# Groups of columns for each value sought in `_top_of_each_row`.
+_GROUPS_A_VALUE = 32
+# Above this, length to the power of the penalty could leave the range of floats.
+_LARGEST_PENALTY = 10.0
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One step of the decoder.
+
+    `log_probs` is float32 [B, V], a log-softmax; `state` the state after the tokens; `attention`
+    float32 [B, P], where the model looked to score these tokens, or None.
+    """
+
+    log_probs: np.ndarray
+    state: State
+    attention: np.ndarray | None = None
+
+
+class StepFunction(Protocol):
+    """Scores the next token of every live hypothesis. Keeps what depends on the image alone to itself."""
+
+    def __call__(self, tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
+        """Takes one step.
+
+        Args:
+            tokens: int64 [B], the last token of each hypothesis. B changes from step to step.
+            state: the state of each, as the first state or an earlier step gave it.
+            images: int64 [B], ascending: the image (0..N-1) each hypothesis belongs to.
+        """
+        ...
+
+
+class TokenFilter(Protocol):
+    """Rules out next tokens. It must judge each row by itself, and always leave the end token."""
+
+    def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
+        """Sets what is ruled out to -inf, in place.
+
+        Args:
+            log_probs: float32 [B, V].
+            tokens: int64 [B, T], the tokens of each hypothesis so far, without the start token.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class NeverGenerate:
+    """Rules out tokens that are not words: padding, start, unknown."""
+
+    ids: tuple[int, ...]
+
+    def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
+        log_probs[:, list(self.ids)] = -np.inf
+
+
+@dataclass(frozen=True)
+class NoImmediateRepeat:
+    """Rules out the same word twice in a row."""
+
+    def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
+        if tokens.shape[1]:
+            log_probs[np.arange(len(tokens)), tokens[:, -1]] = -np.inf
+
+
+@dataclass(frozen=True)
+class NoRepeatedNgram:
+    """Rules out a sequence of `size` words that the sentence already holds.
+
+    Raises:
+        UsageError: `size` is below 1.
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise UsageError(f"the size of n-grams not to repeat must be at least 1, not {self.size}")
+
+    def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
+        length = tokens.shape[1]
+        if length < self.size:
+            return
+        held = np.lib.stride_tricks.sliding_window_view(tokens, self.size, axis=1)
+        opening = tokens[:, None, length - self.size + 1 :]
+        rows, places = np.nonzero((held[:, :, :-1] == opening).all(axis=2))
+        log_probs[rows, held[rows, places, -1]] = -np.inf
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How to search.
+
+    Args:
+        beam: hypotheses followed for each image; 1 is greedy search.
+        max_length: longest sentence in tokens, the end token not counted.
+        length_penalty: alpha of the ranking score, sum of log-probabilities / length ** alpha, where length
+            counts the end token; 0 ranks by the sum, 1 by the mean.
+        captions: sentences wanted for each image; above `beam` it widens the search to as many hypotheses.
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    beam: int = 3
+    max_length: int = 20
+    length_penalty: float = 0.7
+    captions: int = 1
+
+    def __post_init__(self) -> None:
+        at_least_one = {"beam": self.beam, "max length": self.max_length, "captions": self.captions}
+        for name, value in at_least_one.items():
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1, not {value}")
+        if not 0 <= self.length_penalty <= _LARGEST_PENALTY:
+            raise UsageError(f"length penalty must be from 0 to {_LARGEST_PENALTY:g}, not {self.length_penalty:g}")
+
+    @property
+    def width(self) -> int:
+        """Hypotheses followed for each image, the greedy one not counted where it falls behind."""
+        return max(self.beam, self.captions)
+
+    def ranking_score(self, log_prob: float, length: int) -> float:
+        """What sentences are ranked by.
+
+        Args:
+            log_prob: sum of the tokens' log-probabilities, the end token included.
+            length: number of tokens, the end token included.
+        """
+        return log_prob / self._scale(length)
+
+    def _scale(self, length: int) -> float:
+        # In one place, so that bounds and scores round alike.
+        return math.pow(length, self.length_penalty)
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A sentence.
+
+    `tokens` are its ids without start and end; `log_prob` the sum of their natural log-probabilities, the end
+    token included; `attention`, when asked for, float32 [T, P]: where the model looked as it said each of the
+    tokens.
+    """
+
+    tokens: tuple[int, ...]
+    log_prob: float
+    attention: np.ndarray | None = field(default=None, compare=False)
+
+    @property
+    def length(self) -> int:
+        """Number of tokens, the end token included."""
+        return len(self.tokens) + 1
+
+    @property
+    def mean_log_prob(self) -> float:
+        """Mean log-probability of a token, the end token included."""
+        return self.log_prob / self.length
+
+
+def search(
+    step: StepFunction,
+    initial_state: State,
+    n_images: int,
+    *,
+    start: int,
+    end: int,
+    settings: SearchSettings,
+    filters: Sequence[TokenFilter] = (),
+    with_attention: bool = False,
+) -> list[list[Hypothesis]]:
+    """Finds the best sentences for each image.
+
+    Let K be `settings.width`. At each step the next tokens of an image's hypotheses, words and ends alike,
+    compete on their sums of log-probabilities (they are all of one length), and the best K are kept: words live
+    on, ends are ended sentences, which compete on their ranking scores. A hypothesis of `max_length` tokens can
+    only end, and that end's log-probability counts, so every sentence is a whole one.
+
+    Never below greedy: the greedy hypothesis, which takes its most likely token each time, is followed in any
+    case, as an extra one where it is not among the best K. With K = 1 it is the only one, and the search is
+    greedy search.
+
+    Stopping: log-probabilities only lower a sum S <= 0, so S / (max_length + 1) ** alpha is the best ranking
+    score a hypothesis can still reach. It is given up once that is below the `captions`-th best ended sentence;
+    this loses nothing. That bound is slack, so as soon as K sentences have ended, hypotheses other than the
+    greedy one are held to a stricter and usual one: what they would score if they ended next and for free. An
+    image with no hypothesis left is finished. Rows that ended or were given up are not passed to the step again.
+
+    Equal scores are ordered by token ids, so that an image's sentences do not depend on its neighbours in the
+    batch.
+
+    Args:
+        step: the decoder.
+        initial_state: the state before the start token, each [n_images, ...].
+        n_images: number of images.
+        start: id of the token every sentence starts from.
+        end: id of the token that ends a sentence.
+        settings: widths and lengths.
+        filters: applied to the log-probabilities in this order; the rest is not renormalised.
+        with_attention: also collect attention, if the step gives it.
+    Returns:
+        For each image at least one and at most `settings.captions` different sentences, best first; fewer
+        where fewer were found.
+    Raises:
+        BundleError: the step gave NaN, or values that are no log-probabilities, or no way to end a sentence.
+    """
+    ended = _EndedSentences(n_images, settings)
+    live = _LiveHypotheses.first(n_images, start)
+    state = initial_state
+    attention: list[np.ndarray] = []
+    parents: list[np.ndarray] = []
+    for length in range(settings.max_length + 1):
+        if not len(live.images):
+            break
+        result = step(np.ascontiguousarray(live.tokens[:, -1]), state, live.images)
+        log_probs = np.array(result.log_probs, dtype=np.float32)
+        for token_filter in filters:
+            token_filter.apply(log_probs, live.tokens[:, 1:])
+        if length == settings.max_length:
+            log_probs[:, :end] = log_probs[:, end + 1 :] = -np.inf
+        children = _best_children(log_probs, live, end, settings.width)
+        ended.add(children, live)
+        children = children.take(ended.can_still_win(children, length + 1))
+        live = live.extended(children)
+        state = tuple(part[children.parents] for part in result.state)
+        if with_attention and result.attention is not None:
+            attention.append(result.attention)
+            parents.append(children.parents)
+    return [
+        [
+            Hypothesis(
+                sentence.tokens,
+                sentence.log_prob,
+                _attention_of(sentence, attention, parents) if attention else None,
+            )
+            for sentence in sentences
+        ]
+        for sentences in ended.best_of_each()
+    ]
+
+
+@dataclass(frozen=True)
+class _LiveHypotheses:
+    """Hypotheses that have not ended, all of one length, ordered by image and then by token ids.
+
+    `images` int64 [B]; `tokens` int64 [B, 1 + T] with the start token; `totals` float64 [B], sums of
+    log-probabilities; `greedy` bool [B].
+    """
+
+    images: np.ndarray
+    tokens: np.ndarray
+    totals: np.ndarray
+    greedy: np.ndarray
+
+    @classmethod
+    def first(cls, n_images: int, start: int) -> _LiveHypotheses:
+        return cls(
+            images=np.arange(n_images, dtype=np.int64),
+            tokens=np.full((n_images, 1), start, dtype=np.int64),
+            totals=np.zeros(n_images),
+            greedy=np.ones(n_images, dtype=bool),
+        )
+
+    def extended(self, children: _Children) -> _LiveHypotheses:
+        return _LiveHypotheses(
+            images=children.images,
+            tokens=np.concatenate([self.tokens[children.parents], children.tokens[:, None]], axis=1),
+            totals=children.totals,
+            greedy=children.greedy,
+        )
+
+
+@dataclass(frozen=True)
+class _Children:
+    """Hypotheses with one more token, ordered by image and then by token ids; each array is [C].
+
+    `parents` are rows of the live hypotheses; `ends` tells where the new token is the end token.
+    """
+
+    parents: np.ndarray
+    tokens: np.ndarray
+    images: np.ndarray
+    totals: np.ndarray
+    greedy: np.ndarray
+    ends: np.ndarray
+
+    def take(self, which: np.ndarray) -> _Children:
+        return _Children(
+            self.parents[which],
+            self.tokens[which],
+            self.images[which],
+            self.totals[which],
+            self.greedy[which],
+            self.ends[which],
+        )
+
+
+def _best_children(log_probs: np.ndarray, live: _LiveHypotheses, end: int, width: int) -> _Children:
+    """The words and ends of each image that are among its best `width`, and its greedy one.
+
+    Args:
+        log_probs: float32 [B, V], filtered.
+    """
+    parents, tokens = _top_of_each_row(log_probs, width)
+    children = _Children(
+        parents=parents,
+        tokens=tokens,
+        images=live.images[parents],
+        totals=live.totals[parents] + np.minimum(log_probs[parents, tokens].astype(np.float64), 0.0),
+        greedy=live.greedy[parents] & (tokens == log_probs.argmax(axis=1)[parents]),
+        ends=tokens == end,
+    )
+    # A stable sort: equals stay in order of token ids.
+    order = np.lexsort((-children.totals, children.images))
+    images = children.images[order]
+    rank = np.arange(len(order)) - np.searchsorted(images, images)
+    kept = order[(rank < width) | children.greedy[order]]
+    return children.take(np.sort(kept))
+
+
+def _top_of_each_row(log_probs: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the `count` best values of each row, and of some more; -inf is left out.
+
+    Sorting whole rows, even in part, would cost more than all the rest of a step. Instead the columns are dealt
+    out to groups: the best values of `count` groups are `count` values, so the least of them is no higher than
+    the row's `count`-th best, and hardly lower where there are many groups.
+    """
+    columns = log_probs.shape[1]
+    groups = min(columns, _GROUPS_A_VALUE * count)
+    whole = columns - columns % groups
+    best = log_probs[:, :whole].reshape(len(log_probs), -1, groups).max(axis=1)
+    rest = log_probs[:, whole:]
+    np.maximum(best[:, : rest.shape[1]], rest, out=best[:, : rest.shape[1]])
+    highest = best.max()
+    if np.isnan(highest):
+        raise BundleError("the decoder produced NaN; the bundle or the execution provider is broken")
+    if highest > _ROUNDING:
+        raise BundleError("the decoder gave a log-probability above 0; its output must be a log-softmax")
+    place = max(0, groups - count)
+    least = np.partition(best, place, axis=1)[:, place, None]
+    chosen = np.flatnonzero(log_probs >= np.maximum(least, np.finfo(np.float32).min))
+    rows, tokens = np.divmod(chosen, columns)
+    return rows, tokens
+
+
+@dataclass(frozen=True, order=True)
+class _Ended:
+    """An ended sentence; the lesser is the better. `row` is the row its end was scored in."""
+
+    cost: float
+    tokens: tuple[int, ...]
+    log_prob: float = field(compare=False)
+    row: int = field(compare=False)
+
+
+class _EndedSentences:
+    """The best sentences of each image so far, and what a hypothesis must reach to be among them."""
+
+    def __init__(self, n_images: int, settings: SearchSettings) -> None:
+        self._settings = settings
+        self._best: list[list[_Ended]] = [[] for _ in range(n_images)]
+        self._count = np.zeros(n_images, dtype=np.int64)
+        self._to_beat = np.full(n_images, -np.inf)
+
+    def add(self, children: _Children, live: _LiveHypotheses) -> None:
+        wanted = self._settings.captions
+        for child in np.flatnonzero(children.ends):
+            image, row = int(children.images[child]), int(children.parents[child])
+            tokens = tuple(live.tokens[row, 1:].tolist())
+            log_prob = float(children.totals[child])
+            best = self._best[image]
+            insort(
+                best,
+                _Ended(-self._settings.ranking_score(log_prob, len(tokens) + 1), tokens, log_prob, row),
+            )
+            del best[wanted:]
+            self._count[image] += 1
+            if len(best) == wanted:
+                self._to_beat[image] = -best[-1].cost
+
+    def can_still_win(self, children: _Children, length: int) -> np.ndarray:
+        """Which children to follow, bool [C]. `length` is their number of tokens.
+
+        Ties are followed: they are decided by token ids.
+        """
+        settings = self._settings
+        slack = children.greedy | (self._count[children.images] < settings.width)
+        longest, next_ = settings._scale(settings.max_length + 1), settings._scale(length + 1)
+        bound = children.totals / np.where(slack, longest, next_)
+        follow: np.ndarray = ~children.ends & (bound >= self._to_beat[children.images])
+        return follow
+
+    def best_of_each(self) -> list[list[_Ended]]:
+        if not all(self._best):
+            raise BundleError("the decoder gives every way to end a sentence a probability of 0")
+        return self._best
+
+
+def _attention_of(sentence: _Ended, attention: list[np.ndarray], parents: list[np.ndarray]) -> np.ndarray:
+    """Attention of each of a sentence's tokens, float32 [T, P], by going back from its end.
+
+    Args:
+        attention: for each step float32 [B, P].
+        parents: for each step, the row in it that each row of the next step came from.
+    """
+    looks = np.empty((len(sentence.tokens), attention[0].shape[1]), dtype=np.float32)
+    row = sentence.row
+    for place in reversed(range(len(looks))):
+        row = parents[place][row]
+        looks[place] = attention[place][row]
+    return looks

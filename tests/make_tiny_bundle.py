@@ -20,17 +20,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from shapes import write_data_set
 
-from capcli.cli.training_progress import LineListener
 from capcli.tokens import Tokenizer
 from capcli.training.config import DataSource, TrainConfig
 from capcli.training.export import ExportOptions, export_run
 from capcli.training.preparation import new_network, read_data
 from capcli.training.resnet import Bottleneck, EncoderConfig, ResNet50
-from capcli.training.run import describe_network, train
+from capcli.training.run import RunListener, describe_network, train
 from capcli.training.run_folder import RunFolder
+from capcli.training.trainer import EpochResult
 
 TARGET = Path(__file__).parent / "tiny_bundle"
 INPUT_SIZE = 64
+
+
+class Printed(RunListener):
+    """Prints what a run has to say."""
+
+    def note(self, line: str) -> None:
+        print(line)
+
+    def epoch(self, result: EpochResult) -> None:
+        print(f"epoch {result.epoch}: loss {result.loss}, CIDEr {result.mean_cider}", flush=True)
 
 
 def narrow_encoder() -> ResNet50:
@@ -81,7 +91,7 @@ def main() -> None:
         run.write_vocabulary(tokenizer, {})
         run.save("start", describe_network(new_network(config, narrow_encoder(), len(tokenizer))))
         run.write_config(config.as_dict())
-        train(config, run.path, cache=work / "cache", listener=LineListener())
+        train(config, run.path, cache=work / "cache", listener=Printed())
         shutil.rmtree(TARGET, ignore_errors=True)
         result = export_run(
             run.path,

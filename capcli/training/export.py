@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from capcli.bundle import (
+    MANIFEST,
     BundleFile,
     GraphNames,
     Manifest,
@@ -73,13 +74,16 @@ def export_run(
     the PyTorch network holding the same rounded weights.
 
     Raises:
-        UsageError: the folder exists and `overwrite` is false.
+        UsageError: the folder exists and `overwrite` is false, or holds something else.
         DataError: not a finished run, or no image to prove the bundle on.
         CapcliError: bundle and network disagree.
         OutputError: the bundle cannot be written.
     """
     if bundle.exists() and not overwrite:
         raise UsageError(f"{bundle}: exists; use --overwrite or choose another folder")
+    # What is not a bundle is never deleted: somebody's folder may have been named by mistake.
+    if bundle.exists() and not (bundle / MANIFEST).is_file() and not (bundle.is_dir() and not any(bundle.iterdir())):
+        raise UsageError(f"{bundle}: not a bundle, so not replaced; choose another folder")
     folder = RunFolder(run)
     point = load_run(run)
     config = TrainConfig.from_dict(folder.read_config(), str(run))

@@ -179,8 +179,8 @@ class AttentionDecoder(Decoder):
     def prepare(self, grid: Tensor) -> tuple[Tensors, Tensors]:
         values = self.drop_features(torch.relu(self.norm(self.project(grid))))
         h1, c1 = torch.tanh(self.first_state(values.mean(1))).float().chunk(2, dim=-1)
-        zeros = torch.zeros_like(h1)
-        return (values, self.key(values)), (h1, c1, zeros, zeros)
+        # Two tensors: one given out under two names would be one output of the exported graph.
+        return (values, self.key(values)), (h1, c1, torch.zeros_like(h1), torch.zeros_like(c1))
 
     def word_gates(self, tokens: Tensor) -> Tensor:
         gates: Tensor = self.look.from_input(self.drop_words(self.embedding(tokens)))

@@ -12,7 +12,7 @@ import torch
 from capcli.errors import DataError, UsageError
 from capcli.tokens import Tokenizer, learn_casing
 from capcli.training.batches import BatchPlan, MapSource, Pixels, StoredMaps, TrainingImage
-from capcli.training.captions import CaptionedImage, DataReport, read_captions
+from capcli.training.captions import CaptionedImage, read_captions
 from capcli.training.config import TrainConfig
 from capcli.training.encoder_files import load_encoder
 from capcli.training.features import FeatureStore, encoder_fingerprint, fill_store
@@ -36,7 +36,7 @@ class TrainingData:
 
     train: list[CaptionedImage]
     validation: list[ValidationSet]
-    reports: list[tuple[str, DataReport]]
+    notes: list[str]
 
 
 def read_data(config: TrainConfig) -> TrainingData:
@@ -49,7 +49,7 @@ def read_data(config: TrainConfig) -> TrainingData:
         raise UsageError("no training data: give --images DIR and --captions FILE, or [[data]] in --config FILE")
     train: list[CaptionedImage] = []
     validation: list[ValidationSet] = []
-    reports: list[tuple[str, DataReport]] = []
+    notes: list[str] = []
     for source in config.data:
         items, report = read_captions(Path(source.images), Path(source.captions) if source.captions else None)
         split = choose_split(
@@ -66,10 +66,10 @@ def read_data(config: TrainConfig) -> TrainingData:
             held = held[:: max(1, len(held) // config.val_images)][: config.val_images]
         if held:
             validation.append(ValidationSet(source.images, held))
-        reports.append((source.images, report))
+        notes += [f"{source.images}: {line}" for line in (*report.lines(), *split.notes)]
     if not train:
         raise DataError("no training image is left: every image went to validation; lower --val")
-    return TrainingData(train, validation, reports)
+    return TrainingData(train, validation, notes)
 
 
 def new_vocabulary(config: TrainConfig, data: TrainingData) -> tuple[Tokenizer, dict[str, str]]:
@@ -190,7 +190,7 @@ def drop_unreadable(data: TrainingData, errors: dict[Path, str]) -> TrainingData
         ValidationSet(held.name, [image for image in held.images if image.path not in errors])
         for held in data.validation
     ]
-    return TrainingData(train, [held for held in validation if held.images], data.reports)
+    return TrainingData(train, [held for held in validation if held.images], data.notes)
 
 
 def batch_plan(config: TrainConfig, data: TrainingData, tokenizer: Tokenizer, source: MapSource) -> BatchPlan:

@@ -70,7 +70,8 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     device = choose_device(config.device)
     autocast = choose_precision(config.precision, device)
     data = read_data(config)
-    _report(data, listener)
+    for line in data.notes:
+        listener.note(line)
     folder.create()
     start = _starting_point(config, folder, data)
     network = start.network.to(device)
@@ -181,12 +182,6 @@ def _load_start(folder: RunFolder, drop: Dropout | None) -> CaptionNetwork:
     )
     network.load_state_dict(saved["model"])
     return network
-
-
-def _report(data: TrainingData, listener: RunListener) -> None:
-    for name, report in data.reports:
-        for line in report.lines():
-            listener.note(f"{name}: {line}")
 
 
 def _summary(

@@ -1,0 +1,118 @@
+"""`capcli evaluate`: official scores of a bundle, or of captions that are already there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from capcli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from capcli.evaluation import Scores
+    from capcli.training.captions import CaptionedImage
+
+
+def evaluate(
+    images: Annotated[Path, typer.Option("--images", help="Folder of images.")],
+    captions: Annotated[
+        Path | None, typer.Option("--captions", help="Captions people wrote. Default: NAME.txt beside each image.")
+    ] = None,
+    split: Annotated[Path | None, typer.Option("--split", help="File naming the images to evaluate on.")] = None,
+    model: Annotated[str, typer.Option("--model", help="A bundle's name or folder.")] = "default",
+    predictions: Annotated[
+        Path | None, typer.Option("--predictions", help="Captions to score instead of a bundle's: CSV, TSV or JSON.")
+    ] = None,
+    beam: Annotated[int | None, typer.Option(help="Hypotheses kept; 1 is greedy. Default: the bundle's.")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest caption in words.")] = None,
+    length_penalty: Annotated[float | None, typer.Option(help="Length penalty.")] = None,
+    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    limit: Annotated[int | None, typer.Option(help="Evaluate on this many images only.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Score captions with BLEU, METEOR, ROUGE-L and CIDEr, as papers do (needs the eval extra and Java)."""
+    from capcli.evaluation import check_official_scorers, official_scores
+
+    # Before the model captions for minutes: are the scorers there?
+    check_official_scorers()
+    items = _items(images, captions, split, limit)
+    references = {str(item.path): list(item.captions) for item in items}
+    if predictions is not None:
+        from capcli.evaluation.predictions import match_predictions, read_predictions
+
+        said = match_predictions(read_predictions(predictions), {str(item.path): item.name for item in items})
+        source = str(predictions)
+    else:
+        said = _caption(items, model, provider, beam, max_length, length_penalty)
+        source = model
+    _print(official_scores(said, references), source, as_json)
+
+
+def _items(images: Path, captions: Path | None, split: Path | None, limit: int | None) -> list[CaptionedImage]:
+    from capcli.cli.terminal import say
+    from capcli.training.captions import first_few, read_captions
+    from capcli.training.splits import images_named_in
+
+    items, report = read_captions(images, captions)
+    for line in report.lines():
+        say(f"{images}: {line}")
+    if split is not None:
+        named = images_named_in(items, split)
+        items = list(named.images)
+        if named.unknown:
+            say(f"{split}: {len(named.unknown)} of its images are not in the captions: {first_few(named.unknown)}")
+    items = items[:limit] if limit else items
+    if not items:
+        raise DataError(f"{images}: no image to evaluate on")
+    return items
+
+
+def _caption(
+    items: list[CaptionedImage],
+    model: str,
+    provider: str,
+    beam: int | None,
+    max_length: int | None,
+    length_penalty: float | None,
+) -> dict[str, str]:
+    """What `capcli caption` prints for each image."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from capcli.captioner import Captioner
+
+    captioner = Captioner(model, provider=provider)
+    console = Console(stderr=True)
+    if beam is not None and beam < 1:
+        raise UsageError(f"--beam is {beam}; it must be at least 1")
+    said = {}
+    step = 32
+    for begin in track(
+        range(0, len(items), step), "captioning", console=console, transient=True, disable=not console.is_terminal
+    ):
+        batch = items[begin : begin + step]
+        found = captioner.caption(
+            [item.path for item in batch], beam=beam, max_length=max_length, length_penalty=length_penalty
+        )
+        said.update({str(item.path): caption.text for item, caption in zip(batch, found, strict=True)})
+    return said
+
+
+def _print(scores: Scores, source: str, as_json: bool) -> None:
+    if as_json:
+        import json
+
+        print(json.dumps({"captions": source, **scores.as_dict()}))
+        return
+    print(f"{source}: {scores.images} images, {scores.tokeniser}")
+    for name, value in (
+        ("BLEU-1", scores.bleu_1),
+        ("BLEU-2", scores.bleu_2),
+        ("BLEU-3", scores.bleu_3),
+        ("BLEU-4", scores.bleu_4),
+        ("METEOR", scores.meteor),
+        ("ROUGE-L", scores.rouge_l),
+        ("CIDEr", scores.cider),
+    ):
+        print(f"{name:<8}{value:6.1f}")

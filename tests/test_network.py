@@ -1,0 +1,78 @@
+"""The network: whole captions at once and step by step are the same function."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from capcli.training.network import CaptionNetwork, DecoderConfig, build_decoder  # noqa: E402
+from capcli.training.quantise import quantise  # noqa: E402
+from capcli.training.resnet import EncoderConfig, ResNet50  # noqa: E402
+
+SMALL = {"vocabulary": 23, "features": 32, "hidden": 16, "embedding": 12, "attention": 8}
+
+
+@pytest.mark.parametrize("kind", ["attention", "pooled"])
+def test_teacher_forcing_scores_what_steps_score(kind: str) -> None:
+    torch.manual_seed(0)
+    decoder = build_decoder(DecoderConfig(kind, **SMALL)).eval()
+    grid = torch.randn(3, 9, SMALL["features"])
+    images = torch.tensor([2, 0, 0, 1])
+    lengths = [6, 4, 4, 1]
+    tokens = torch.randint(0, SMALL["vocabulary"], (4, 6))
+    with torch.inference_mode():
+        logits = decoder.teacher_forced(grid, images, tokens, lengths)
+        together = torch.log_softmax(logits, -1)
+        context, state = decoder.prepare(grid)
+        context = tuple(part[images] for part in context)
+        state = tuple(part[images] for part in state)
+        one_by_one = []
+        for position in range(6):
+            scores, state, attention = decoder.step(tokens[:, position], state, context)
+            one_by_one.append(scores[: sum(length > position for length in lengths)])
+            if attention is not None:
+                torch.testing.assert_close(attention.sum(-1), torch.ones(4))
+    torch.testing.assert_close(together, torch.cat(one_by_one))
+
+
+@pytest.mark.parametrize("kind", ["attention", "pooled"])
+def test_every_decoder_weight_learns(kind: str) -> None:
+    torch.manual_seed(0)
+    decoder = build_decoder(DecoderConfig(kind, **SMALL))
+    logits = decoder.teacher_forced(torch.randn(2, 9, 32), torch.tensor([0, 1]), torch.ones(2, 3, dtype=torch.int64), [3, 2])
+    logits.logsumexp(-1).sum().backward()
+    still = [name for name, tensor in decoder.named_parameters() if tensor.grad is None or not tensor.grad.any()]
+    assert still == []
+
+
+@pytest.mark.parametrize("stride_in", ["conv1", "conv2"])
+@pytest.mark.parametrize("pool", ["right-bottom", "symmetric"])
+def test_the_grid_has_a_cell_for_every_32_pixels(stride_in: str, pool: str) -> None:
+    encoder = ResNet50(EncoderConfig(stride_in, pool, width=8))
+    with torch.inference_mode():
+        assert encoder(torch.zeros(2, 224, 224, 3, dtype=torch.uint8)).shape == (2, 49, 256)
+        assert encoder(torch.zeros(1, 64, 64, 3, dtype=torch.uint8)).shape == (1, 4, 256)
+
+
+def test_frozen_and_trained_parts_together_are_the_whole_encoder() -> None:
+    torch.manual_seed(0)
+    encoder = ResNet50(EncoderConfig(width=8)).eval()
+    images = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
+    with torch.inference_mode():
+        whole = encoder.forward_until(images, 4)
+        for stage in range(5):
+            torch.testing.assert_close(encoder.forward_from(encoder.forward_until(images, stage), stage), whole)
+
+
+def test_rounding_moves_no_weight_by_more_than_half_a_step() -> None:
+    torch.manual_seed(0)
+    network = CaptionNetwork(ResNet50(EncoderConfig(width=8)), build_decoder(DecoderConfig("attention", **{**SMALL, "features": 256})))
+    rounded = quantise(network)
+    checked = 0
+    for name, module in rounded.named_modules():
+        if hasattr(module, "weight_int8"):
+            weight = network.get_parameter(f"{name}.weight")
+            assert (module.weight - weight).abs().sub(module.scale / 2 * 1.001).le(0).all()
+            checked += 1
+    assert checked == 53 + 11

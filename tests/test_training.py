@@ -1,0 +1,294 @@
+"""Training from end to end on data the tests make themselves: it learns, resumes, exports, and captions."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from conftest import TINY_BUNDLE, RunCommand, command, environment
+from shapes import draw, write_data_set
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("pycocoevalcap", reason="needs the train extra")
+
+from capcli import Captioner  # noqa: E402
+from capcli.errors import DataError, UsageError  # noqa: E402
+from capcli.training.config import DataSource, TrainConfig  # noqa: E402
+from capcli.training.export import ExportOptions, export_run  # noqa: E402
+from capcli.training.run import RunListener, load_run, train  # noqa: E402
+from capcli.training.run_folder import RunFolder  # noqa: E402
+from capcli.training.trainer import Progress  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes")
+    write_data_set(folder, copies=2, size=64)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def small(shapes: Path) -> TrainConfig:
+    return TrainConfig(
+        data=(DataSource(str(shapes / "images"), str(shapes / "captions.csv")),),
+        encoder=str(TINY_BUNDLE),
+        input_size=64,
+        hidden=32,
+        embedding=16,
+        attention=16,
+        min_count=1,
+        epochs=2,
+        batch_size=8,
+        warmup=4,
+        val=0.2,
+        threads=1,
+        precision="float32",
+        max_length=12,
+    )
+
+
+class StopAt(RunListener):
+    """Ends the run like a Ctrl-C after an update."""
+
+    def __init__(self, update: int) -> None:
+        self._update = update
+
+    def progress(self, progress: Progress) -> None:
+        if progress.update == self._update:
+            raise KeyboardInterrupt
+
+
+def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
+    return dict(RunFolder(folder).load(name)["model"])
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    for name in ("last", "best"):
+        left, right = tensors(one, name), tensors(other, name)
+        assert left.keys() == right.keys()
+        for key in left:
+            assert torch.equal(left[key], right[key]), f"{name}: {key}"
+
+    def without_time(folder: Path) -> list[dict[str, object]]:
+        return [{**line, "seconds": 0} for line in RunFolder(folder).read_log()]
+
+    assert without_time(one) == without_time(other)
+
+
+@pytest.mark.parametrize("fine_tune", [0, 1, 5])
+def test_a_run_stopped_in_mid_epoch_ends_like_one_that_was_not(
+    fine_tune: int, shapes: Path, cache: Path, tmp_path: Path
+) -> None:
+    config = replace(small(shapes), fine_tune=fine_tune, save_every=2)
+    train(config, tmp_path / "whole", cache=cache, listener=RunListener())
+    for update in (3, 6, 7):
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "stopped", cache=cache, listener=StopAt(update))
+    train(config, tmp_path / "stopped", cache=cache, listener=RunListener())
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_killed_process_is_resumed_by_the_same_command(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    arguments = [
+        *("--images", str(shapes / "images"), "--captions", str(shapes / "captions.csv")),
+        *("--encoder", str(TINY_BUNDLE), "--input-size", "64", "--hidden", "32", "--embedding", "16"),
+        *("--min-count", "1", "--epochs", "30", "--batch-size", "4", "--save-every", "1", "--threads", "1"),
+        *("--cache", str(cache), "--max-length", "12", "--val-images", "4", "--precision", "float32"),
+    ]
+
+    def start(out: Path) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [command(), "train", *arguments, "--out", str(out)], env=environment(), stderr=subprocess.PIPE
+        )
+
+    kills = 0
+    for _ in range(2):
+        process = start(tmp_path / "killed")
+        last = tmp_path / "killed" / "last.pt"
+        before = last.stat().st_mtime_ns if last.exists() else 0
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if last.exists() and last.stat().st_mtime_ns != before:
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.005)
+        process.communicate()
+    assert kills == 2
+    for out in (tmp_path / "killed", tmp_path / "whole"):
+        process = start(out)
+        errors = process.communicate(timeout=200)[1]
+        assert process.returncode == 0, errors.decode()
+    assert_same_run(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_other_settings_in_the_same_folder_are_refused(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    config = replace(small(shapes), epochs=1)
+    train(config, tmp_path / "run", cache=cache, listener=RunListener())
+    with pytest.raises(UsageError, match=r"other settings \(rate, seed\)"):
+        train(replace(config, rate=0.5, seed=2), tmp_path / "run", cache=cache, listener=RunListener())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("precious")
+    with pytest.raises(UsageError, match="not empty"):
+        train(config, tmp_path / "other", cache=cache, listener=RunListener())
+
+
+def test_feature_maps_are_computed_once(shapes: Path, tmp_path: Path) -> None:
+    config = replace(small(shapes), epochs=1)
+    train(config, tmp_path / "one", cache=tmp_path / "cache", listener=RunListener())
+    (store,) = (tmp_path / "cache").iterdir()
+    content = (store / "maps.f16").read_bytes()
+    assert len(content) == 48 * 2 * 256 * 2 * 2
+    train(replace(config, seed=2), tmp_path / "two", cache=tmp_path / "cache", listener=RunListener())
+    assert (store / "maps.f16").read_bytes() == content
+
+
+def test_a_damaged_checkpoint_is_one_clear_error(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    config = replace(small(shapes), epochs=1)
+    train(config, tmp_path / "run", cache=cache, listener=RunListener())
+    for name in ("start", "last", "best"):
+        path = tmp_path / "run" / f"{name}.pt"
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        with pytest.raises(DataError, match=f"{name}.pt"):
+            if name == "best":
+                load_run(tmp_path / "run")
+            else:
+                train(replace(config), tmp_path / "run", cache=cache, listener=RunListener())
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="not a run"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["attention", "pooled"])
+def test_a_model_learns_exports_and_captions_through_the_installed_command(
+    kind: str, capcli: RunCommand, tmp_path: Path
+) -> None:
+    """From the shipped bundle's encoder, with nothing but the commands a user has."""
+    folder = tmp_path / "my photos"
+    write_data_set(folder, copies=2, size=224, shapes=("circle", "triangle"))
+    done = capcli(
+        *("train", "--images", folder / "images", "--captions", folder / "captions.csv", "--out", tmp_path / "run"),
+        *("--decoder", kind, "--min-count", "1", "--epochs", "40", "--batch-size", "8", "--val", "0"),
+        *("--cache", tmp_path / "cache", "--warmup", "20", "--max-length", "12", "--no-flip", "--rate", "2e-3"),
+        *("--dropout-words", "0.1", "--dropout-features", "0.1", "--label-smoothing", "0"),
+    )
+    assert done.code == 0, done.errors
+    assert done.out == b""
+    bundle = tmp_path / "my bundle"
+    done = capcli("export", tmp_path / "run", bundle)
+    assert done.code == 0, done.errors
+    assert done.out == b""
+    assert "the same words as the network on 32 images" in done.errors
+    assert sum(file.stat().st_size for file in bundle.iterdir()) < 30_000_000
+    assert {file.name for file in bundle.iterdir()} == {
+        "manifest.json",
+        "encoder.onnx",
+        "decoder.onnx",
+        "tokenizer.json",
+        "MODEL_CARD.md",
+    }
+
+    right = 0
+    for shape in ("circle", "triangle"):
+        for colour in ("red", "green", "blue", "yellow"):
+            photo = folder / "images" / f"{colour}-{shape}-white-0.png"
+            done = capcli("caption", photo, "--model", bundle)
+            assert (done.code, done.errors) == (0, "")
+            right += done.text == f"A {colour} {shape} on a white ground.\n"
+    assert right >= 7
+
+    # The bundle is a starting point too: same vocabulary, and it goes on where it was.
+    done = capcli(
+        *("train", "--images", folder / "images", "--captions", folder / "captions.csv", "--out", tmp_path / "more"),
+        *("--init", bundle, "--epochs", "1", "--val", "0", "--cache", tmp_path / "cache", "--rate", "1e-5"),
+        *("--label-smoothing", "0", "--dropout-words", "0", "--dropout-features", "0", "--no-flip"),
+    )
+    assert done.code == 0, done.errors
+    assert (tmp_path / "more" / "tokenizer.json").read_bytes() == (bundle / "tokenizer.json").read_bytes()
+    (line,) = RunFolder(tmp_path / "more").read_log()
+    assert line["loss"] < 0.5
+
+
+def test_export_refuses_what_is_no_finished_run(capcli: RunCommand, shapes: Path, cache: Path, tmp_path: Path) -> None:
+    done = capcli("export", tmp_path, tmp_path / "bundle")
+    assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)
+    assert "not a run of capcli train" in done.errors
+    config = replace(small(shapes), epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run", cache=cache, listener=StopAt(1))
+    done = capcli("export", tmp_path / "run", tmp_path / "bundle")
+    assert done.code == 2
+    assert "no epoch of this run is finished" in done.errors
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_an_existing_bundle_is_replaced_only_when_told(
+    capcli: RunCommand, shapes: Path, cache: Path, tmp_path: Path
+) -> None:
+    train(replace(small(shapes), epochs=1), tmp_path / "run", cache=cache, listener=RunListener())
+    bundle = tmp_path / "bundle"
+    assert capcli("export", tmp_path / "run", bundle).code == 0
+    (bundle / "old").write_text("x")
+    done = capcli("export", tmp_path / "run", bundle)
+    assert done.code == 2 and "--overwrite" in done.errors
+    assert (bundle / "old").exists()
+    done = capcli("export", tmp_path / "run", bundle, "--overwrite")
+    assert done.code == 0, done.errors
+    assert not (bundle / "old").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+    other = tmp_path / "photos"
+    other.mkdir()
+    (other / "precious").write_text("x")
+    done = capcli("export", tmp_path / "run", other, "--overwrite")
+    assert done.code == 2 and "not a bundle" in done.errors
+    assert (other / "precious").exists()
+
+
+def test_exporting_twice_gives_the_same_bytes(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    train(replace(small(shapes), epochs=1), tmp_path / "run", cache=cache, listener=RunListener())
+    for name in ("one", "two"):
+        export_run(
+            tmp_path / "run", tmp_path / name, ExportOptions(name="x"), overwrite=False, note=lambda line: None
+        )
+    for file in (tmp_path / "one").iterdir():
+        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
+
+
+def test_the_run_is_proved_on_other_images_when_its_own_are_gone(
+    capcli: RunCommand, cache: Path, tmp_path: Path
+) -> None:
+    write_data_set(tmp_path / "data", copies=1, size=64)
+    config = replace(small(tmp_path / "data"), epochs=1)
+    train(config, tmp_path / "run", cache=cache, listener=RunListener())
+    shutil.rmtree(tmp_path / "data" / "images")
+    done = capcli("export", tmp_path / "run", tmp_path / "bundle")
+    assert done.code == 2 and done.errors.count("\n") == 1
+    others = tmp_path / "others"
+    others.mkdir()
+    draw("circle", "red", "white", 5).save(others / "one.png")
+    done = capcli("export", tmp_path / "run", tmp_path / "bundle", "--proof-images", others)
+    assert done.code == 0, done.errors
+    assert Captioner(tmp_path / "bundle").caption(others / "one.png").text
+
+
+def test_the_manifest_keeps_scores_and_terms(capcli: RunCommand, shapes: Path, cache: Path, tmp_path: Path) -> None:
+    train(replace(small(shapes), epochs=1), tmp_path / "run", cache=cache, listener=RunListener())
+    scores = tmp_path / "scores.json"
+    scores.write_text('{"cider": 12.5, "images": 3}')
+    done = capcli("export", tmp_path / "run", tmp_path / "b", "--scores", scores, "--terms", "mine", "--name", "own")
+    assert done.code == 0, done.errors
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert manifest["scores"] == [{"cider": 12.5, "images": 3}]
+    assert (manifest["name"], manifest["licence"]["weights"]) == ("own", "mine")

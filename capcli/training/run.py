@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 
 from capcli.bundle import find_bundle
+from capcli.cores import available_cores
 from capcli.errors import BundleError, DataError, UsageError
 from capcli.tokens import Tokenizer
 from capcli.training.config import TrainConfig
@@ -113,13 +113,6 @@ def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
     network = _load_start(folder, drop)
     load_trained(network, folder.load("best")["model"])
     return StartingPoint(network, folder.read_tokenizer(), folder.read_casing())
-
-
-def available_cores() -> int:
-    """CPU cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _check_folder(folder: RunFolder, config: TrainConfig) -> None:

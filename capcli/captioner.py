@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias, overload
 import numpy as np
 
 from capcli.bundle import DEFAULT, Bundle, load_bundle
-from capcli.decoding import Hypothesis, NeverGenerate, NoImmediateRepeat, SearchSettings, StepResult, search
+from capcli.decoding import Hypothesis, SearchSettings, StepResult, caption_filters, search
 from capcli.errors import BundleError
-from capcli.images import load_image
+from capcli.images import MAX_PIXELS, load_image
 from capcli.runtime import Session, TensorSpec, open_session
 from capcli.tokens import Tokenizer, raw_text, sentence
 
@@ -72,10 +72,12 @@ class Captioner:
         self._names = manifest.graph
         self._tokenizer = Tokenizer.load(self.bundle.path("tokenizer"))
         self._encoder = open_session(self.bundle.path("encoder"), provider=provider, threads=threads)
-        self._decoder = open_session(self.bundle.path("decoder"), provider=provider, threads=threads)
+        # What "auto" decided for the encoder holds for the decoder too.
+        same = "cpu" if self._encoder.provider == "cpu" else provider
+        self._decoder = open_session(self.bundle.path("decoder"), provider=same, threads=threads)
         self._check_graphs()
         tokens = manifest.tokens
-        self._filters = (NeverGenerate((tokens.pad, tokens.start, tokens.unknown)), NoImmediateRepeat())
+        self._filters = caption_filters(pad=tokens.pad, start=tokens.start, end=tokens.end, unknown=tokens.unknown)
 
     @property
     def provider(self) -> str:
@@ -116,13 +118,13 @@ class Captioner:
     def load(self, image: ImageSource, *, max_pixels: int | None = None) -> np.ndarray:
         """Reads one image as the encoder wants it: uint8 [input_size, input_size, 3], RGB.
 
+        Args:
+            image: as `caption` takes it.
+            max_pixels: larger images are refused before they are decoded; by default `images.MAX_PIXELS`.
         Raises:
             ImageError: it cannot be read.
         """
-        size = (self.input_size, self.input_size)
-        if max_pixels is None:
-            return load_image(image, size=size)
-        return load_image(image, size=size, max_pixels=max_pixels)
+        return load_image(image, size=(self.input_size, self.input_size), max_pixels=max_pixels or MAX_PIXELS)
 
     @overload
     def caption(

@@ -55,7 +55,7 @@ class StepFunction(Protocol):
 
 
 class TokenFilter(Protocol):
-    """Rules out next tokens. It must judge each row by itself, and always leave the end token."""
+    """Rules out next tokens. It must judge each row by itself, and leave the end token after the first word."""
 
     def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
         """Sets what is ruled out to -inf, in place.
@@ -75,6 +75,17 @@ class NeverGenerate:
 
     def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
         log_probs[:, list(self.ids)] = -np.inf
+
+
+@dataclass(frozen=True)
+class NotEmpty:
+    """Rules out a sentence without a word."""
+
+    end: int
+
+    def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
+        if not tokens.shape[1]:
+            log_probs[:, self.end] = -np.inf
 
 
 @dataclass(frozen=True)
@@ -108,6 +119,11 @@ class NoRepeatedNgram:
         opening = tokens[:, None, length - self.size + 1 :]
         rows, places = np.nonzero((held[:, :, :-1] == opening).all(axis=2))
         log_probs[rows, held[rows, places, -1]] = -np.inf
+
+
+def caption_filters(*, pad: int, start: int, end: int, unknown: int) -> tuple[TokenFilter, ...]:
+    """What no caption may be: without a word, with a word twice in a row, with a token that is no word."""
+    return (NeverGenerate((pad, start, unknown)), NotEmpty(end), NoImmediateRepeat())
 
 
 @dataclass(frozen=True)

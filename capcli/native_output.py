@@ -77,7 +77,7 @@ def _scratch_file() -> IO[bytes]:
         return tempfile.TemporaryFile()
     except OSError:
         # No writable temporary folder: then the text is lost, but still not on stdout.
-        return open(os.devnull, "r+b")  # noqa: PTH123 - as a sibling of TemporaryFile
+        return open(os.devnull, "r+b")
 
 
 def _duplicate(number: int) -> int | None:

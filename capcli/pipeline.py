@@ -8,12 +8,12 @@ window, never on the number of inputs. Knows nothing of output formats or termin
 
 from __future__ import annotations
 
-import os
 import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -101,7 +101,6 @@ class Pipeline:
         try:
             yield from self._results(jobs, reader)
         finally:
-            self._stopping.set()
             self._abandoned.set()
             for _ in range(self._settings.workers):
                 to_load.put(None)
@@ -196,7 +195,7 @@ class _Reader:
         end: BaseException | None = None
         try:
             for item in self._items:
-                if self._stopping.is_set():
+                if self._stopping.is_set() or self._abandoned.is_set():
                     break
                 self._put(self._job(item))
         except BaseException as error:  # raised again where the results are read
@@ -245,7 +244,7 @@ class _Reader:
 def _identity(path: str) -> tuple[object, ...] | None:
     """What tells whether a path still names the same, unchanged file."""
     try:
-        status = os.stat(path)
-    except OSError:
+        status = Path(path).stat()
+    except (OSError, ValueError):
         return None
     return (path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

@@ -17,6 +17,7 @@ from capcli.decoding import (
     NeverGenerate,
     NoImmediateRepeat,
     NoRepeatedNgram,
+    NotEmpty,
     SearchSettings,
     State,
     StepResult,
@@ -472,6 +473,15 @@ def test_step_keeps_its_own_log_probabilities() -> None:
     search(step, model.first_state, 2, start=START, end=END, settings=wanted, filters=filters)
     for now, before in given_out:
         np.testing.assert_array_equal(now, before)
+
+
+def test_a_sentence_may_be_kept_from_being_empty() -> None:
+    log_probs = np.log(np.full((2, 4), 0.25, dtype=np.float32))
+    first, later = log_probs.copy(), log_probs.copy()
+    NotEmpty(1).apply(first, np.zeros((2, 0), np.int64))
+    assert np.isneginf(first[:, 1]).all() and np.isfinite(first[:, [0, 2, 3]]).all()
+    NotEmpty(1).apply(later, np.zeros((2, 1), np.int64))
+    np.testing.assert_array_equal(later, log_probs)
 
 
 def test_where_every_word_is_ruled_out_the_sentence_is_empty() -> None:

@@ -53,9 +53,7 @@ class ReferenceResNet(nn.Module):
         for stage, count in enumerate((3, 4, 6, 3), start=1):
             blocks = []
             for block in range(count):
-                blocks.append(
-                    ReferenceBlock(inputs, 32 * 2**stage, stride=2 if stage > 1 and block == 0 else 1)
-                )
+                blocks.append(ReferenceBlock(inputs, 32 * 2**stage, stride=2 if stage > 1 and block == 0 else 1))
                 inputs = 128 * 2**stage
             setattr(self, f"layer{stage}", nn.Sequential(*blocks))
         self.fc = nn.Linear(2048, 1000)

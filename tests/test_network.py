@@ -40,7 +40,9 @@ def test_teacher_forcing_scores_what_steps_score(kind: str) -> None:
 def test_every_decoder_weight_learns(kind: str) -> None:
     torch.manual_seed(0)
     decoder = build_decoder(DecoderConfig(kind, **SMALL))
-    logits = decoder.teacher_forced(torch.randn(2, 9, 32), torch.tensor([0, 1]), torch.ones(2, 3, dtype=torch.int64), [3, 2])
+    logits = decoder.teacher_forced(
+        torch.randn(2, 9, 32), torch.tensor([0, 1]), torch.ones(2, 3, dtype=torch.int64), [3, 2]
+    )
     logits.logsumexp(-1).sum().backward()
     still = [name for name, tensor in decoder.named_parameters() if tensor.grad is None or not tensor.grad.any()]
     assert still == []
@@ -67,7 +69,9 @@ def test_frozen_and_trained_parts_together_are_the_whole_encoder() -> None:
 
 def test_rounding_moves_no_weight_by_more_than_half_a_step() -> None:
     torch.manual_seed(0)
-    network = CaptionNetwork(ResNet50(EncoderConfig(width=8)), build_decoder(DecoderConfig("attention", **{**SMALL, "features": 256})))
+    network = CaptionNetwork(
+        ResNet50(EncoderConfig(width=8)), build_decoder(DecoderConfig("attention", **{**SMALL, "features": 256}))
+    )
     rounded = quantise(network)
     checked = 0
     for name, module in rounded.named_modules():

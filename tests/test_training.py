@@ -259,9 +259,7 @@ def test_an_existing_bundle_is_replaced_only_when_told(
 def test_exporting_twice_gives_the_same_bytes(shapes: Path, cache: Path, tmp_path: Path) -> None:
     train(replace(small(shapes), epochs=1), tmp_path / "run", cache=cache, listener=RunListener())
     for name in ("one", "two"):
-        export_run(
-            tmp_path / "run", tmp_path / name, ExportOptions(name="x"), overwrite=False, note=lambda line: None
-        )
+        export_run(tmp_path / "run", tmp_path / name, ExportOptions(name="x"), overwrite=False, note=lambda line: None)
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
 

@@ -18,9 +18,7 @@ def test_settings_survive_a_round_trip_through_plain_values() -> None:
 
 def test_a_toml_file_gives_settings_and_data_sets_beside_it(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
-    file.write_text(
-        'epochs = 3\nrate = 1\nmin-count = 2\n[[data]]\nimages = "photos"\ncaptions = "c.csv"\n', "utf-8"
-    )
+    file.write_text('epochs = 3\nrate = 1\nmin-count = 2\n[[data]]\nimages = "photos"\ncaptions = "c.csv"\n', "utf-8")
     config = TrainConfig.from_dict(read_toml(file), str(file))
     assert (config.epochs, config.rate, config.min_count) == (3, 1.0, 2)
     assert config.data == (DataSource(str(tmp_path / "photos"), str(tmp_path / "c.csv")),)

@@ -5,8 +5,6 @@ Each becomes a `ResNet50` with batch normalisation folded. Knows nothing of capt
 
 from __future__ import annotations
 
-import pickle
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +40,9 @@ def load_encoder(path: Path, *, stride_in: str | None = None) -> ResNet50:
         if path.suffix.lower() == ".npz":
             return _from_int8_archive(path, stride_in or "conv1")
         return _from_state_dict(path, stride_in or "conv2")
-    except (OSError, zipfile.BadZipFile, pickle.UnpicklingError, ValueError, EOFError, RuntimeError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # what NumPy's and torch's readers raise on foreign bytes has no common base
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(f"{path}: not readable as encoder weights ({reason}); {_HINT}") from error
 

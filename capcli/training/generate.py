@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from capcli.decoding import Hypothesis, NeverGenerate, NoImmediateRepeat, SearchSettings, StepResult, search
+from capcli.decoding import Hypothesis, SearchSettings, StepResult, caption_filters, search
 from capcli.tokens import Tokenizer
 from capcli.training.network import Decoder
 
@@ -51,13 +49,7 @@ def search_grid(
             start=tokenizer.start,
             end=tokenizer.end,
             settings=settings,
-            filters=standard_filters(tokenizer),
+            filters=caption_filters(
+                pad=tokenizer.pad, start=tokenizer.start, end=tokenizer.end, unknown=tokenizer.unknown
+            ),
         )
-
-
-def standard_filters(tokenizer: Tokenizer) -> Sequence[NeverGenerate | NoImmediateRepeat]:
-    """What no caption may hold: padding, a second start, the unknown word, a word twice in a row."""
-    return (
-        NeverGenerate((tokenizer.pad, tokenizer.start, tokenizer.unknown)),
-        NoImmediateRepeat(),
-    )

@@ -70,7 +70,7 @@ class Int8Embedding(Int8Weight):
 
 
 def quantise(network: CaptionNetwork) -> CaptionNetwork:
-    """A copy of the network in evaluation mode whose convolutions, linear layers and embeddings hold rounded weights."""
+    """A copy of the network, in evaluation mode, whose convolutions, linear layers and embeddings are rounded."""
     rounded = copy.deepcopy(network).cpu().float().eval()
     for module in list(rounded.modules()):
         for name, child in list(module.named_children()):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capcli.errors import DataError, UsageError
+from capcli.errors import DataError
 
 if TYPE_CHECKING:
     from capcli.evaluation import Scores
@@ -81,21 +81,19 @@ def _caption(
     from rich.progress import track
 
     from capcli.captioner import Captioner
+    from capcli.paths import InputItem
+    from capcli.pipeline import Pipeline, PipelineSettings
 
     captioner = Captioner(model, provider=provider)
+    search = captioner.settings(beam=beam, max_length=max_length, length_penalty=length_penalty)
+    results = Pipeline(captioner, search, PipelineSettings()).run(InputItem(str(item.path)) for item in items)
     console = Console(stderr=True)
-    if beam is not None and beam < 1:
-        raise UsageError(f"--beam is {beam}; it must be at least 1")
+    shown = track(results, "captioning", len(items), console=console, transient=True, disable=not console.is_terminal)
     said = {}
-    step = 32
-    for begin in track(
-        range(0, len(items), step), "captioning", console=console, transient=True, disable=not console.is_terminal
-    ):
-        batch = items[begin : begin + step]
-        found = captioner.caption(
-            [item.path for item in batch], beam=beam, max_length=max_length, length_penalty=length_penalty
-        )
-        said.update({str(item.path): caption.text for item, caption in zip(batch, found, strict=True)})
+    for result in shown:
+        if result.error is not None:
+            raise DataError(f"{result.path}: {result.error}; leave it out with --split")
+        said[result.path] = result.captions[0].text
     return said
 
 

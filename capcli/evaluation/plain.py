@@ -1,0 +1,40 @@
+"""CIDEr without Java, for choosing checkpoints while training. Not comparable with published figures."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from capcli.errors import DependencyError
+
+_WORD = re.compile(r"'s\b|[^\W_]+(?:['\-](?!s\b)[^\W_]+)*")
+
+
+def plain_tokens(text: str) -> str:
+    """Lower-case words without punctuation, spaces between; a possessive 's stands alone, as in PTB."""
+    return " ".join(_WORD.findall(text.replace("’", "'").lower()))
+
+
+def plain_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """CIDEr x 100 (Vedantam et al., 2015, arXiv:1411.5726) over a plain tokeniser.
+
+    Args:
+        captions: one an image.
+        references: what people wrote of each image, in the same order.
+    Returns:
+        pycocoevalcap's CIDEr, with document frequencies from these references.
+    Raises:
+        DependencyError: pycocoevalcap is not installed.
+    """
+    try:
+        from pycocoevalcap.cider.cider import Cider
+    except ImportError as error:
+        raise DependencyError("CIDEr needs pycocoevalcap: pip install 'capcli[eval]'") from error
+    if len(captions) != len(references):
+        raise ValueError(f"{len(captions)} captions for {len(references)} images")
+    if not captions:
+        return 0.0
+    wanted = {row: [plain_tokens(text) for text in texts] for row, texts in enumerate(references)}
+    given = {row: [plain_tokens(text)] for row, text in enumerate(captions)}
+    score, _ = Cider().compute_score(wanted, given)
+    return float(score) * 100

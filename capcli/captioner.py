@@ -127,7 +127,7 @@ class Captioner:
         return load_image(image, size=(self.input_size, self.input_size), max_pixels=max_pixels or MAX_PIXELS)
 
     @overload
-    def caption(
+    def caption(  # type: ignore[overload-overlap]  # a str is an Iterable[str] too; it means one path
         self,
         images: ImageSource,
         *,

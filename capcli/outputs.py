@@ -13,6 +13,7 @@ import errno
 import io
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import FileIO
@@ -280,7 +281,7 @@ class OutputFile:
 
 def _lock(file: FileIO) -> None:
     """Takes the operating system's lock, which ends with the process, however it ends."""
-    if os.name == "nt":
+    if sys.platform == "win32":
         import msvcrt
 
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)

@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,7 +45,7 @@ def test_a_photo_in_any_form_gets_the_same_caption(captioner: Captioner, tmp_pat
     content = photo.read_bytes()
     with Image.open(photo) as opened:
         array = np.asarray(opened.convert("RGB"))
-        forms = [photo, str(photo), content, io.BytesIO(content), array, opened]
+        forms: list[Any] = [photo, str(photo), content, io.BytesIO(content), array, opened]
         captions = [captioner.caption(form) for form in forms]
     assert len({(caption.text, round(caption.score, 5)) for caption in captions}) == 1
 

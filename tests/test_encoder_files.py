@@ -74,8 +74,8 @@ def reference() -> ReferenceResNet:
             # Statistics of a trained network, not those of a fresh one, so that folding has something to fold.
             nn.init.uniform_(module.weight, 0.3, 0.7)
             nn.init.normal_(module.bias, std=0.1)
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.normal_(module.get_buffer("running_mean"), std=0.1)
+            nn.init.uniform_(module.get_buffer("running_var"), 0.5, 1.5)
     return network.eval()
 
 
@@ -109,10 +109,10 @@ def int8_archive(path: Path, encoder: ResNet50) -> dict[str, np.ndarray]:
         scale = np.float32(2.0 ** np.ceil(np.log2(float(tensor.abs().max()) / 127)))
         rounded = np.round(tensor.numpy() / scale).astype(np.int8)
         layer = name.removesuffix(".weight")
-        arrays[f"{layer}.weight_int8"], arrays[f"{layer}.scale"] = rounded, scale
+        arrays[f"{layer}.weight_int8"], arrays[f"{layer}.scale"] = rounded, np.asarray(scale)
         floats[name] = rounded * scale
     arrays["fc.weight_int8"] = np.zeros((1000, 2048), np.int8)
-    arrays["fc.scale"], arrays["fc.bias"] = np.float32(1), np.zeros(1000, np.float32)
+    arrays["fc.scale"], arrays["fc.bias"] = np.ones((), np.float32), np.zeros(1000, np.float32)
     np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
     return floats
 
@@ -131,8 +131,8 @@ def test_the_stride_placement_can_be_chosen(tmp_path: Path) -> None:
     path = tmp_path / "resnet50.npz"
     int8_archive(path, ResNet50(EncoderConfig()))
     encoder = load_encoder(path, stride_in="conv2")
-    first = encoder.get_submodule("layer2.0")
-    assert (first.conv1.stride, first.conv2.stride) == ((1, 1), (2, 2))
+    convolutions: list[Any] = [encoder.get_submodule(f"layer2.0.conv{number}") for number in (1, 2)]
+    assert [convolution.stride for convolution in convolutions] == [(1, 1), (2, 2)]
 
 
 def test_a_bundle_gives_its_encoder_back(tiny: Path) -> None:

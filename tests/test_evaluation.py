@@ -43,12 +43,12 @@ def test_official_scores_are_those_of_the_official_code() -> None:
 
     from capcli.evaluation import official_scores
 
-    clean = {
-        name: [text.replace("\n", " ").replace("|||", " ") for text in texts] for name, texts in REFERENCES.items()
-    }
+    def one_line(text: str) -> str:
+        return text.replace("\n", " ").replace("|||", " ")
+
     with contextlib.redirect_stdout(io.StringIO()):
         wanted = PTBTokenizer().tokenize(
-            {name: [{"caption": clean(text)} for text in texts] for name, texts in REFERENCES.items()}
+            {name: [{"caption": one_line(text)} for text in texts] for name, texts in REFERENCES.items()}
         )
         given_ = PTBTokenizer().tokenize({name: [{"caption": text}] for name, text in CAPTIONS.items()})
         bleu = Bleu(4).compute_score(wanted, given_)[0]

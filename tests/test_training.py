@@ -9,6 +9,7 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import TINY_BUNDLE, RunCommand, command, environment
@@ -68,7 +69,7 @@ class StopAt(RunListener):
             raise KeyboardInterrupt
 
 
-def tensors(folder: Path, name: str) -> dict[str, torch.Tensor]:
+def tensors(folder: Path, name: str) -> dict[str, Any]:
     return dict(RunFolder(folder).load(name)["model"])
 
 

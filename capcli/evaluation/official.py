@@ -94,6 +94,7 @@ def official_scores(captions: Mapping[str, str], references: Mapping[str, Sequen
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
     names = list(references)
+    failure: Exception | None = None
     with captured() as printed:
         try:
             tokeniser = PTBTokenizer()
@@ -107,13 +108,17 @@ def official_scores(captions: Mapping[str, str], references: Mapping[str, Sequen
             cider, cider_each = Cider().compute_score(wanted, given)
         except (OSError, ValueError) as error:
             failure = error
-        else:
-            failure = None
     if failure is not None:
         reason = one_reason(printed.text or str(failure))
         raise DependencyError(f"the official scorers failed ({reason}); check that java runs") from failure
     return Scores(
-        *(float(value) * 100 for value in (*bleu, meteor, rouge, cider)),
+        bleu_1=100 * bleu[0],
+        bleu_2=100 * bleu[1],
+        bleu_3=100 * bleu[2],
+        bleu_4=100 * bleu[3],
+        meteor=100 * meteor,
+        rouge_l=100 * float(rouge),
+        cider=100 * float(cider),
         images=len(names),
         tokeniser="PTB tokeniser",
         per_image={

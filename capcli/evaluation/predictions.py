@@ -51,8 +51,8 @@ def match_predictions(predictions: Mapping[str, str], names: Mapping[str, str]) 
     found = {}
     for key, name in names.items():
         for short in (key, name, Path(name).name, Path(name).stem):
-            caption = predictions.get(short, by_name.get(short))
-            if caption is not None:
-                found[key] = caption
+            said = predictions[short] if short in predictions else by_name.get(short)
+            if said is not None:
+                found[key] = said
                 break
     return found

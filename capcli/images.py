@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import stat
+import threading
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -26,11 +27,12 @@ if TYPE_CHECKING:
 # Larger pictures are refused before they are decoded: a few kilobytes can claim to be gigapixels.
 MAX_PIXELS = 200_000_000
 # Only readers that decode in this process: EPS, for one, would start another program.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "MPO", "PPM", "ICO", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the wanted size is left to resize from.
 _DRAFT_MARGIN = 2
 _HEAD_BYTES = 64
 _WHITE = (255, 255, 255, 255)
+_OPENING = threading.Lock()
 
 
 def load_image(source: ImageSource, *, size: tuple[int, int], max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
@@ -142,7 +144,7 @@ def _read(file: BinaryIO, size: tuple[int, int], max_pixels: int | None) -> np.n
         with warnings.catch_warnings():
             # Pillow warns of odd metadata and of many pixels; the first does not matter, the second is checked here.
             warnings.simplefilter("ignore")
-            with Image.open(file, formats=(*FORMATS, "HEIF") if kind == "HEIC" else FORMATS) as image:
+            with _open(file, (*FORMATS, "HEIF") if kind == "HEIC" else FORMATS) as image:
                 _check_pixels(image, max_pixels)
                 if image.format == "JPEG" and image.mode in ("L", "RGB"):
                     image.draft(None, (size[0] * _DRAFT_MARGIN, size[1] * _DRAFT_MARGIN))
@@ -153,6 +155,17 @@ def _read(file: BinaryIO, size: tuple[int, int], max_pixels: int | None) -> np.n
         raise ImageError(_what_else(head, kind)) from error
     except Exception as error:  # readers of hostile bytes raise anything
         raise ImageError(_damage(error)) from error
+
+
+def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+    """Reads the header. The limit on pixels is this module's own, which can be raised; Pillow's is put back."""
+    with _OPENING:
+        limit = Image.MAX_IMAGE_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            return Image.open(file, formats=formats)
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
 
 
 def _guarded(image: Image.Image, size: tuple[int, int]) -> np.ndarray:

@@ -255,7 +255,8 @@ class OutputFile:
     def _start(self) -> None:
         self._started = True
         try:
-            self._file.truncate(0)
+            if os.fstat(self._file.fileno()).st_size:
+                self._file.truncate(0)
         except OSError as error:
             raise self._failed(error) from error
         self._append(self._rows.header())

@@ -173,13 +173,12 @@ def _from_stdin(
         yield InputItem("-", bytes(content))
         return
     separator = b"\0" if nul_separated else b"\n"
-    while True:
+    piece = buffer
+    while piece:
         *lines, buffer = buffer.split(separator)
         for line in lines:
             yield from _from_line(line, nul_separated, rules)
         piece = read(_CHUNK)
-        if not piece:
-            break
         buffer += piece
     yield from _from_line(buffer, nul_separated, rules)
 

@@ -13,7 +13,7 @@ import traceback
 from types import FrameType
 
 from capcli.cli.app import app
-from capcli.cli.terminal import say
+from capcli.cli.terminal import ReaderGoneError, say
 from capcli.errors import CapcliError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -49,7 +49,7 @@ def run(arguments: list[str]) -> int:
         return INTERRUPTED
     except Terminated:
         return TERMINATED
-    except BrokenPipeError:
+    except (ReaderGoneError, BrokenPipeError):
         # The reader has gone (`| head -1`): nothing is wrong. Python would complain when it flushes at exit.
         _close_stdout()
         return 0

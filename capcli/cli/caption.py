@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capcli.cli.terminal import ReaderGoneError, say
 from capcli.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
@@ -105,8 +106,6 @@ def _write_all(
     Returns:
         How many inputs failed.
     """
-    from capcli.cli.terminal import say
-
     failed = 0
     with _interrupt_stops(pipeline):
         for result in pipeline.run(items):
@@ -170,8 +169,8 @@ class _Stdout:
         try:
             sys.stdout.buffer.write(record)
             sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            raise ReaderGoneError from error
         except OSError as error:
             raise OutputError(f"standard output cannot be written ({error.strerror})") from error
 

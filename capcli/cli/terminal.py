@@ -6,6 +6,10 @@ import sys
 import unicodedata
 
 
+class ReaderGoneError(BaseException):
+    """Whoever read standard output has closed it (`| head -1`). No OSError: Typer would end the program itself."""
+
+
 def say(message: str) -> None:
     """Prints one line on stderr, prefixed with the program's name."""
     line = f"capcli: {one_line(message)}\n"

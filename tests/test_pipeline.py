@@ -1,0 +1,197 @@
+"""Streams of inputs: in order, in a bounded window, without waiting for what is not there yet."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import RunCommand, command, environment
+from shapes import COLOURS, GROUNDS, SHAPES, draw
+
+from capcli import Captioner
+from capcli.paths import InputItem
+from capcli.pipeline import Pipeline, PipelineSettings, Result
+
+
+@pytest.fixture(scope="module")
+def captioner(tiny: Path) -> Captioner:
+    return Captioner(tiny, provider="cpu")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """24 photos and, among them, three files that are none."""
+    folder = tmp_path_factory.mktemp("photos")
+    paths = []
+    for n, (shape, colour, ground) in enumerate((s, c, g) for s in SHAPES for c in COLOURS for g in GROUNDS):
+        draw(shape, colour, ground, 1000 + n, 64).save(folder / f"{n}.png")
+        paths.append(str(folder / f"{n}.png"))
+    for n in (0, 5, 20):
+        (folder / f"bad{n}.png").write_text("no photo")
+        paths.insert(n, str(folder / f"bad{n}.png"))
+    return paths
+
+
+def run(captioner: Captioner, items: Iterator[InputItem] | list[InputItem], **settings: int) -> list[Result]:
+    pipeline = Pipeline(captioner, captioner.settings(), PipelineSettings(**settings))  # type: ignore[arg-type]
+    return list(pipeline.run(items))
+
+
+def said(results: list[Result]) -> list[tuple[str, str | None, str | None]]:
+    return [(each.path, each.captions[0].text if each.captions else None, each.error) for each in results]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+@pytest.mark.parametrize("workers", [1, 4])
+def test_results_keep_the_order_and_do_not_depend_on_batches_or_workers(
+    captioner: Captioner, photos: list[str], batch_size: int, workers: int
+) -> None:
+    items = [InputItem(path) for path in photos]
+    results = run(captioner, items, batch_size=batch_size, workers=workers)
+    assert [result.path for result in results] == photos
+    assert said(results) == said(run(captioner, items))
+    assert sum(result.error is not None for result in results) == 3
+
+
+def test_a_repeated_path_is_answered_each_time_and_looked_at_once(
+    captioner: Captioner, photos: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[object] = []
+    load = captioner.load
+    monkeypatch.setattr(captioner, "load", lambda image, **how: loaded.append(image) or load(image, **how))
+    order = [photos[1], photos[1], photos[0], photos[2], photos[1], photos[0]] * 20
+    results = run(captioner, [InputItem(path) for path in order])
+    assert [result.path for result in results] == order
+    assert len({result.captions[0].text for result in results if result.path == photos[1]}) == 1
+    assert len(loaded) == 3
+
+
+def test_a_changed_file_is_looked_at_again(captioner: Captioner, tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+
+    def items() -> Iterator[InputItem]:
+        for colour in ("red", "blue"):
+            draw("circle", colour, "white", 1000, 64).save(path)
+            yield InputItem(str(path))
+            # The next one is drawn over this one only once it has been read.
+            read.acquire()
+
+    read = threading.Semaphore(0)
+    texts = []
+    for result in Pipeline(captioner, captioner.settings(), PipelineSettings()).run(items()):
+        texts.append(result.captions[0].text)
+        read.release()
+    assert ["red" in texts[0], "blue" in texts[1]] == [True, True]
+
+
+def test_an_error_of_the_source_comes_after_the_results_before_it(captioner: Captioner, photos: list[str]) -> None:
+    def items() -> Iterator[InputItem]:
+        yield InputItem(photos[1])
+        raise OSError("the disk is gone")
+
+    results = Pipeline(captioner, captioner.settings(), PipelineSettings()).run(items())
+    assert next(results).path == photos[1]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(results)
+
+
+def test_no_more_inputs_are_taken_than_the_window_holds(captioner: Captioner, photos: list[str]) -> None:
+    taken = 0
+
+    def items() -> Iterator[InputItem]:
+        nonlocal taken
+        for n in range(500):
+            taken += 1
+            yield InputItem(f"/no/such/file{n}")
+
+    results = Pipeline(captioner, captioner.settings(), PipelineSettings(batch_size=4)).run(items())
+    for answered in range(1, 101):
+        next(results)
+        assert taken <= answered + 4 * 4 + 2
+    results.close()
+
+
+def test_a_stopped_pipeline_answers_what_it_has_taken(captioner: Captioner, photos: list[str]) -> None:
+    def endless() -> Iterator[InputItem]:
+        while True:
+            yield from (InputItem(path) for path in photos)
+
+    pipeline = Pipeline(captioner, captioner.settings(), PipelineSettings(batch_size=4))
+    results = []
+    for result in pipeline.run(endless()):
+        results.append(result)
+        if len(results) == 10:
+            pipeline.stop()
+    assert 10 <= len(results) < 200
+    assert [result.path for result in results] == (photos * 20)[: len(results)]
+
+
+def start(*arguments: str | Path, **pipes: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([command(), "caption", *arguments], env=environment(), bufsize=0, **pipes)  # type: ignore[call-overload,no-any-return]
+
+
+def test_a_feeder_that_waits_for_each_caption_is_answered(photos: list[str], tiny: Path) -> None:
+    process = start("-", "--model", tiny, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None
+    guard = threading.Timer(60, process.kill)
+    guard.start()
+    good = [path for path in photos if "bad" not in path][:20]
+    for path in good:
+        process.stdin.write(path.encode() + b"\n")
+        process.stdin.flush()
+        assert process.stdout.readline().startswith(path.encode() + b"\tA ")
+    process.stdin.close()
+    assert process.wait(30) == 0
+    guard.cancel()
+
+
+def test_a_closed_pipe_ends_the_run_quietly(photos: list[str], tiny: Path) -> None:
+    feeder = subprocess.Popen(["yes", photos[1]], stdout=subprocess.PIPE)
+    process = start("-", "--model", tiny, stdin=feeder.stdout, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert feeder.stdout is not None and process.stdout is not None and process.stderr is not None
+    feeder.stdout.close()
+    assert process.stdout.readline().startswith(photos[1].encode() + b"\tA ")
+    process.stdout.close()
+    assert process.wait(60) == 0
+    assert process.stderr.read() == b""
+    feeder.wait(60)
+
+
+def test_ctrl_c_writes_what_is_done_and_ends_with_130(photos: list[str], tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    process = start("-", "--model", tiny, "-o", out, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.write(photos[1].encode() + b"\n")
+    while not out.exists() or out.read_bytes().count(b"\n") < 2:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    errors = process.stderr.read().decode()
+    assert errors.count("\n") == 1 and "stopped" in errors
+    assert out.read_bytes().count(b"\n") == 2
+    process.stdin.close()
+
+
+def test_sigterm_ends_with_143(photos: list[str], tiny: Path) -> None:
+    process = start("-", "--model", tiny, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+    process.stdin.write(photos[1].encode() + b"\n")
+    process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 143
+    assert b"Traceback" not in process.stderr.read()
+
+
+def test_an_image_on_standard_input_is_captioned(capcli: RunCommand, photos: list[str], tiny: Path) -> None:
+    named = capcli("caption", photos[1], "--model", tiny)
+    piped = capcli("caption", "-", "--model", tiny, stdin=Path(photos[1]).read_bytes())
+    assert (piped.code, piped.out, piped.err) == (0, named.out, b"")
+
+
+def test_nothing_on_standard_input_starts_nothing(capcli: RunCommand, tiny: Path) -> None:
+    done = capcli("caption", "-", "--model", tiny, stdin=b"")
+    assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)

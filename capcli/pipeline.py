@@ -11,7 +11,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,7 +87,7 @@ class Pipeline:
     def stopped(self) -> bool:
         return self._stopping.is_set()
 
-    def run(self, items: Iterable[InputItem]) -> Iterator[Result]:
+    def run(self, items: Iterable[InputItem]) -> Generator[Result, None, None]:
         """Yields a result for every input, in order.
 
         Errors of the source itself (not of single inputs) are raised after the results of what came before.

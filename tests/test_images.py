@@ -40,7 +40,8 @@ def difference(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_the_whole_image_is_squashed_to_the_size(photo: Image.Image) -> None:
     array = load_image(photo, size=SIZE)
-    assert (array.shape, array.dtype) == ((48, 64, 3), np.uint8)
+    assert array.shape == (48, 64, 3)
+    assert array.dtype == np.uint8
     wanted = np.asarray(photo.resize(SIZE, Image.Resampling.BICUBIC))
     assert difference(array, wanted) < 1.0
 

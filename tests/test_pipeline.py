@@ -7,7 +7,9 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from conftest import RunCommand, command, environment
 from shapes import COLOURS, GROUNDS, SHAPES, draw
@@ -37,7 +39,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def run(captioner: Captioner, items: Iterator[InputItem] | list[InputItem], **settings: int) -> list[Result]:
-    pipeline = Pipeline(captioner, captioner.settings(), PipelineSettings(**settings))  # type: ignore[arg-type]
+    pipeline = Pipeline(captioner, captioner.settings(), PipelineSettings(**settings))
     return list(pipeline.run(items))
 
 
@@ -62,7 +64,12 @@ def test_a_repeated_path_is_answered_each_time_and_looked_at_once(
 ) -> None:
     loaded: list[object] = []
     load = captioner.load
-    monkeypatch.setattr(captioner, "load", lambda image, **how: loaded.append(image) or load(image, **how))
+
+    def counted(image: str, **how: int | None) -> np.ndarray:
+        loaded.append(image)
+        return load(image, **how)
+
+    monkeypatch.setattr(captioner, "load", counted)
     order = [photos[1], photos[1], photos[0], photos[2], photos[1], photos[0]] * 20
     results = run(captioner, [InputItem(path) for path in order])
     assert [result.path for result in results] == order
@@ -130,8 +137,8 @@ def test_a_stopped_pipeline_answers_what_it_has_taken(captioner: Captioner, phot
     assert [result.path for result in results] == (photos * 20)[: len(results)]
 
 
-def start(*arguments: str | Path, **pipes: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([command(), "caption", *arguments], env=environment(), bufsize=0, **pipes)  # type: ignore[call-overload,no-any-return]
+def start(*arguments: str | Path, **pipes: Any) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([command(), "caption", *arguments], env=environment(), bufsize=0, **pipes)
 
 
 def test_a_feeder_that_waits_for_each_caption_is_answered(photos: list[str], tiny: Path) -> None:

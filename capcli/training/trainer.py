@@ -25,6 +25,9 @@ from capcli.training.preparation import ValidationSet
 from capcli.training.resnet import STAGES, grid
 from capcli.training.run_folder import RunFolder
 
+# Seconds between checkpoints at the ends of short epochs.
+_SAVE_AFTER_S = 20.0
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -117,6 +120,7 @@ class Trainer:
         self._words = 0
         self._best: float | None = None
         self._seconds = 0.0
+        self._saved_at = -math.inf
 
     def run(self) -> None:
         """Trains to the last epoch, from where `last.pt` stands.
@@ -206,12 +210,16 @@ class Trainer:
             best=best,
             seconds=round(self._seconds, 1),
         )
+        # On a few images an epoch takes less time than writing it down; a resumed run repeats what was not saved.
+        due = self._update == self._total or time.monotonic() - self._saved_at > _SAVE_AFTER_S
+        if best and (due or mean is not None):
+            self._folder.save("best", {"model": self._tensors(), "result": result.as_dict()})
         if best:
             self._best = mean
-            self._folder.save("best", {"model": self._tensors(), "result": result.as_dict()})
         self._loss_sum, self._words = 0.0, 0
         self._folder.append_log(result.as_dict())
-        self._save()
+        if due:
+            self._save()
         self._listener.epoch(result)
 
     def validate(self) -> tuple[float, ...]:
@@ -278,6 +286,7 @@ class Trainer:
                 "seconds": self._seconds,
             },
         )
+        self._saved_at = time.monotonic()
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         load_trained(self._network, checkpoint["model"])

@@ -46,7 +46,7 @@ def evaluate(
     else:
         said = _caption(items, model, provider, beam, max_length, length_penalty)
         source = model
-    _print(official_scores(said, references), source, as_json)
+    _print(official_scores(said, references), source, str(split or captions or images), as_json)
 
 
 def _items(images: Path, captions: Path | None, split: Path | None, limit: int | None) -> list[CaptionedImage]:
@@ -97,13 +97,13 @@ def _caption(
     return said
 
 
-def _print(scores: Scores, source: str, as_json: bool) -> None:
+def _print(scores: Scores, source: str, data: str, as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps({"captions": source, **scores.as_dict()}))
+        print(json.dumps({"captions": source, "data": data, **scores.as_dict()}))
         return
-    print(f"{source}: {scores.images} images, {scores.tokeniser}")
+    print(f"{source} on {data}: {scores.images} images, {scores.tokeniser}")
     for name, value in (
         ("BLEU-1", scores.bleu_1),
         ("BLEU-2", scores.bleu_2),

@@ -61,9 +61,9 @@ def read_data(config: TrainConfig) -> TrainingData:
         )
         train += split.train
         held = list(split.val)
-        if config.val_images:
+        if 0 < config.val_images < len(held):
             # Split files are often sorted; evenly spaced images stand for the whole better than the first ones.
-            held = held[:: max(1, len(held) // config.val_images)][: config.val_images]
+            held = [held[row * len(held) // config.val_images] for row in range(config.val_images)]
         if held:
             validation.append(ValidationSet(source.images, held))
         notes += [f"{source.images}: {line}" for line in (*report.lines(), *split.notes)]

@@ -122,8 +122,11 @@ class NoRepeatedNgram:
 
 
 def caption_filters(*, pad: int, start: int, end: int, unknown: int) -> tuple[TokenFilter, ...]:
-    """What no caption may be: without a word, with a word twice in a row, with a token that is no word."""
-    return (NeverGenerate((pad, start, unknown)), NotEmpty(end), NoImmediateRepeat())
+    """What no caption may be: without a word, with a token that is no word, with a word or two words said again.
+
+    The same two words twice ("a hat and a hat") is the commonest slip of small captioning models.
+    """
+    return (NeverGenerate((pad, start, unknown)), NotEmpty(end), NoImmediateRepeat(), NoRepeatedNgram(2))
 
 
 @dataclass(frozen=True)

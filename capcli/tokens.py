@@ -24,6 +24,8 @@ SPECIAL = (PAD, START, END, UNKNOWN)
 
 # A word may hold inner apostrophes and hyphens (don't, t-shirt); a possessive 's stands alone.
 _WORD = r"'s(?!\p{L})|[\p{L}\p{N}]\p{M}*(?:(?!'s(?!\p{L}))(?:['\-.](?=[\p{L}\p{N}]))?[\p{L}\p{N}]\p{M}*)*"
+# A capital seen in less than this part of all places, lower-case captions included, is no rule.
+_RARE = 0.05
 _TEXT_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 
 
@@ -128,8 +130,10 @@ def learn_casing(captions: Iterable[str], min_count: int = 5, share: float = 0.6
     so is each caption's first word.
     """
     forms: dict[str, Counter[str]] = {}
+    everywhere: Counter[str] = Counter()
     for caption in captions:
-        words = _TEXT_WORD.findall(caption.replace("’", "'"))
+        words = [word.removesuffix("'s") for word in _TEXT_WORD.findall(caption.replace("’", "'"))]
+        everywhere.update(word.lower() for word in words[1:])
         capitals = sum(word[0].isupper() for word in words)
         if caption == caption.lower() or caption == caption.upper() or capitals > max(2, len(words) // 2):
             continue
@@ -138,7 +142,9 @@ def learn_casing(captions: Iterable[str], min_count: int = 5, share: float = 0.6
     casing = {}
     for lower, seen in sorted(forms.items()):
         form, count = max(seen.items(), key=lambda item: (item[1], item[0]))
-        if form != lower and count >= min_count and count >= share * seen.total():
+        # A common word is not written with a capital for being part of a name now and then (Domino's Pizza).
+        common = count < _RARE * everywhere[lower]
+        if form != lower and count >= min_count and count >= share * seen.total() and not common:
             casing[lower] = form
     return casing
 

@@ -94,5 +94,10 @@ def test_casing_is_learnt_from_mid_sentence_words_only() -> None:
     assert learn_casing(captions) == {"tv": "TV"}
 
 
+def test_a_common_word_in_a_name_keeps_its_small_letter() -> None:
+    captions = ["A man eats his lunch at Domino's Pizza"] * 6 + ["a pizza on a table"] * 200
+    assert learn_casing(captions) == {"domino": "Domino"}
+
+
 def test_titles_and_lower_case_captions_say_nothing_about_capitals() -> None:
     assert learn_casing(["A Man Walks A Big Dog Home"] * 9 + ["watching tv at home"] * 9) == {}

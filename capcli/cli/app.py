@@ -6,7 +6,10 @@ from typing import Annotated
 
 import typer
 
-from capcli.cli import caption, evaluate, export, train
+from capcli.cli.caption import caption
+from capcli.cli.evaluate import evaluate
+from capcli.cli.export import export
+from capcli.cli.train import train
 
 app = typer.Typer(
     name="capcli",
@@ -34,7 +37,7 @@ def _root(
     pass
 
 
-app.command("caption")(caption.caption)
-app.command("train")(train.train)
-app.command("export")(export.export)
-app.command("evaluate")(evaluate.evaluate)
+app.command("caption")(caption)
+app.command("train")(train)
+app.command("export")(export)
+app.command("evaluate")(evaluate)

@@ -153,7 +153,8 @@ def _cell(row: Row, column: str) -> str:
 
 def read_rows(path: Path, format_name: str) -> Iterator[Row]:
     """Rows of a file that this module wrote, paths byte for byte."""
-    with path.open("r", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    # A spreadsheet that saved the file may have put a byte order mark before the header.
+    with path.open("r", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         if format_name == "jsonl":
             for line in file:
                 yield _row(json.loads(line))
@@ -181,7 +182,10 @@ def _row(values: dict[str, str | None]) -> Row:
 def _unescape(cell: str) -> str:
     plain = {"t": "\t", "r": "\r", "n": "\n", "\\": "\\"}
     characters = iter(cell)
-    return "".join(plain[next(characters)] if char == "\\" else char for char in characters)
+    try:
+        return "".join(plain[next(characters, "")] if char == "\\" else char for char in characters)
+    except KeyError as error:
+        raise ValueError(f"{cell!r} holds a backslash that begins no escape") from error
 
 
 class OutputFile:

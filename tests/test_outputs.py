@@ -48,6 +48,20 @@ def test_ranks_are_a_column_only_where_asked_for(name: str, tmp_path: Path) -> N
     assert b"rank" not in row_format(name, ranked=False).record(rows[0])
 
 
+def test_a_file_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_bytes(b"\xef\xbb\xbfpath,caption,score,error\r\na.jpg,A dog.,-0.5000,\r\n")
+    assert list(read_rows(file, "csv")) == [Row("a.jpg", "A dog.", -0.5, None)]
+
+
+@pytest.mark.parametrize("cell", ["a\\", "a\\x"])
+def test_half_an_escape_is_an_error_of_the_file(cell: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.tsv"
+    file.write_text(f"path\tcaption\tscore\terror\n{cell}\tA dog.\t-0.5\t\n")
+    with pytest.raises(ValueError, match="begins no escape"):
+        list(read_rows(file, "tsv"))
+
+
 def test_csv_is_what_the_standard_says() -> None:
     form = row_format("csv", ranked=False)
     record = form.record(Row('a "b", c\n.jpg', "A dog.", -0.123456, None))

@@ -1,22 +1,19 @@
 """The scores papers quote, by pycocoevalcap: PTB tokeniser, BLEU, METEOR, ROUGE-L, CIDEr.
 
-Tokeniser and METEOR are Java programs. What any of them prints is kept off stdout and stderr.
+The same numbers as its own COCOEvalCap, SPICE left out. Knows nothing of files; nothing is printed.
 """
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from capcli.errors import DataError, DependencyError
-from capcli.native_output import captured, one_reason
+from capcli.evaluation.java import find_java, meteor, ptb_tokenise
 
-_JAVA = "install Java 8 or later, for example apt install default-jre-headless"
 _EXTRA = "capcli evaluate needs the eval extra: pip install 'capcli[eval]'"
+_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -54,9 +51,11 @@ class Scores:
         }
 
 
-def check_official_scorers() -> None:
+def check_official_scorers() -> str:
     """Looks for what `official_scores` needs.
 
+    Returns:
+        Path of the `java` that runs the tokeniser and METEOR.
     Raises:
         DependencyError: pycocoevalcap or Java is missing.
     """
@@ -64,59 +63,48 @@ def check_official_scorers() -> None:
         import pycocoevalcap.meteor.meteor  # noqa: F401
     except ImportError as error:
         raise DependencyError(_EXTRA) from error
-    java = shutil.which("java")
-    if java is None:
-        raise DependencyError(f"METEOR and the PTB tokeniser need Java, and there is none: {_JAVA}")
-    # On some systems `java` is a stub that only says where to get one.
-    done = subprocess.run([java, "-version"], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DependencyError(f"{java} does not run ({one_reason(done.stderr)}): {_JAVA}")
+    return find_java()
 
 
-def official_scores(captions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> Scores:
+def official_scores(
+    captions: Mapping[str, str], references: Mapping[str, Sequence[str]], *, missing_is_empty: bool = False
+) -> Scores:
     """Scores captions as pycocoevalcap's own evaluation does.
 
     Args:
-        captions: a caption for every image.
-        references: what people wrote, for every image at least one.
+        captions: a caption for every image; those of other images are not looked at.
+        references: what people wrote, for every image at least one. CIDEr's document frequencies are counted here.
+        missing_is_empty: score an image without a caption as if nothing was said of it, instead of refusing.
     Returns:
         Corpus scores and those of every image.
     Raises:
-        DataError: images without a caption or without a reference.
+        DataError: images without a caption or without a reference, or references without a word.
         DependencyError: pycocoevalcap or Java is missing or fails.
     """
-    _check_images(captions, references)
-    check_official_scorers()
+    names = list(references)
+    _check_images(captions, references, missing_is_empty)
+    java = check_official_scorers()
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.meteor.meteor import Meteor
     from pycocoevalcap.rouge.rouge import Rouge
-    from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
-    names = list(references)
-    failure: Exception | None = None
-    with captured() as printed:
-        try:
-            tokeniser = PTBTokenizer()
-            wanted = tokeniser.tokenize({name: [_record(text) for text in references[name]] for name in names})
-            given = tokeniser.tokenize({name: [_record(captions[name])] for name in names})
-            if len(wanted) != len(names) or len(given) != len(names):
-                raise ValueError("the tokeniser lost lines")
-            bleu, bleu_each = Bleu(4).compute_score(wanted, given, verbose=0)
-            meteor, meteor_each = Meteor().compute_score(wanted, given)
-            rouge, rouge_each = Rouge().compute_score(wanted, given)
-            cider, cider_each = Cider().compute_score(wanted, given)
-        except (OSError, ValueError) as error:
-            failure = error
-    if failure is not None:
-        reason = one_reason(printed.text or str(failure))
-        raise DependencyError(f"the official scorers failed ({reason}); check that java runs") from failure
+    # In two runs, as the official evaluation has it.
+    tokens = iter(ptb_tokenise(java, [text for name in names for text in references[name]]))
+    wanted = {name: [next(tokens) for _ in references[name]] for name in names}
+    said = ptb_tokenise(java, [captions.get(name, "") for name in names])
+    given = {name: [text] for name, text in zip(names, said, strict=True)}
+    if not any(text for texts in wanted.values() for text in texts):
+        raise DataError("no reference caption has a word in it")
+    bleu, bleu_each = Bleu(4).compute_score(wanted, given, verbose=0)
+    meteor_all, meteor_each = meteor(java, wanted, given)
+    rouge, rouge_each = Rouge().compute_score(wanted, given)
+    cider, cider_each = Cider().compute_score(wanted, given)
     return Scores(
         bleu_1=100 * bleu[0],
         bleu_2=100 * bleu[1],
         bleu_3=100 * bleu[2],
         bleu_4=100 * bleu[3],
-        meteor=100 * meteor,
+        meteor=100 * meteor_all,
         rouge_l=100 * float(rouge),
         cider=100 * float(cider),
         images=len(names),
@@ -128,17 +116,16 @@ def official_scores(captions: Mapping[str, str], references: Mapping[str, Sequen
     )
 
 
-def _record(text: str) -> dict[str, str]:
-    # One line a caption: the tokeniser and METEOR count lines, and METEOR takes ||| for the end of a sentence.
-    return {"caption": re.sub(r"\s+", " ", text.replace("|||", " ")).strip()}
-
-
-def _check_images(captions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
+def _check_images(captions: Mapping[str, str], references: Mapping[str, Sequence[str]], missing_is_empty: bool) -> None:
     if not references:
         raise DataError("no image to score")
     missing = [name for name in references if name not in captions]
-    if missing:
-        raise DataError(f"{len(missing)} of {len(references)} images have no caption, the first: {missing[0]}")
+    if missing and not missing_is_empty:
+        raise DataError(f"{len(missing)} of {len(references)} images have no caption: {_first_few(missing)}")
     bare = [name for name in references if not references[name]]
     if bare:
-        raise DataError(f"{len(bare)} images have no reference caption, the first: {bare[0]}")
+        raise DataError(f"{len(bare)} of {len(references)} images have no reference caption: {_first_few(bare)}")
+
+
+def _first_few(names: Sequence[str]) -> str:
+    return ", ".join(names[:_FEW]) + (", ..." if len(names) > _FEW else "")

@@ -22,9 +22,11 @@ def plain_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
         captions: one an image.
         references: what people wrote of each image, in the same order.
     Returns:
-        pycocoevalcap's CIDEr, with document frequencies from these references.
+        pycocoevalcap's CIDEr, with document frequencies from these references: 0 without a word in them, and 0 for a
+        single image, of which every n-gram is as frequent as can be.
     Raises:
         DependencyError: pycocoevalcap is not installed.
+        ValueError: not as many captions as images, or an image without a reference.
     """
     try:
         from pycocoevalcap.cider.cider import Cider
@@ -32,9 +34,12 @@ def plain_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
         raise DependencyError("CIDEr needs pycocoevalcap: pip install 'capcli[eval]'") from error
     if len(captions) != len(references):
         raise ValueError(f"{len(captions)} captions for {len(references)} images")
-    if not captions:
-        return 0.0
+    if not all(references):
+        raise ValueError("an image without a reference caption")
     wanted = {row: [plain_tokens(text) for text in texts] for row, texts in enumerate(references)}
+    if not any(text for texts in wanted.values() for text in texts):
+        # pycocoevalcap would look for the most frequent n-gram among none.
+        return 0.0
     given = {row: [plain_tokens(text)] for row, text in enumerate(captions)}
     score, _ = Cider().compute_score(wanted, given)
     return float(score) * 100

@@ -1,13 +1,20 @@
-"""Captions that are already there: capcli's own outputs, or the results JSON of the COCO evaluation."""
+"""Captions that are already there: capcli's own outputs, or the results JSON of the COCO evaluation.
+
+Reads them and finds which image of a data set each one belongs to. Knows nothing of scores.
+"""
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path, PurePath
 
-from capcli.errors import DataError
+from capcli.errors import DataError, UsageError
 from capcli.outputs import format_of, read_rows
+
+_KINDS = ".csv, .tsv or .jsonl as capcli caption writes it, or COCO results .json"
 
 
 def read_predictions(path: Path) -> dict[str, str]:
@@ -17,19 +24,23 @@ def read_predictions(path: Path) -> dict[str, str]:
         path: .csv, .tsv or .jsonl as `capcli caption -o` writes them (the best caption of each image), or .json as
             the COCO evaluation reads it: [{"image_id": ..., "caption": ...}].
     Returns:
-        The caption of each image, empty where captioning it failed.
+        Captions by path or image id; images that could not be captioned are left out.
     Raises:
-        DataError: the file cannot be read or is of another kind.
+        DataError: the file cannot be read, is of another kind, or says two things of one image.
     """
+    captions: dict[str, str] = {}
     try:
-        if path.suffix.lower() == ".json":
-            return {str(entry["image_id"]): str(entry["caption"]) for entry in json.loads(path.read_text("utf-8"))}
-        rows = read_rows(path, format_of(path, None))
-        return {row.path: row.caption or "" for row in rows if row.rank in (None, 1)}
+        for image, caption in _entries(path):
+            if captions.setdefault(image, caption) != caption:
+                raise DataError(f"{path}: {image} is captioned twice; keep one of the two")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a predictions file: .csv, .tsv, .jsonl or COCO .json ({error})") from error
+    except KeyError as error:
+        raise DataError(f"{path}: not a predictions file ({_KINDS}): there is no {error}") from error
+    except (ValueError, TypeError, AttributeError, RuntimeError, csv.Error) as error:
+        # RuntimeError: JSON nested beyond reason, or a TSV cell that ends in the middle of an escape.
+        raise DataError(f"{path}: not a predictions file ({_KINDS}): {error}") from error
+    return captions
 
 
 def match_predictions(predictions: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
@@ -39,20 +50,65 @@ def match_predictions(predictions: Mapping[str, str], names: Mapping[str, str]) 
         predictions: captions by path, file name or image id.
         names: for each image its key here and its name in the captions file.
     Returns:
-        The caption of each image that has one: by path, then by file name, then by file name without suffix.
+        The caption of each image that has one: by its key or name, else by its file name, else by its file name
+        without suffix. Where several images have the same file name, the folders of their names must agree too;
+        where they only share what comes before the suffix, the suffix must agree.
     Raises:
-        DataError: two predictions with the same file name could be meant.
+        DataError: two different captions could be meant for one image.
     """
-    by_name: dict[str, str] = {}
-    for path, caption in predictions.items():
-        for short in {Path(path).name, Path(path).stem}:
-            if by_name.setdefault(short, caption) != caption and short in {Path(name).name for name in names.values()}:
-                raise DataError(f"two predictions are named {short!r}; the file must give whole paths")
+    files, stems = _by(predictions, _file), _by(predictions, _stem)
+    file_count, stem_count = Counter(map(_file, names.values())), Counter(map(_stem, names.values()))
     found = {}
     for key, name in names.items():
-        for short in (key, name, Path(name).name, Path(name).stem):
-            said = predictions[short] if short in predictions else by_name.get(short)
-            if said is not None:
-                found[key] = said
-                break
+        file, stem = _file(name), _stem(name)
+        meant = [image for image in (key, name) if image in predictions][:1]
+        if not meant:
+            meant = files[file]
+            if len(meant) > 1 or file_count[file] > 1:
+                meant = [image for image in meant if _ends_in(image, name)]
+        if not meant and stem_count[stem] == 1:
+            meant = files[stem] or stems[stem]
+        said = {predictions[image] for image in meant}
+        if len(said) > 1:
+            raise DataError(f"{name} could be any of {', '.join(meant[:3])} among the predictions; give whole paths")
+        if said:
+            found[key] = said.pop()
     return found
+
+
+def _entries(path: Path) -> Iterator[tuple[str, str]]:
+    if path.suffix.lower() == ".json":
+        for entry in json.loads(path.read_text("utf-8")):
+            if not isinstance(entry["caption"], str):
+                raise ValueError(f"the caption of image {entry['image_id']} is no text")
+            yield str(entry["image_id"]), entry["caption"]
+        return
+    try:
+        form = format_of(path, None)
+    except UsageError as error:
+        raise ValueError("its suffix is none of these") from error
+    if form == "text":
+        raise ValueError("text does not say which image is meant")
+    for row in read_rows(path, form):
+        if row.caption is not None and row.rank in (None, 1):
+            yield row.path, row.caption
+
+
+def _by(images: Iterable[str], part: Callable[[str], str]) -> defaultdict[str, list[str]]:
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for image in images:
+        groups[part(image)].append(image)
+    return groups
+
+
+def _file(image: str) -> str:
+    return PurePath(image).name
+
+
+def _stem(image: str) -> str:
+    return PurePath(image).stem
+
+
+def _ends_in(image: str, name: str) -> bool:
+    parts = PurePath(name).parts
+    return PurePath(image).parts[-len(parts) :] == parts

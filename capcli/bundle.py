@@ -122,6 +122,12 @@ class Bundle:
         """Where the file with this role ("encoder", "decoder", "tokenizer", "card") lies."""
         return self.folder / self.manifest.files[role].path
 
+    @property
+    def fingerprint(self) -> str:
+        """Names what captions come from: changes when encoder, decoder or tokenizer do."""
+        digests = "".join(self.manifest.files[role].sha256 for role in ("encoder", "decoder", "tokenizer"))
+        return hashlib.sha256(digests.encode()).hexdigest()[:16]
+
     def verify(self) -> None:
         """Checks size and sha256 of every file.
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 TINY_BUNDLE = TESTS / "tiny_bundle"
+_STATE = tempfile.TemporaryDirectory(prefix="capcli-state-")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -71,7 +73,8 @@ def command() -> Path:
 def environment(**extra: str) -> dict[str, str]:
     """The tests' own environment without what would change capcli's behaviour."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAPCLI_", "PYTHONPATH"))}
-    return {**kept, **extra}
+    # What capcli remembers of output files is no business of the user who runs the tests.
+    return {**kept, "XDG_STATE_HOME": _STATE.name, **extra}
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
+NAMES = ("astronaut", "chelsea", "coffee", "rocket")
+
 
 def photo_array(name: str) -> np.ndarray:
     """uint8 [H, W, 3], RGB."""

@@ -6,16 +6,15 @@ import csv
 import io
 import json
 import os
-import subprocess
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capcli.errors import OutputError, UsageError
-from capcli.outputs import OutputFile, Row, format_of, read_rows, row_format
+from capcli.errors import UsageError
+from capcli.outputs import Row, format_of, read_records, read_rows, row_format
 
 PATHS = st.binary(min_size=1, max_size=20).filter(lambda path: b"\0" not in path).map(os.fsdecode)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -36,6 +35,35 @@ def test_rows_come_back_as_they_were(name: str, rows: list[Row], tmp_path_factor
     file = tmp_path_factory.mktemp("rows") / "out"
     file.write_bytes(form.header() + b"".join(form.record(row) for row in rows))
     assert list(read_rows(file, name)) == rows
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv"])
+@given(rows=ROWS, safe=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_spreadsheet_safe_rows_come_back_as_they_were(name: str, rows: list[Row], safe: bool) -> None:
+    rows = [replace(row, path="=" + row.path) for row in rows] + [replace(row, path="'" + row.path) for row in rows]
+    form = row_format(name, ranked=False, spreadsheet_safe=safe)
+    content = form.header() + b"".join(form.record(row) for row in rows)
+    records = list(read_records(io.BytesIO(content), name, columns=form.columns, spreadsheet_safe=safe))
+    assert [record.row for record in records] == rows
+    assert b"".join(content[record.start : record.end] for record in records) == content[len(form.header()) :]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝"])
+def test_no_cell_of_a_spreadsheet_is_a_formula(start: str) -> None:
+    record = row_format("csv", ranked=False, spreadsheet_safe=True).record(
+        Row(f"{start}cmd|' /C calc'!A0", f"{start}1+1", -0.5, None)
+    )
+    (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
+    assert cells == [f"'{start}cmd|' /C calc'!A0", f"'{start}1+1", "-0.5000", ""]
+    plain = row_format("csv", ranked=False).record(Row(f"{start}x", None, None, None))
+    assert next(csv.reader(io.StringIO(plain.decode(), newline="")))[0] == f"{start}x"
+
+
+@pytest.mark.parametrize("name", ["text", "jsonl"])
+def test_spreadsheet_safety_is_refused_where_no_spreadsheet_reads(name: str) -> None:
+    with pytest.raises(UsageError, match="--spreadsheet-safe"):
+        row_format(name, ranked=False, spreadsheet_safe=True)
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "jsonl"])
@@ -96,63 +124,3 @@ def test_the_suffix_names_the_format() -> None:
         format_of(Path("x.xlsx"), None)
     with pytest.raises(UsageError, match="no format 'xml'"):
         format_of(None, "xml")
-
-
-ROW = Row("a.jpg", "A dog.", -0.5, None)
-CONTENT = b"path,caption,score,error\r\na.jpg,A dog.,-0.5000,\r\n"
-
-
-def test_an_existing_file_is_replaced_only_when_told_and_only_by_a_row(tmp_path: Path) -> None:
-    file = tmp_path / "out.csv"
-    form = row_format("csv", ranked=False)
-    with OutputFile(file, form, overwrite=False) as output:
-        output.write(ROW)
-    assert file.read_bytes() == CONTENT
-    with pytest.raises(UsageError, match="--overwrite"):
-        OutputFile(file, form, overwrite=False)
-    OutputFile(file, form, overwrite=True).discard()
-    assert file.read_bytes() == CONTENT
-    with OutputFile(file, form, overwrite=True) as output:
-        output.write(Row("b.jpg", None, None, "is empty"))
-    assert file.read_bytes() == b"path,caption,score,error\r\nb.jpg,,,is empty\r\n"
-
-
-def test_a_run_that_fails_before_its_first_row_leaves_no_file(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), OutputFile(tmp_path / "x.csv", row_format("csv", ranked=False), overwrite=False):
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_every_row_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
-    output = OutputFile(tmp_path / "x.csv", row_format("csv", ranked=False), overwrite=False)
-    output.write(ROW)
-    assert (tmp_path / "x.csv").read_bytes() == CONTENT
-    output.close()
-
-
-def test_a_file_that_another_run_writes_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "x.csv"
-    code = (
-        "import sys; from pathlib import Path; from capcli.outputs import *\n"
-        "OutputFile(Path(sys.argv[1]), row_format('csv', ranked=False), overwrite=True)"
-    )
-    with OutputFile(file, row_format("csv", ranked=False), overwrite=False):
-        done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True, check=False)
-    assert "is being written by another run" in done.stderr
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
-    link = tmp_path / "x.csv"
-    link.symlink_to("/dev/full")
-    output = OutputFile(link, row_format("csv", ranked=False), overwrite=True)
-    with pytest.raises(OutputError, match=r"x\.csv: cannot be written: no space is left"):
-        output.write(ROW)
-
-
-def test_folders_and_missing_folders_are_told(tmp_path: Path) -> None:
-    form = row_format("csv", ranked=False)
-    with pytest.raises(OutputError, match="is a folder"):
-        OutputFile(tmp_path, form, overwrite=True)
-    with pytest.raises(OutputError, match="cannot be written: no such file"):
-        OutputFile(tmp_path / "no" / "x.csv", form, overwrite=False)

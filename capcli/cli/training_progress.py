@@ -31,7 +31,8 @@ class LineListener(RunListener):
         if self._due():
             say(
                 f"epoch {progress.epoch}/{progress.epochs}, update {progress.update}/{progress.updates}: "
-                f"loss {progress.loss:.3f}, rate {progress.rate:.1e}, {_duration(progress.seconds_left)} left"
+                f"{means(progress.loss, progress.reward)}, rate {progress.rate:.1e}, "
+                f"{_duration(progress.seconds_left)} left"
             )
 
     def validating(self, done: int, total: int) -> None:
@@ -72,7 +73,8 @@ class BarListener(RunListener):
         self._show("encoding images", done, total)
 
     def progress(self, progress: TrainingProgress) -> None:
-        text = f"epoch {progress.epoch}/{progress.epochs}  loss {progress.loss:.3f}  rate {progress.rate:.1e}"
+        known = means(progress.loss, progress.reward)
+        text = f"epoch {progress.epoch}/{progress.epochs}  {known}  rate {progress.rate:.1e}"
         self._show("training", progress.update, progress.updates, text)
         if progress.update == progress.updates:
             self._bar.stop()
@@ -93,7 +95,7 @@ class BarListener(RunListener):
 
 def epoch_line(result: EpochResult) -> str:
     """One line on a finished epoch."""
-    line = f"epoch {result.epoch}: loss {result.loss:.3f}"
+    line = f"epoch {result.epoch}: {means(result.loss, result.reward)}"
     if result.mean_cider is not None:
         each = " and ".join(f"{score:.1f}" for score in result.cider)
         line += f", validation CIDEr (plain tokeniser) {each}"
@@ -101,6 +103,12 @@ def epoch_line(result: EpochResult) -> str:
             line += f", mean {result.mean_cider:.1f}"
         line += ", best so far" if result.best else ""
     return f"{line}; {_duration(result.seconds)} so far"
+
+
+def means(loss: float | None, reward: float | None) -> str:
+    """What is known of an epoch's mean loss and reward."""
+    known = [] if loss is None else [f"loss {loss:.3f}"]
+    return ", ".join([*known, *([] if reward is None else [f"reward {reward:.1f}"])])
 
 
 def _duration(seconds: float) -> str:

@@ -28,19 +28,58 @@ class TrainingImage:
 
 
 @dataclass(frozen=True)
+class Sentences:
+    """Sentences laid out for teacher forcing.
+
+    `images`: int64 [B], which map each sentence belongs to. `tokens`: int64 [B, L], start token first. `lengths`: of
+    the sentences, in falling order. `targets`: int64 [sum(lengths)], the next words, step by step; `owners`: int64
+    [sum(lengths)], the sentence of each target. `order`: the place of each sentence where they came from.
+    """
+
+    images: Tensor
+    tokens: Tensor
+    lengths: list[int]
+    targets: Tensor
+    owners: Tensor
+    order: list[int]
+
+    @classmethod
+    def lay_out(cls, said: Sequence[tuple[int, Sequence[int]]], start: int) -> Sentences:
+        """Lays out sentences, given as (image, token ids with the end token)."""
+        order = sorted(range(len(said)), key=lambda place: -len(said[place][1]))
+        captions = [said[place] for place in order]
+        lengths = [len(words) for _, words in captions]
+        tokens = torch.full((len(captions), lengths[0]), start, dtype=torch.int64)
+        for row, (_, words) in enumerate(captions):
+            tokens[row, 1 : len(words)] = torch.tensor(words[:-1], dtype=torch.int64)
+        targets: list[int] = []
+        owners: list[int] = []
+        for position in range(lengths[0]):
+            live = sum(length > position for length in lengths)
+            targets.extend(words[position] for _, words in captions[:live])
+            owners.extend(range(live))
+        return cls(
+            images=torch.tensor([image for image, _ in captions], dtype=torch.int64),
+            tokens=tokens,
+            lengths=lengths,
+            targets=torch.tensor(targets, dtype=torch.int64),
+            owners=torch.tensor(owners, dtype=torch.int64),
+            order=order,
+        )
+
+
+@dataclass(frozen=True)
 class Batch:
     """What one update sees.
 
-    `maps`: input of the encoder's trained part, [N, C, h, w], or images uint8 [N, S, S, 3]. `images`: int64 [B],
-    which map each caption belongs to. `tokens`: int64 [B, L], start token first. `targets`: int64 [sum(lengths)],
-    the next words, step by step. `lengths`: of the captions, in falling order.
+    `maps`: input of the encoder's trained part, [N, C, h, w], or images uint8 [N, S, S, 3]. `sentences`: the captions
+    to learn; targets that are unknown words are `BatchPlan.IGNORED`. `references`: for each image its captions as
+    token ids, the end token included where the caption was not cut.
     """
 
     maps: Tensor
-    images: Tensor
-    tokens: Tensor
-    targets: Tensor
-    lengths: list[int]
+    sentences: Sentences
+    references: list[list[list[int]]]
 
 
 class MapSource(Protocol):
@@ -138,23 +177,21 @@ class BatchPlan:
             if pending is not None:
                 yield pending.result()
 
+    def references(self) -> list[list[list[int]]]:
+        """The captions of every training image, as in `Batch.references`."""
+        return [self._said(image, False) for image in self._images]
+
+    def _said(self, image: TrainingImage, flip: bool) -> list[list[int]]:
+        return [
+            [*(self._swaps.get(word, word) if flip else word for word in words), *([] if cut else [self._end])]
+            for words, cut in zip(image.captions, image.cut, strict=True)
+        ]
+
     def _batch(self, rows: np.ndarray, flips: np.ndarray) -> Batch:
         chosen = [self._images[row] for row in rows]
         maps = self._source.read([image.path for image in chosen], [bool(flip) for flip in flips])
-        captions = []
-        for index, (image, flip) in enumerate(zip(chosen, flips, strict=True)):
-            for words, cut in zip(image.captions, image.cut, strict=True):
-                said = [self._swaps.get(word, word) for word in words] if flip else list(words)
-                captions.append((index, said if cut else [*said, self._end]))
-        captions.sort(key=lambda caption: -len(caption[1]))
-        lengths = [len(said) for _, said in captions]
-        tokens = torch.full((len(captions), lengths[0]), self._start, dtype=torch.int64)
-        targets: list[int] = []
-        for row, (_, said) in enumerate(captions):
-            tokens[row, 1 : len(said)] = torch.tensor(said[:-1], dtype=torch.int64)
-        for position in range(lengths[0]):
-            targets.extend(said[position] for _, said in captions if len(said) > position)
-        wanted = torch.tensor(targets, dtype=torch.int64)
-        wanted[wanted == self._unknown] = self.IGNORED
-        images = torch.tensor([index for index, _ in captions], dtype=torch.int64)
-        return Batch(maps, images, tokens, wanted, lengths)
+        references = [self._said(image, bool(flip)) for image, flip in zip(chosen, flips, strict=True)]
+        said = [(index, words) for index, captions in enumerate(references) for words in captions]
+        sentences = Sentences.lay_out(said, self._start)
+        sentences.targets[sentences.targets == self._unknown] = self.IGNORED
+        return Batch(maps, sentences, references)

@@ -44,6 +44,9 @@ class TrainConfig:
     hidden: int = option(384, "Size of each LSTM's state.", 1)
     embedding: int = option(256, "Size of the word vectors.", 1)
     attention: int = option(192, "Size of the attention's inner layer.", 1)
+    objective: str = option("cross-entropy", "cross-entropy, or self-critical: CIDEr of the network's own captions.")
+    samples: int = option(5, "Self-critical: captions of each image, compared with each other.", 2, 64)
+    cross_entropy: float = option(0.1, "Self-critical: share of cross-entropy on people's captions.", 0, 1)
     min_count: int = option(5, "Words seen less often in the training captions are unknown.", 1)
     max_words: int = option(20, "Longer captions are cut, without an end.", 1)
     rate: float = option(1e-3, "Highest learning rate of the decoder.", 0)
@@ -82,6 +85,7 @@ class TrainConfig:
                 wanted = f"at least {low}" if high is None else f"between {low} and {high}"
                 raise UsageError(f"--{item.name.replace('_', '-')} is {value}; it must be {wanted}")
         _one_of("decoder", self.decoder, ("attention", "pooled"))
+        _one_of("objective", self.objective, ("cross-entropy", "self-critical"))
         _one_of("device", self.device, ("auto", "cpu", "cuda"))
         _one_of("precision", self.precision, ("auto", "float32", "mixed"))
         if self.encoder_stride is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from capcli.decoding import SearchSettings
 from capcli.errors import DataError, UsageError
 from capcli.tokens import Tokenizer, learn_casing
 from capcli.training.batches import BatchPlan, MapSource, Pixels, StoredMaps, TrainingImage
@@ -17,7 +18,9 @@ from capcli.training.config import TrainConfig
 from capcli.training.encoder_files import load_encoder
 from capcli.training.features import FeatureStore, encoder_fingerprint, fill_store
 from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
+from capcli.training.objectives import CrossEntropy, ObjectiveFunction, SelfCritical
 from capcli.training.resnet import STAGES, ResNet50
+from capcli.training.reward import CiderReward
 from capcli.training.run_folder import RunFolder
 from capcli.training.splits import choose_split
 
@@ -209,6 +212,20 @@ def batch_plan(config: TrainConfig, data: TrainingData, tokenizer: Tokenizer, so
         flip=config.flip,
         swaps=swapped_words(config, tokenizer),
     )
+
+
+def objective_of(config: TrainConfig, tokenizer: Tokenizer, plan: BatchPlan) -> ObjectiveFunction:
+    """What the run's updates make better."""
+    cross_entropy = CrossEntropy(config.label_smoothing)
+    if config.objective == "cross-entropy":
+        return cross_entropy
+    search = SearchSettings(
+        beam=config.samples,
+        max_length=config.max_length,
+        length_penalty=config.length_penalty,
+        captions=config.samples,
+    )
+    return SelfCritical(CiderReward(plan.references()), search, tokenizer, cross_entropy, config.cross_entropy)
 
 
 def choose_device(name: str) -> torch.device:

@@ -25,6 +25,7 @@ from capcli.training.preparation import (
     first_encoder,
     new_network,
     new_vocabulary,
+    objective_of,
     prepare_maps,
     read_data,
 )
@@ -84,12 +85,14 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     if len(errors) > 5:
         listener.note(f"left out: {len(errors) - 5} more images that cannot be read")
     data = drop_unreadable(data, errors)
+    plan = batch_plan(config, data, start.tokenizer, source)
     Trainer(
         config,
         folder,
         network,
         start.tokenizer,
-        batch_plan(config, data, start.tokenizer, source),
+        objective_of(config, start.tokenizer, plan),
+        plan,
         data.validation,
         source,
         device=device,

@@ -1,4 +1,4 @@
-"""The training loop: cross-entropy on captions, validation by generating, checkpoints that resume exactly.
+"""The training loop: one objective, validation by generating, checkpoints that resume exactly.
 
 On the CPU at a fixed number of threads a run that was killed and resumed, in mid-epoch too, ends bit for bit like an
 uninterrupted one; on CUDA it goes on with the same batches and random state.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from capcli.training.batches import Batch, BatchPlan, MapSource
 from capcli.training.config import TrainConfig
 from capcli.training.generate import search_grid
 from capcli.training.network import CaptionNetwork
+from capcli.training.objectives import Objective, ObjectiveFunction
 from capcli.training.preparation import ValidationSet
 from capcli.training.resnet import STAGES, grid
 from capcli.training.run_folder import RunFolder
@@ -31,24 +32,33 @@ _SAVE_AFTER_S = 20.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands, after an update. `loss` is the mean over the epoch so far, in nats a word."""
+    """Where training stands, after an update.
+
+    Means over the epoch so far: `loss` in nats a word, None without people's captions; `reward`, CIDEr-D x 100 of the
+    network's own sentences, None where it said none.
+    """
 
     epoch: int
     epochs: int
     update: int
     updates: int
-    loss: float
+    loss: float | None
+    reward: float | None
     rate: float
     seconds_left: float
 
 
 @dataclass(frozen=True)
 class EpochResult:
-    """An epoch's line in the log. `cider` per validation set, x 100; `mean_cider` decides which epoch is best."""
+    """An epoch's line in the log. `cider` per validation set, x 100; `mean_cider` decides which epoch is best.
+
+    `loss` and `reward` as in `Progress`.
+    """
 
     epoch: int
     update: int
-    loss: float
+    loss: float | None
+    reward: float | None
     rate: float
     cider: tuple[float, ...]
     mean_cider: float | None
@@ -69,6 +79,30 @@ class Listener:
     def epoch(self, result: EpochResult) -> None: ...
 
 
+@dataclass
+class _Sums:
+    """What an epoch has added up so far."""
+
+    nats: float = 0.0
+    words: int = 0
+    rewards: float = 0.0
+    sentences: int = 0
+
+    def add(self, value: Objective) -> None:
+        self.nats += value.nats
+        self.words += value.words
+        self.rewards += value.reward
+        self.sentences += value.sentences
+
+    @property
+    def loss(self) -> float | None:
+        return self.nats / self.words if self.words else None
+
+    @property
+    def reward(self) -> float | None:
+        return self.rewards / self.sentences if self.sentences else None
+
+
 class Trainer:
     """Runs or resumes one training run.
 
@@ -77,6 +111,7 @@ class Trainer:
         folder: where checkpoints and log go.
         network: encoder and decoder, on the device.
         tokenizer: the decoder's vocabulary.
+        objective: what updates make better.
         plan: batches; validation: images with references, possibly none.
         val_source: maps of the validation images.
         autocast: type of mixed precision, None for float32.
@@ -88,6 +123,7 @@ class Trainer:
         folder: RunFolder,
         network: CaptionNetwork,
         tokenizer: Tokenizer,
+        objective: ObjectiveFunction,
         plan: BatchPlan,
         validation: list[ValidationSet],
         val_source: MapSource,
@@ -100,6 +136,7 @@ class Trainer:
         self._folder = folder
         self._network = network
         self._tokenizer = tokenizer
+        self._objective = objective
         self._plan = plan
         self._validation = validation
         self._val_source = val_source
@@ -112,12 +149,8 @@ class Trainer:
         self._optimizer = self._make_optimizer()
         # float16 needs its gradients scaled; bfloat16 has float32's range.
         self._scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)
-        self._loss = nn.CrossEntropyLoss(
-            label_smoothing=config.label_smoothing, reduction="sum", ignore_index=BatchPlan.IGNORED
-        )
         self._update = 0
-        self._loss_sum = 0.0
-        self._words = 0
+        self._sums = _Sums()
         self._best: float | None = None
         self._seconds = 0.0
         self._saved_at = -math.inf
@@ -147,7 +180,8 @@ class Trainer:
                         self._config.epochs,
                         self._update,
                         self._total,
-                        self._loss_sum / max(1, self._words),
+                        self._sums.loss,
+                        self._sums.reward,
                         self._rate(self._update) * self._config.rate,
                         pace * (self._total - self._update),
                     )
@@ -165,24 +199,18 @@ class Trainer:
             group["lr"] = group["highest"] * scale
         with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
             features = self._grid(batch.maps)
-            logits = self._network.decoder.teacher_forced(
-                features, batch.images.to(self._device), batch.tokens.to(self._device), batch.lengths
-            )
-        targets = batch.targets.to(self._device)
-        words = int((batch.targets != BatchPlan.IGNORED).sum())
-        total = self._loss(logits.float(), targets)
+            value = self._objective(self._network.decoder, features, batch)
         self._optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(total / max(1, words)).backward()
+        scaled: Tensor = self._scaler.scale(value.loss)
+        torch.autograd.backward(scaled)
         self._scaler.unscale_(self._optimizer)
         if self._config.clip:
             nn.utils.clip_grad_norm_(self._trained.values(), self._config.clip)
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        value = float(total.detach())
-        if not math.isfinite(value):
-            value = 0.0 if self._scaler.is_enabled() else value
-        self._loss_sum += value
-        self._words += words
+        # Where gradients are scaled, an overflow now and then is part of it, and its update was left out.
+        if math.isfinite(value.nats) or not self._scaler.is_enabled():
+            self._sums.add(value)
 
     def _grid(self, maps: Tensor) -> Tensor:
         """Runs the trained part of the encoder over a batch's maps (or images)."""
@@ -203,7 +231,8 @@ class Trainer:
         result = EpochResult(
             epoch=epoch + 1,
             update=self._update,
-            loss=round(self._loss_sum / max(1, self._words), 4),
+            loss=_rounded(self._sums.loss, 4),
+            reward=_rounded(self._sums.reward, 2),
             rate=self._rate(self._update) * self._config.rate,
             cider=tuple(round(value, 2) for value in ciders),
             mean_cider=None if mean is None else round(mean, 2),
@@ -216,7 +245,7 @@ class Trainer:
             self._folder.save("best", {"model": self._tensors(), "result": result.as_dict()})
         if best:
             self._best = mean
-        self._loss_sum, self._words = 0.0, 0
+        self._sums = _Sums()
         self._folder.append_log(result.as_dict())
         if due:
             self._save()
@@ -280,8 +309,7 @@ class Trainer:
                 "random": torch.get_rng_state(),
                 "random_cuda": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
                 "update": self._update,
-                "loss_sum": self._loss_sum,
-                "words": self._words,
+                "sums": asdict(self._sums),
                 "best": self._best,
                 "seconds": self._seconds,
             },
@@ -296,7 +324,7 @@ class Trainer:
         if self._device.type == "cuda" and checkpoint["random_cuda"]:
             torch.cuda.set_rng_state_all(checkpoint["random_cuda"])
         self._update = checkpoint["update"]
-        self._loss_sum, self._words = checkpoint["loss_sum"], checkpoint["words"]
+        self._sums = _Sums(**checkpoint["sums"])
         self._best = checkpoint["best"]
         self._seconds = checkpoint["seconds"]
 
@@ -321,3 +349,7 @@ def load_trained(network: CaptionNetwork, tensors: dict[str, Tensor]) -> None:
     with torch.no_grad():
         for name, tensor in tensors.items():
             parameters[name].copy_(tensor)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

@@ -1,0 +1,82 @@
+"""Which model and settings wrote an output file, so that a run that goes on with it can say when they differ.
+
+Kept in the user's state folder, one small JSON file for each output file: none of the formats has a place for it, and
+nobody wants more files beside their photos. What cannot be kept is not missed. Knows nothing of models or formats.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What captions depend on besides the images. `weights` names the bundle's exact files."""
+
+    model: str
+    weights: str
+    beam: int
+    max_length: int
+    length_penalty: float
+    captions: int
+    raw: bool
+    spreadsheet_safe: bool
+
+    def differences(self, before: Provenance) -> list[str]:
+        """What is not as it was before, in words."""
+        if self.weights != before.weights and self.model == before.model:
+            changed = [f"another version of model {self.model}"]
+        else:
+            changed = []
+        for item in dataclasses.fields(self):
+            was, now = getattr(before, item.name), getattr(self, item.name)
+            if item.name != "weights" and was != now:
+                changed.append(f"{item.name.replace('_', ' ')} {was}, now {now}")
+        return changed
+
+
+class ProvenanceMemory:
+    """Remembers the provenance of output files.
+
+    Args:
+        folder: where; made when something is remembered.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or _state_folder()
+
+    def remember(self, output: Path, provenance: Provenance) -> None:
+        """Notes what writes a file from now on."""
+        place = self._place(output)
+        # A home folder that cannot be written is no reason not to caption.
+        with contextlib.suppress(OSError):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(json.dumps(dataclasses.asdict(provenance)), "utf-8")
+
+    def recall(self, output: Path) -> Provenance | None:
+        """What wrote a file, if that is known."""
+        try:
+            return Provenance(**json.loads(self._place(output).read_text("utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _place(self, output: Path) -> Path:
+        digest = hashlib.blake2b(os.fsencode(os.path.realpath(output)), digest_size=16)
+        return self._folder / f"{digest.hexdigest()}.json"
+
+
+def _state_folder() -> Path:
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = str(Path.home() / "Library" / "Application Support")
+    else:
+        base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(base) / "capcli" / "outputs"

@@ -1,0 +1,132 @@
+"""What an update makes better: the probability of people's captions, or the score of the network's own.
+
+`CrossEntropy` is maximum likelihood. `SelfCritical` (Rennie et al., 2017, arXiv:1612.00563) raises the probability of
+sentences that score above the image's others, with CIDEr-D as the score. As in Cornia et al. (2020,
+arXiv:1912.08226) the sentences are those of the beam search, so that what is made better is what users will see, and
+the baseline is the mean of the others. Knows nothing of files, optimisers or epochs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from capcli.decoding import SearchSettings
+from capcli.tokens import Tokenizer
+from capcli.training.batches import Batch, BatchPlan, Sentences
+from capcli.training.generate import search_grid
+from capcli.training.network import Decoder
+from capcli.training.reward import CiderReward
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The value of an objective on one batch.
+
+    `loss`: what to go down on, a scalar with a gradient. `nats`: cross-entropy summed over `words`. `reward`: CIDEr-D
+    x 100 summed over `sentences` of the network's own, 0 of them where it said none.
+    """
+
+    loss: Tensor
+    nats: float
+    words: int
+    reward: float = 0.0
+    sentences: int = 0
+
+
+class ObjectiveFunction(Protocol):
+    """Measures a batch."""
+
+    def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
+        """Measures a batch.
+
+        Args:
+            decoder: in training mode.
+            features: float [N, P, features], the encoder's grid of the batch's images.
+            batch: captions of these images.
+        """
+        ...
+
+
+class CrossEntropy:
+    """Mean cross-entropy a word of people's captions, smoothed."""
+
+    def __init__(self, label_smoothing: float) -> None:
+        self._loss = nn.CrossEntropyLoss(
+            label_smoothing=label_smoothing, reduction="sum", ignore_index=BatchPlan.IGNORED
+        )
+
+    def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
+        sentences = batch.sentences
+        logits = _forced(decoder, features, sentences)
+        total = self._loss(logits.float(), sentences.targets.to(features.device))
+        words = int((sentences.targets != BatchPlan.IGNORED).sum())
+        return Objective(total / max(1, words), float(total.detach()), words)
+
+
+class SelfCritical:
+    """CIDEr-D of the network's own sentences, with a share of cross-entropy that keeps their grammar sane.
+
+    Args:
+        reward: scores sentences.
+        search: `captions` sentences an image are compared with each other.
+        tokenizer: the decoder's vocabulary.
+        cross_entropy: people's captions; weighs `share`, the reward 1 - `share`.
+    """
+
+    def __init__(
+        self,
+        reward: CiderReward,
+        search: SearchSettings,
+        tokenizer: Tokenizer,
+        cross_entropy: CrossEntropy,
+        share: float,
+    ) -> None:
+        self._reward = reward
+        self._search = search
+        self._tokenizer = tokenizer
+        self._cross_entropy = cross_entropy
+        self._share = share
+
+    def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
+        said: list[tuple[int, list[int]]] = []
+        rewards: list[float] = []
+        advantages: list[float] = []
+        for image, words in enumerate(self._own(decoder, features)):
+            scores = self._reward.score(words, batch.references[image])
+            mean = sum(scores) / len(scores)
+            said += [(image, sentence) for sentence in words]
+            rewards += scores
+            # Against the mean of the others; one sentence alone has nothing to be better than.
+            advantages += [(score - mean) * len(scores) / max(1, len(scores) - 1) for score in scores]
+        sentences = Sentences.lay_out(said, self._tokenizer.start)
+        logits = _forced(decoder, features, sentences)
+        device = features.device
+        log_probs = -nn.functional.cross_entropy(logits.float(), sentences.targets.to(device), reduction="none")
+        weight = torch.tensor(advantages)[torch.tensor(sentences.order)][sentences.owners].to(device)
+        loss = -(weight * log_probs).sum() / len(weight)
+        known = self._cross_entropy(decoder, features, batch) if self._share else None
+        if known is not None:
+            loss = (1 - self._share) * loss + self._share * known.loss
+        return Objective(
+            loss,
+            known.nats if known else 0.0,
+            known.words if known else 0,
+            100 * sum(rewards),
+            len(rewards),
+        )
+
+    def _own(self, decoder: Decoder, features: Tensor) -> list[list[list[int]]]:
+        decoder.eval()
+        found = search_grid(decoder, features.detach(), self._tokenizer, self._search)
+        decoder.train()
+        end = self._tokenizer.end
+        return [[[*hypothesis.tokens, end] for hypothesis in hypotheses] for hypotheses in found]
+
+
+def _forced(decoder: Decoder, features: Tensor, sentences: Sentences) -> Tensor:
+    device = features.device
+    return decoder.teacher_forced(features, sentences.images.to(device), sentences.tokens.to(device), sentences.lengths)

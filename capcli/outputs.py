@@ -1,8 +1,8 @@
 """Results as text, CSV, TSV or JSON Lines, and back.
 
-CSV follows RFC 4180 (quoted where needed, CR LF after each record) and keeps a path's bytes as they are; TSV and text
-write backslash, tab, CR and LF as `\\\\ \\t \\r \\n`; JSON writes undecodable bytes as `\\udcXX`. Knows nothing of
-models, or of where rows go.
+CSV follows RFC 4180 (quoted where needed, CR LF after each record) and keeps a path's bytes as they are; TSV and
+text write backslash, tab, CR and LF as `\\\\ \\t \\r \\n`; JSON writes undecodable bytes as `\\udcXX`. Knows
+nothing of models, or of where rows go.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def main() -> None:
     photos = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
     captioner = Captioner(arguments.model, provider="cpu")
     shipped = images._DRAFT_MARGIN
-    full, captions = [], []
+    full: list[np.ndarray] = []
+    captions: list[str] = []
     # A margin so wide that nothing is reduced, then narrower ones.
     for margin in (1000, 4, 2, 1):
         images._DRAFT_MARGIN = margin

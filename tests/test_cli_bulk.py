@@ -99,13 +99,13 @@ def rows_of(content: bytes, name: str) -> list[dict[str, str | None]]:
         return list(csv.DictReader(io.StringIO(text, newline="")))
     header, *lines = text.removesuffix("\n").split("\n")
     plain = {"\\t": "\t", "\\n": "\n", "\\r": "\r"}
-    rows = []
+    rows: list[dict[str, str | None]] = []
     for line in lines:
         cells = line.split("\t")
         for escape, char in plain.items():
             cells = ["\\".join(part.replace(escape, char) for part in cell.split("\\\\")) for cell in cells]
         rows.append(dict(zip(header.split("\t"), cells, strict=True)))
-    return list(rows)
+    return rows
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "jsonl"])

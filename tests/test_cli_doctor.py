@@ -380,6 +380,7 @@ def test_a_broken_library_fails_with_the_command_that_brings_it_back(
     found = only(lines, topic).finding
     assert "its native part does not fit this machine" in found
     assert f"pip install --force-reinstall --no-deps {topic}=={metadata.version(topic)}" in found
+    assert "a library cannot be loaded (its native part does not fit" in only(lines, "self-test").finding
     assert only(lines, "onnxruntime").state == "ok"
     assert only(lines, "model").state == "ok"
 

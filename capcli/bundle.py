@@ -191,12 +191,12 @@ def find_bundle(model: str | os.PathLike[str] = DEFAULT) -> Path:
     folder = Path(text).expanduser()
     if folder.is_dir():
         if not (folder / MANIFEST).is_file():
-            raise BundleError(f"{folder}: not a bundle: it has no {MANIFEST}")
+            raise BundleError(f"{folder}: not a bundle: it has no {MANIFEST}; give a folder that capcli export wrote")
         return folder
     if is_name:
         looked = ", ".join(str(place) for place in bundle_folders())
-        raise BundleError(f"no bundle named {text!r}; looked in {looked}")
-    raise BundleError(f"{folder}: no such bundle folder")
+        raise BundleError(f"no bundle named {text!r}; looked in {looked}; see capcli models list")
+    raise BundleError(f"{folder}: no such bundle folder; see capcli models list")
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -209,15 +209,17 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         values = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise BundleError(f"{path}: not readable as a bundle's manifest ({error})") from error
+        raise BundleError(f"{path}: not readable as a bundle's manifest ({error}); {_MEND}") from error
     version = values.get("format") if isinstance(values, dict) else None
     if version != FORMAT:
-        raise BundleError(f"{path}: bundle format {version!r}; this capcli reads format {FORMAT}")
+        raise BundleError(
+            f"{path}: bundle format {version!r}; this capcli reads format {FORMAT}; install the capcli it was made with"
+        )
     try:
         manifest = _parse(values)
     except (KeyError, TypeError, ValueError) as error:
         reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise BundleError(f"{path}: malformed manifest: {reason}") from error
+        raise BundleError(f"{path}: malformed manifest: {reason}; {_MEND}") from error
     for record in manifest.files.values():
         _check_inside(folder, record.path)
     return Bundle(folder, manifest)

@@ -255,26 +255,26 @@ class Captioner:
 
     def _check_graphs(self) -> None:
         """The graphs must take and give what the manifest says."""
-        names, folder = self._names, self.bundle.folder
+        names, encoder, decoder = self._names, self.bundle.path("encoder"), self.bundle.path("decoder")
         step_inputs = {"tokens", *names.context, *names.state} | ({"image_index"} if names.context else set())
         step_outputs = {"log_probs", *(f"{name}.next" for name in names.state)}
         if names.attention_grid is not None:
             step_outputs.add("attention")
-        _check_names(self._encoder, folder, "encoder", {"images"}, {*names.context, *names.state})
-        _check_names(self._decoder, folder, "decoder", step_inputs, step_outputs)
+        _check_names(self._encoder, encoder, "encoder", {"images"}, {*names.context, *names.state})
+        _check_names(self._decoder, decoder, "decoder", step_inputs, step_outputs)
         words = _spec(self._decoder.outputs, "log_probs").shape[-1]
         if isinstance(words, int) and words != len(self._tokenizer):
             raise BundleError(
-                f"{folder}: the decoder scores {words} tokens but the tokenizer has {len(self._tokenizer)}"
+                f"{decoder}: the decoder scores {words} tokens but the tokenizer has {len(self._tokenizer)}"
             )
 
 
-def _check_names(session: Session, folder: Path, role: str, inputs: set[str], outputs: set[str]) -> None:
+def _check_names(session: Session, graph: Path, role: str, inputs: set[str], outputs: set[str]) -> None:
     given_in, given_out = {spec.name for spec in session.inputs}, {spec.name for spec in session.outputs}
     if given_in != inputs:
-        raise BundleError(f"{folder}: the {role}'s inputs are {sorted(given_in)}, expected {sorted(inputs)}")
+        raise BundleError(f"{graph}: the {role}'s inputs are {sorted(given_in)}, expected {sorted(inputs)}")
     if not outputs <= given_out:
-        raise BundleError(f"{folder}: the {role} does not give {sorted(outputs - given_out)}")
+        raise BundleError(f"{graph}: the {role} does not give {sorted(outputs - given_out)}")
 
 
 def _spec(specs: Sequence[TensorSpec], name: str) -> TensorSpec:

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from capcli.cli.caption import caption
+from capcli.cli.doctor import doctor
 from capcli.cli.evaluate import evaluate
 from capcli.cli.export import export
+from capcli.cli.models import models
 from capcli.cli.train import train
 
 app = typer.Typer(
@@ -41,3 +43,5 @@ app.command("caption")(caption)
 app.command("train")(train)
 app.command("export")(export)
 app.command("evaluate")(evaluate)
+app.add_typer(models, name="models")
+app.command("doctor")(doctor)

@@ -1,9 +1,11 @@
-"""What commands print to people: one line a message, on stderr, whatever a path may hold."""
+"""What commands print to people, line by line, whatever a path may hold: messages on stderr, answers on stdout."""
 
 from __future__ import annotations
 
 import sys
 import unicodedata
+
+from capcli.errors import OutputError
 
 
 class ReaderGoneError(BaseException):
@@ -21,6 +23,44 @@ def say(message: str) -> None:
     except OSError:
         # stderr was closed; there is nobody left to tell.
         pass
+
+
+def answer(text: str, mark: str = "", style: str = "") -> None:
+    """Prints one line of a command's result on stdout, at once.
+
+    Args:
+        text: the line.
+        mark: what comes before it; on a terminal in `style` (a colour rich knows), unless NO_COLOR is set.
+    Raises:
+        ReaderGoneError: whoever read it has gone.
+        OutputError: it cannot be written.
+    """
+    line = one_line(mark + text)
+    try:
+        if style and sys.stdout.isatty():
+            _print_marked(line, len(mark), style)
+            return
+        encoding = sys.stdout.encoding or "utf-8"
+        try:
+            content = line.encode(encoding, "surrogateescape")
+        except UnicodeEncodeError:
+            content = line.encode(encoding, "backslashreplace")
+        sys.stdout.buffer.write(content + b"\n")
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderGoneError from error
+    except OSError as error:
+        raise OutputError(f"standard output cannot be written ({error.strerror})") from error
+
+
+def _print_marked(line: str, length: int, style: str) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    shown = Text(line.encode("utf-8", "backslashreplace").decode("utf-8"))
+    shown.stylize(style, 0, length)
+    # Folding a line is the terminal's work: what is copied from it should stay one line.
+    Console().print(shown, soft_wrap=True, highlight=False)
 
 
 def one_line(text: str) -> str:

@@ -23,10 +23,14 @@ _NEW_FILE = 0o666
 
 @dataclass(frozen=True)
 class Outcome:
-    """Whether a file was written; if not, `reason` says why it was left alone, without naming the image."""
+    """Whether a file was written; if not, `reason` says why it was left alone, without naming the image.
+
+    `failed` tells what should have been written from what was there already and is kept.
+    """
 
     written: bool
     reason: str | None = None
+    failed: bool = False
 
 
 class Draft:

@@ -48,6 +48,17 @@ class Sidecars:
         """The sidecar's path, beside the image as it was named: not beside what a symbolic link points to."""
         return os.path.splitext(image)[0] + self._suffix
 
+    def keeps(self, image: str) -> bool:
+        """Whether an image's sidecar is there already, from before this run, and stays as it is."""
+        sidecar = self.path_for(image)
+        try:
+            if self._overwrite or not os.path.lexists(sidecar):
+                return False
+            target = os.path.realpath(sidecar) if os.path.islink(sidecar) else sidecar
+            return _key(target) not in self._owners
+        except (OSError, ValueError):
+            return False
+
     def write(self, image: str, captions: Sequence[str]) -> Outcome:
         """Writes an image's captions into its sidecar, one a line, whole or not at all.
 
@@ -68,7 +79,7 @@ class Sidecars:
             key, suffix = _key(target), sys.intern(os.path.splitext(image)[1])
             owner = self._owners.get(key)
             if owner is not None:
-                return Outcome(False, _taken(image, name, owner, suffix))
+                return Outcome(False, _taken(image, name, owner, suffix), failed=owner != suffix)
             if self._put(target, name, content):
                 self._owners[key] = suffix
                 return Outcome(True)

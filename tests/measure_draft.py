@@ -2,7 +2,8 @@
 
 Captions every JPEG of FOLDER (large photos) decoded in full and at the reduced sizes that several margins allow, and
 prints how many captions differ from those of the full decode, the largest mean difference of pixels, and the time
-taken; beside them how many captions differ if every pixel is changed by at most one level. Not a test: the photos are yours.
+taken; beside them how many captions differ if every pixel is changed by at most one level. Not a test: the photos are
+yours.
 """
 
 from __future__ import annotations

@@ -86,7 +86,9 @@ def test_of_two_images_with_one_name_the_first_has_the_sidecar(tmp_path: Path, o
     sidecars = Sidecars(overwrite=overwrite)
     assert sidecars.write(str(tmp_path / "a.jpg"), ["A dog."]).written
     second = sidecars.write(os.path.join(tmp_path, ".", "a.png"), ["A cat."])
-    assert second == Outcome(False, "a.txt holds the caption of a.jpg, which has the same name but for its suffix")
+    assert second == Outcome(
+        False, "a.txt holds the caption of a.jpg, which has the same name but for its suffix", failed=True
+    )
     again = sidecars.write(str(tmp_path / "a.jpg"), ["A cow."])
     assert again == Outcome(False, "a.txt was written already in this run")
     assert (tmp_path / "a.txt").read_text() == "A dog.\n"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from capcli.cli.terminal import say
-from capcli.errors import UsageError
+from capcli.errors import DependencyError, UsageError
 
 if TYPE_CHECKING:
     from capcli.captioner import Captioner
@@ -159,7 +159,9 @@ def caption(
     to_stdout = target is None and (chosen is not None or not photos)
     feedback = feedback_for(quiet=quiet, progress=progress, alone=alone, to_stdout=to_stdout)
     try:
-        unfinished = _unfinished(chain([first], items), target, feedback)
+        sink = target or (Stdout(rows) if to_stdout else None)
+        destinations = Destinations(sink, photos, captions > 1, raw)
+        unfinished = _unfinished(chain([first], items), target, destinations, feedback)
         head = next(unfinished, None)
         stopped = False
         if head is not None:
@@ -174,8 +176,6 @@ def caption(
                 _compare_settings(output, target, captioner, search, raw, spreadsheet_safe)
             feedback.count_inputs(_counter(inputs, rules))
             pipeline = Pipeline(captioner, search, PipelineSettings(batch_size, workers, max_pixels))
-            sink = target or (Stdout(rows) if to_stdout else None)
-            destinations = Destinations(sink, photos, captions > 1, raw)
             _deliver_all(pipeline, chain([head], unfinished), destinations, feedback)
             stopped = pipeline.stopped
         if target is not None:
@@ -199,11 +199,13 @@ def _deliver_all(
     """Delivers every result as soon as it is known."""
     with _interrupt_stops(pipeline):
         for result in pipeline.run(items):
-            reason = destinations.deliver(result)
-            if reason is None:
-                feedback.captioned()
+            delivered = destinations.deliver(result)
+            if delivered.error is not None:
+                feedback.failed(result.path, delivered.error)
+            elif delivered.kept:
+                feedback.skipped()
             else:
-                feedback.failed(result.path, reason)
+                feedback.captioned()
 
 
 def _inputs(arguments: list[str], rules: FolderRules, null: bool) -> Iterator[InputItem]:
@@ -221,7 +223,27 @@ def _inputs(arguments: list[str], rules: FolderRules, null: bool) -> Iterator[In
 
 
 def _photo_sinks(sidecar: str | None, write_metadata: bool, overwrite: bool) -> list[CaptionSink]:
-    return []
+    """Sidecars and metadata, as asked for.
+
+    Raises:
+        UsageError: no suffix for sidecars.
+        DependencyError: the library that writes metadata is not installed.
+    """
+    from capcli.cli.destinations import MetadataSink, SidecarSink
+
+    sinks: list[CaptionSink] = []
+    if sidecar is not None:
+        from capcli.sidecars import Sidecars
+
+        sinks.append(SidecarSink(Sidecars(sidecar, overwrite=overwrite)))
+    if write_metadata:
+        from capcli.metadata import missing_reason
+
+        reason = missing_reason()
+        if reason is not None:
+            raise DependencyError(reason)
+        sinks.append(MetadataSink(overwrite=overwrite))
+    return sinks
 
 
 def _counter(arguments: list[str], rules: FolderRules) -> Callable[[], int | None]:
@@ -234,13 +256,16 @@ def _counter(arguments: list[str], rules: FolderRules) -> Callable[[], int | Non
     return count
 
 
-def _unfinished(items: Iterator[InputItem], target: OutputFile | None, feedback: Feedback) -> Iterator[InputItem]:
-    """Leaves out what the output file already answers."""
+def _unfinished(
+    items: Iterator[InputItem], target: OutputFile | None, destinations: Destinations, feedback: Feedback
+) -> Iterator[InputItem]:
+    """Leaves out what the output file already answers, and photos that have their captions beside them."""
     for item in items:
-        if target is None or target.claim(item.path):
-            yield item
-        else:
+        answered = target is not None and not target.claim(item.path)
+        if answered or (item.content is None and item.error is None and destinations.keeps(item.path)):
             feedback.skipped()
+        else:
+            yield item
 
 
 def _open_output(

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from capcli.atomic_files import Outcome
 from capcli.cli.terminal import ReaderGoneError
 from capcli.errors import OutputError
 from capcli.outputs import Row, RowFormat
 
 if TYPE_CHECKING:
     from capcli.pipeline import Result
+    from capcli.sidecars import Sidecars
 
 
 class RowSink(Protocol):
@@ -22,12 +24,21 @@ class RowSink(Protocol):
 
 
 class CaptionSink(Protocol):
-    """Puts captions to where a photo is.
+    """Puts captions to where a photo is."""
 
-    Returns None, or the reason why they are not there now.
-    """
+    def keeps(self, path: str) -> bool:
+        """Whether it is known before a photo is looked at that what is there stays."""
+        ...
 
-    def put(self, path: str, captions: Sequence[str]) -> str | None: ...
+    def put(self, path: str, captions: Sequence[str]) -> Outcome: ...
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What became of a result: why its input counts as failed, or whether all its places had captions already."""
+
+    error: str | None
+    kept: bool = False
 
 
 class Stdout:
@@ -35,12 +46,12 @@ class Stdout:
 
     def __init__(self, rows: RowFormat) -> None:
         self._rows = rows
-        header = rows.header()
-        if header:
-            self._put(header)
+        self._started = False
 
     def write(self, rows: Sequence[Row]) -> None:
-        self._put(b"".join(map(self._rows.record, rows)))
+        header = b"" if self._started else self._rows.header()
+        self._started = True
+        self._put(header + b"".join(map(self._rows.record, rows)))
 
     def _put(self, record: bytes) -> None:
         try:
@@ -50,6 +61,34 @@ class Stdout:
             raise ReaderGoneError from error
         except OSError as error:
             raise OutputError(f"standard output cannot be written ({error.strerror})") from error
+
+
+class SidecarSink:
+    """Text files beside the photos."""
+
+    def __init__(self, sidecars: Sidecars) -> None:
+        self._sidecars = sidecars
+
+    def keeps(self, path: str) -> bool:
+        return self._sidecars.keeps(path)
+
+    def put(self, path: str, captions: Sequence[str]) -> Outcome:
+        return self._sidecars.write(path, captions)
+
+
+class MetadataSink:
+    """The photos' own descriptions, with the best of several captions."""
+
+    def __init__(self, *, overwrite: bool) -> None:
+        self._overwrite = overwrite
+
+    def keeps(self, path: str) -> bool:
+        return False
+
+    def put(self, path: str, captions: Sequence[str]) -> Outcome:
+        from capcli.metadata import write_description
+
+        return write_description(path, captions[0], overwrite=self._overwrite)
 
 
 @dataclass
@@ -68,22 +107,33 @@ class Destinations:
     ranked: bool = False
     raw: bool = False
 
-    def deliver(self, result: Result) -> str | None:
+    def keeps(self, path: str) -> bool:
+        """Whether a path needs no caption: its places have one, and nothing else is wanted."""
+        return self.rows is None and all(sink.keeps(path) for sink in self.photos)
+
+    def deliver(self, result: Result) -> Delivered:
         """Delivers one result. Rows go last: where one is, all is done.
 
-        Returns:
-            Why the input counts as failed, None if it does not.
         Raises:
             OutputError: standard output or the file cannot be written.
         """
-        error = result.error
-        if error is None:
+        error, kept = result.error, False
+        # The bytes of an image on standard input have no place beside which, or into which, to write.
+        if error is None and result.path != "-":
             captions = [found.raw if self.raw else found.text for found in result.captions]
-            reasons = [reason for sink in self.photos if (reason := sink.put(result.path, captions)) is not None]
-            error = "; ".join(reasons) or None
+            outcomes = [self._put(sink, result.path, captions) for sink in self.photos]
+            error = "; ".join(outcome.reason or "" for outcome in outcomes if outcome.failed) or None
+            kept = self.rows is None and not any(outcome.written for outcome in outcomes)
         if self.rows is not None:
             self.rows.write(list(self._rows(result, error)))
-        return error
+        return Delivered(error, kept)
+
+    @staticmethod
+    def _put(sink: CaptionSink, path: str, captions: Sequence[str]) -> Outcome:
+        try:
+            return sink.put(path, captions)
+        except OutputError as error:
+            return Outcome(False, str(error), failed=True)
 
     def _rows(self, result: Result, error: str | None) -> Iterator[Row]:
         if not result.captions:

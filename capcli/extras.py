@@ -29,6 +29,7 @@ class Extra:
 # As in pyproject.toml, but for `cuda`: whether its libraries work is for capcli.cuda to say.
 EXTRAS = (
     Extra("heic", ("pillow-heif",), "HEIC photos need it"),
+    Extra("metadata", ("pyexiv2",), "--write-metadata needs it"),
     Extra("train", ("torch", "onnx", "onnxscript", "pycocoevalcap"), "capcli train and export need it"),
     Extra("eval", ("pycocoevalcap",), "capcli evaluate needs it"),
 )

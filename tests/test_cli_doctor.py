@@ -75,7 +75,7 @@ def test_a_healthy_machine_makes_a_caption(capcli: RunCommand, tiny: Path) -> No
     assert only(lines, "cores").finding.startswith(f"{available_cores()} for this process")
     assert str(tiny) in only(lines, "model").finding
     assert only(lines, "self-test").finding.startswith(f"{CAPTION} in ")
-    assert {line.topic for line in lines} >= {"platform", "cuda", "bundles", "heic", "train", "eval"}
+    assert {line.topic for line in lines} >= {"platform", "cuda", "bundles", "heic", "metadata", "train", "eval"}
 
 
 def test_the_shipped_model_needs_no_option(capcli: RunCommand) -> None:
@@ -401,10 +401,10 @@ def test_two_distributions_of_onnxruntime_are_a_warning_with_the_way_out(site: P
 
 @needs_links
 def test_extras_are_told_from_what_is_recorded(site: Path, tiny: Path, tmp_path: Path) -> None:
-    for name in ("torch", "onnx-", "onnxscript", "pycocoevalcap", "pillow_heif"):
+    for name in ("torch", "onnx-", "onnxscript", "pycocoevalcap", "pillow_heif", "pyexiv2"):
         remove(site, name)
     lines = lines_of(doctor_in(site, tiny))
-    for name in ("heic", "train", "eval"):
+    for name in ("heic", "metadata", "train", "eval"):
         line = only(lines, name)
         assert line.state == "ok" and line.finding.startswith("not installed; ")
         assert f"pip install {shlex.quote(f'capcli[{name}]')}" in line.finding

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from shapes import write_data_set
 
 from capcli.errors import DataError, DependencyError
-from capcli.evaluation import Scores, official_scores, plain_cider
+from capcli.evaluation import ImageTokens, Scores, official_scores, plain_cider
 from capcli.evaluation.java import find_java
 from capcli.evaluation.plain import plain_tokens
 from capcli.evaluation.predictions import Prediction, match_predictions, read_predictions
@@ -67,6 +67,7 @@ def test_official_scores_are_those_of_the_official_code(scores: Scores) -> None:
         each = scores.per_image[name]
         expected = (bleu_each[3][number], *(values[number] for _, values in rest))
         assert (each.bleu_4, each.meteor, each.rouge_l, each.cider) == tuple(100 * value for value in expected)
+        assert scores.tokens[name] == ImageTokens(said[name][0], tuple(wanted[name]))
 
 
 @pytest.mark.parametrize(

@@ -35,31 +35,34 @@ _WHITE = (255, 255, 255, 255)
 _OPENING = threading.Lock()
 
 
-def load_image(source: ImageSource, *, size: tuple[int, int], max_pixels: int | None = MAX_PIXELS) -> np.ndarray:
-    """Reads one image and resizes the whole of it to `size`, without keeping its aspect ratio.
+def load_image(
+    source: ImageSource, *, size: tuple[int, int], keep_aspect: bool = False, max_pixels: int | None = MAX_PIXELS
+) -> np.ndarray:
+    """Reads one image and resizes the whole of it to `size`, by default without keeping its aspect ratio.
 
     Args:
         source: a path, the bytes of a file, an open binary file, a PIL image, or an array uint8 [H, W], [H, W, 1],
             [H, W, 3] (RGB) or [H, W, 4] (RGBA).
         size: width and height in pixels.
+        keep_aspect: make it fit into `size` instead, the aspect ratio kept and never enlarged.
         max_pixels: larger images are refused; None for no limit.
     Returns:
-        uint8 [height, width, 3], RGB.
+        uint8 [height, width, 3], RGB; smaller than `size` where the aspect ratio is kept.
     Raises:
         ImageError: not an image, damaged, too large, or of a kind that cannot be read. The message does not name
             the file.
     """
     if isinstance(source, np.ndarray):
-        return _to_rgb(_from_array(source), size)
+        return _to_rgb(_from_array(source), size, keep_aspect)
     if isinstance(source, Image.Image):
         _check_pixels(source, max_pixels)
-        return _guarded(source, size)
+        return _guarded(source, size, keep_aspect)
     if isinstance(source, (str, os.PathLike)):
         with _open_file(os.fspath(source)) as file:
-            return _read(file, size, max_pixels)
+            return _read(file, size, keep_aspect, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        return _read(io.BytesIO(source), size, max_pixels)
-    return _read(source, size, max_pixels)
+        return _read(io.BytesIO(source), size, keep_aspect, max_pixels)
+    return _read(source, size, keep_aspect, max_pixels)
 
 
 def sniff(head: bytes) -> str | None:
@@ -129,7 +132,7 @@ def _open_file(path: str) -> BinaryIO:
         raise ImageError(f"is no valid path ({error})") from error
 
 
-def _read(file: BinaryIO, size: tuple[int, int], max_pixels: int | None) -> np.ndarray:
+def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: int | None) -> np.ndarray:
     try:
         head = file.read(_HEAD_BYTES)
         file.seek(0)
@@ -148,7 +151,7 @@ def _read(file: BinaryIO, size: tuple[int, int], max_pixels: int | None) -> np.n
                 _check_pixels(image, max_pixels)
                 if image.format == "JPEG" and image.mode in ("L", "RGB"):
                     image.draft(None, (size[0] * _DRAFT_MARGIN, size[1] * _DRAFT_MARGIN))
-                return _guarded(image, size)
+                return _guarded(image, size, keep_aspect)
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -168,9 +171,9 @@ def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _guarded(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+def _guarded(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
     try:
-        return _to_rgb(image, size)
+        return _to_rgb(image, size, keep_aspect)
     except ImageError:
         raise
     except MemoryError as error:
@@ -189,10 +192,13 @@ def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
         )
 
 
-def _to_rgb(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+def _to_rgb(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
     image.load()
     turned = ImageOps.exif_transpose(image)
     rgb = _flatten(turned if turned is not None else image)
+    if keep_aspect:
+        shrink = min(size[0] / rgb.width, size[1] / rgb.height, 1.0)
+        size = (max(1, round(rgb.width * shrink)), max(1, round(rgb.height * shrink)))
     if rgb.size != size:
         rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.array(rgb, dtype=np.uint8)

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from shapes import write_data_set
 
 from capcli.errors import DataError, DependencyError
-from capcli.evaluation import Scores, official_scores, plain_cider
+from capcli.evaluation import ImageTokens, Scores, official_scores, plain_cider
 from capcli.evaluation.java import find_java
 from capcli.evaluation.plain import plain_tokens
-from capcli.evaluation.predictions import match_predictions, read_predictions
+from capcli.evaluation.predictions import Prediction, match_predictions, read_predictions
 from capcli.outputs import Row, row_format
 
 REFERENCES = {
@@ -67,6 +67,7 @@ def test_official_scores_are_those_of_the_official_code(scores: Scores) -> None:
         each = scores.per_image[name]
         expected = (bleu_each[3][number], *(values[number] for _, values in rest))
         assert (each.bleu_4, each.meteor, each.rouge_l, each.cider) == tuple(100 * value for value in expected)
+        assert scores.tokens[name] == ImageTokens(said[name][0], tuple(wanted[name]))
 
 
 @pytest.mark.parametrize(
@@ -196,14 +197,15 @@ def test_predictions_are_read_back_from_every_output(tmp_path: Path) -> None:
         file = tmp_path / f"out.{name}"
         form = row_format(name, ranked=False)
         file.write_bytes(form.header() + b"".join(form.record(row) for row in rows))
-        assert read_predictions(file) == {"a/x.jpg": "A dog, running."}
+        assert read_predictions(file) == {"a/x.jpg": Prediction("A dog, running.")}
+        assert read_predictions(file)["a/x.jpg"].score == -0.5
         ranked = row_format(name, ranked=True)
         best, second = (Row("a/x.jpg", text, -0.5, None, rank) for rank, text in ((1, "A dog."), (2, "A cat.")))
         file.write_bytes(ranked.header() + ranked.record(best) + ranked.record(second))
-        assert read_predictions(file) == {"a/x.jpg": "A dog."}
+        assert read_predictions(file) == {"a/x.jpg": Prediction("A dog.")}
     file = tmp_path / "out.json"
     file.write_text(json.dumps([{"image_id": 7, "caption": "A dog."}]))
-    assert read_predictions(file) == {"7": "A dog."}
+    assert read_predictions(file) == {"7": Prediction("A dog.")}
 
 
 @pytest.mark.parametrize(
@@ -233,7 +235,7 @@ def test_a_file_without_predictions_is_one_clear_error(name: str, content: str, 
 def test_an_image_captioned_twice_must_be_captioned_the_same(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     file.write_text(json.dumps([{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "a"}]))
-    assert read_predictions(file) == {"1": "a"}
+    assert read_predictions(file) == {"1": Prediction("a")}
     file.write_text(json.dumps([{"image_id": 1, "caption": "a"}, {"image_id": 1, "caption": "b"}]))
     with pytest.raises(DataError, match="1 is captioned twice"):
         read_predictions(file)

@@ -46,6 +46,17 @@ def test_the_whole_image_is_squashed_to_the_size(photo: Image.Image) -> None:
     assert difference(array, wanted) < 1.0
 
 
+def test_an_image_that_keeps_its_aspect_fits_into_the_size_and_never_grows() -> None:
+    wide = encode(Image.new("RGB", (800, 200), "navy"), "JPEG")
+    assert load_image(wide, size=SIZE, keep_aspect=True).shape == (16, 64, 3)
+    assert load_image(encode(Image.new("L", (9, 7)), "PNG"), size=SIZE, keep_aspect=True).shape == (7, 9, 3)
+    assert load_image(encode(Image.new("L", (900, 1)), "PNG"), size=SIZE, keep_aspect=True).shape == (1, 64, 3)
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    upright = load_image(encode(Image.new("RGB", (800, 200)), "JPEG", exif=turned), size=SIZE, keep_aspect=True)
+    assert upright.shape == (48, 12, 3)
+
+
 def test_an_image_of_the_right_size_is_left_as_it_is(photo: Image.Image) -> None:
     small = photo.resize(SIZE)
     np.testing.assert_array_equal(load_image(encode(small, "PNG"), size=SIZE), np.asarray(small))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -11,7 +13,11 @@ from capcli.errors import DataError
 
 if TYPE_CHECKING:
     from capcli.evaluation import Scores
+    from capcli.evaluation.predictions import Prediction
+    from capcli.evaluation.report import EvaluatedImage
     from capcli.training.captions import CaptionedImage
+
+_Thing = TypeVar("_Thing")
 
 
 def evaluate(
@@ -30,23 +36,35 @@ def evaluate(
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     limit: Annotated[int | None, typer.Option(help="Evaluate on this many images only.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="HTML page to write: each image, its captions and its scores.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report file.")] = False,
 ) -> None:
     """Score captions with BLEU, METEOR, ROUGE-L and CIDEr, as papers do (needs the eval extra and Java)."""
     from capcli.evaluation import check_official_scorers, official_scores
+    from capcli.whole_file import WholeFile
 
-    # Before the model captions for minutes: are the scorers there?
-    check_official_scorers()
-    items = _items(images, captions, split, limit)
-    references = {str(item.path): list(item.captions) for item in items}
-    if predictions is not None:
-        from capcli.evaluation.predictions import match_predictions, read_predictions
+    # Before the model captions for minutes: can the report be written, are the scorers there?
+    with nullcontext() if report is None else WholeFile(report, overwrite=overwrite) as page:
+        check_official_scorers()
+        items = _items(images, captions, split, limit)
+        if predictions is not None:
+            from capcli.evaluation.predictions import match_predictions, read_predictions
 
-        said = match_predictions(read_predictions(predictions), {str(item.path): item.name for item in items})
-        source = str(predictions)
-    else:
-        said = _caption(items, model, provider, beam, max_length, length_penalty)
-        source = model
-    _print(official_scores(said, references), source, str(split or captions or images), as_json)
+            said = match_predictions(read_predictions(predictions), {str(item.path): item.name for item in items})
+        else:
+            said = _caption(items, model, provider, beam, max_length, length_penalty)
+        scores = official_scores(
+            {image: prediction.caption for image, prediction in said.items()},
+            {str(item.path): list(item.captions) for item in items},
+        )
+        source, data = str(predictions or model), str(split or captions or images)
+        _print(scores, source, data, as_json)
+        if page is not None:
+            from capcli.evaluation.report import report_page
+
+            page.write(report_page(scores, _evaluated(items, said), captions=source, data=data))
 
 
 def _items(images: Path, captions: Path | None, split: Path | None, limit: int | None) -> list[CaptionedImage]:
@@ -75,26 +93,41 @@ def _caption(
     beam: int | None,
     max_length: int | None,
     length_penalty: float | None,
-) -> dict[str, str]:
-    """What `capcli caption` prints for each image."""
-    from rich.console import Console
-    from rich.progress import track
-
+) -> dict[str, Prediction]:
+    """What `capcli caption` says of each image."""
     from capcli.captioner import Captioner
+    from capcli.evaluation.predictions import Prediction
     from capcli.paths import InputItem
     from capcli.pipeline import Pipeline, PipelineSettings
 
     captioner = Captioner(model, provider=provider)
     search = captioner.settings(beam=beam, max_length=max_length, length_penalty=length_penalty)
     results = Pipeline(captioner, search, PipelineSettings()).run(InputItem(str(item.path)) for item in items)
-    console = Console(stderr=True)
-    shown = track(results, "captioning", len(items), console=console, transient=True, disable=not console.is_terminal)
     said = {}
-    for result in shown:
+    for result in _shown(results, "captioning", len(items)):
         if result.error is not None:
             raise DataError(f"{result.path}: {result.error}; leave it out with --split")
-        said[result.path] = result.captions[0].text
+        best = result.captions[0]
+        said[result.path] = Prediction(best.text, best.score)
     return said
+
+
+def _evaluated(items: list[CaptionedImage], said: dict[str, Prediction]) -> Iterator[EvaluatedImage]:
+    from capcli.evaluation.report import EvaluatedImage
+
+    for item in _shown(items, "report", len(items)):
+        key = str(item.path)
+        prediction = said[key]
+        yield EvaluatedImage(key, item.path, item.name, prediction.caption, prediction.score, item.captions)
+
+
+def _shown(things: Iterable[_Thing], what: str, count: int) -> Iterable[_Thing]:
+    """The same things, with a progress bar where somebody sees it."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(things, what, count, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _print(scores: Scores, source: str, data: str, as_json: bool) -> None:

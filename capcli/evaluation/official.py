@@ -27,6 +27,14 @@ class ImageScores:
 
 
 @dataclass(frozen=True)
+class ImageTokens:
+    """One image's texts as the scorers take them: lower-case tokens without punctuation, spaces between."""
+
+    caption: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Scores:
     """Corpus scores x 100, as papers quote them. CIDEr depends on how many images it is computed over."""
 
@@ -40,6 +48,7 @@ class Scores:
     images: int
     tokeniser: str
     per_image: Mapping[str, ImageScores]
+    tokens: Mapping[str, ImageTokens]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values without the single images."""
@@ -76,7 +85,7 @@ def official_scores(
         references: what people wrote, for every image at least one. CIDEr's document frequencies are counted here.
         missing_is_empty: score an image without a caption as if nothing was said of it, instead of refusing.
     Returns:
-        Corpus scores and those of every image.
+        Corpus scores, and the scores and tokens of every image.
     Raises:
         DataError: images without a caption or without a reference, or references without a word.
         DependencyError: pycocoevalcap or Java is missing or fails.
@@ -113,6 +122,7 @@ def official_scores(
             name: ImageScores(*(float(value) * 100 for value in each))
             for name, *each in zip(names, bleu_each[3], meteor_each, rouge_each, cider_each, strict=True)
         },
+        tokens={name: ImageTokens(text, tuple(wanted[name])) for name, text in zip(names, said, strict=True)},
     )
 
 

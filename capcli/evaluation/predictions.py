@@ -1,6 +1,6 @@
 """Captions that are already there: capcli's own outputs, or the results JSON of the COCO evaluation.
 
-Reads them and finds which image of a data set each one belongs to. Knows nothing of scores.
+Reads them and finds which image of a data set each one belongs to. Knows nothing of how well they were said.
 """
 
 from __future__ import annotations
@@ -9,15 +9,27 @@ import csv
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import TypeVar
 
 from capcli.errors import DataError, UsageError
 from capcli.outputs import format_of, read_rows
 
 _KINDS = ".csv, .tsv or .jsonl as capcli caption writes it, or COCO results .json"
 
+_Said = TypeVar("_Said")
 
-def read_predictions(path: Path) -> dict[str, str]:
+
+@dataclass(frozen=True)
+class Prediction:
+    """A caption and, where it is known, the model's own score of it, which does not make it another caption."""
+
+    caption: str
+    score: float | None = field(default=None, compare=False)
+
+
+def read_predictions(path: Path) -> dict[str, Prediction]:
     """Reads captions by image.
 
     Args:
@@ -28,10 +40,10 @@ def read_predictions(path: Path) -> dict[str, str]:
     Raises:
         DataError: the file cannot be read, is of another kind, or says two things of one image.
     """
-    captions: dict[str, str] = {}
+    captions: dict[str, Prediction] = {}
     try:
-        for image, caption in _entries(path):
-            if captions.setdefault(image, caption) != caption:
+        for image, prediction in _entries(path):
+            if captions.setdefault(image, prediction) != prediction:
                 raise DataError(f"{path}: {image} is captioned twice; keep one of the two")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
@@ -43,11 +55,11 @@ def read_predictions(path: Path) -> dict[str, str]:
     return captions
 
 
-def match_predictions(predictions: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
+def match_predictions(predictions: Mapping[str, _Said], names: Mapping[str, str]) -> dict[str, _Said]:
     """Captions by the images of a data set.
 
     Args:
-        predictions: captions by path, file name or image id.
+        predictions: captions, with or without a score, by path, file name or image id.
         names: for each image its key here and its name in the captions file.
     Returns:
         The caption of each image that has one: by its key or name, else by its file name, else by its file name
@@ -76,12 +88,12 @@ def match_predictions(predictions: Mapping[str, str], names: Mapping[str, str]) 
     return found
 
 
-def _entries(path: Path) -> Iterator[tuple[str, str]]:
+def _entries(path: Path) -> Iterator[tuple[str, Prediction]]:
     if path.suffix.lower() == ".json":
         for entry in json.loads(path.read_text("utf-8")):
             if not isinstance(entry["caption"], str):
                 raise ValueError(f"the caption of image {entry['image_id']} is no text")
-            yield str(entry["image_id"]), entry["caption"]
+            yield str(entry["image_id"]), Prediction(entry["caption"])
         return
     try:
         form = format_of(path, None)
@@ -91,7 +103,7 @@ def _entries(path: Path) -> Iterator[tuple[str, str]]:
         raise ValueError("text does not say which image is meant")
     for row in read_rows(path, form):
         if row.caption is not None and row.rank in (None, 1):
-            yield row.path, row.caption
+            yield row.path, Prediction(row.caption, row.score)
 
 
 def _by(images: Iterable[str], part: Callable[[str], str]) -> defaultdict[str, list[str]]:

@@ -295,3 +295,24 @@ def test_the_manifest_keeps_scores_and_terms(capcli: RunCommand, shapes: Path, c
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
     assert manifest["scores"] == [{"cider": 12.5, "images": 3}]
     assert (manifest["name"], manifest["licence"]["weights"]) == ("own", "mine")
+
+
+def test_self_critical_training_goes_on_from_a_run_resumes_and_exports(
+    shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand
+) -> None:
+    first = tmp_path / "first"
+    train(small(shapes), first, cache=cache, listener=RunListener())
+    config = replace(small(shapes), objective="self-critical", samples=3, init=str(first), encoder=None, rate=1e-4)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(config, whole, cache=cache, listener=RunListener())
+    log = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert len(log) == 2 and all(entry["reward"] is not None and entry["loss"] is not None for entry in log)
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(config, save_every=1), stopped, cache=cache, listener=StopAt(3))
+    train(replace(config, save_every=1), stopped, cache=cache, listener=RunListener())
+    for name, tensor in tensors(whole, "last").items():
+        assert torch.equal(tensor, tensors(stopped, "last")[name])
+    done = capcli("export", whole, tmp_path / "bundle")
+    assert done.code == 0
+    photo = next((shapes / "images").iterdir())
+    assert capcli("caption", photo, "--model", tmp_path / "bundle").text.endswith(".\n")

@@ -40,7 +40,7 @@ class Draft:
 
     Args:
         target: the file to be; its folder must exist.
-        content: all of it.
+        content: all of it, or its beginning.
         mode: permissions of the temporary file, before the umask; None for those of any new file.
     Raises:
         OSError: it cannot be written; nothing is left behind.
@@ -51,12 +51,20 @@ class Draft:
         self.path = os.path.join(os.path.dirname(target), f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
         self._descriptor = os.open(self.path, _FLAGS, _NEW_FILE if mode is None else mode)
         try:
-            rest = memoryview(content)
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            self.write(content)
         except BaseException:
-            self._discard()
+            self.discard()
             raise
+
+    def write(self, content: bytes) -> None:
+        """Adds to the content.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
 
     def replace(self) -> None:
         """Puts the content in the target's place, over what is there."""
@@ -87,7 +95,7 @@ class Draft:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._discard()
+        self.discard()
 
     def _finish(self) -> None:
         # Without this, a power cut after the renaming could leave an empty file under the final name.
@@ -99,7 +107,8 @@ class Draft:
             descriptor, self._descriptor = self._descriptor, -1
             os.close(descriptor)
 
-    def _discard(self) -> None:
+    def discard(self) -> None:
+        """Takes away what was put nowhere."""
         with contextlib.suppress(OSError):
             self._close()
         with contextlib.suppress(OSError):

@@ -1,17 +1,17 @@
-"""A file that appears whole or not at all: proved writable first, filled beside its place, then renamed.
+"""A file that is proved writable before the minutes that making its content takes; whole or not at all.
 
-For results that take minutes to make. Knows nothing of what is written.
+What `atomic_files` does, with the checks and messages of an output file that a user has named. Knows nothing of what
+is written.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
+from capcli.atomic_files import Draft
 from capcli.errors import OutputError, UsageError
 
 
@@ -35,10 +35,8 @@ class WholeFile:
         if self._target.exists() and not self._target.is_file():
             what = "a folder" if self._target.is_dir() else "not a regular file"
             raise OutputError(f"{path}: is {what}; name a file to write to")
-        # Random, so that two runs never fill one file; short, where a name has a longest length.
-        self._partial = self._target.with_name(f".capcli-{secrets.token_hex(4)}.part")
         try:
-            self._partial.open("xb").close()
+            self._draft = Draft(str(self._target), b"")
         except OSError as error:
             raise self._failed(error) from error
 
@@ -49,13 +47,11 @@ class WholeFile:
             OutputError: it cannot be written; what was in its place before is still there.
         """
         try:
-            with self._partial.open("wb") as file:
-                file.writelines(chunks)
-                file.flush()
-                os.fsync(file.fileno())
+            for chunk in chunks:
+                self._draft.write(chunk)
             if not self._overwrite and os.path.lexists(self._path):
                 raise OutputError(f"{self._path}: somebody else has written it in the meantime; it is left as it is")
-            self._partial.replace(self._target)
+            self._draft.replace()
         except OSError as error:
             raise self._failed(error) from error
 
@@ -65,8 +61,7 @@ class WholeFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):
-            self._partial.unlink()
+        self._draft.discard()
 
     def _failed(self, error: OSError) -> OutputError:
         return OutputError(f"{self._path}: cannot be written: {(error.strerror or str(error)).lower()}")

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from capcli.atomic_files import Outcome
-from capcli.cli.terminal import ReaderGoneError
+from capcli.cli.terminal import write_stdout
 from capcli.errors import OutputError
 from capcli.outputs import Row, RowFormat
 
 if TYPE_CHECKING:
+    from capcli.atomic_files import Outcome
+    from capcli.captioner import Caption
     from capcli.pipeline import Result
     from capcli.sidecars import Sidecars
 
@@ -51,16 +51,7 @@ class Stdout:
     def write(self, rows: Sequence[Row]) -> None:
         header = b"" if self._started else self._rows.header()
         self._started = True
-        self._put(header + b"".join(map(self._rows.record, rows)))
-
-    def _put(self, record: bytes) -> None:
-        try:
-            sys.stdout.buffer.write(record)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError as error:
-            raise ReaderGoneError from error
-        except OSError as error:
-            raise OutputError(f"standard output cannot be written ({error.strerror})") from error
+        write_stdout(header + b"".join(map(self._rows.record, rows)))
 
 
 class SidecarSink:
@@ -120,7 +111,7 @@ class Destinations:
         error, kept = result.error, False
         # The bytes of an image on standard input have no place beside which, or into which, to write.
         if error is None and result.path != "-":
-            captions = [found.raw if self.raw else found.text for found in result.captions]
+            captions = [self._text(found) for found in result.captions]
             outcomes = [self._put(sink, result.path, captions) for sink in self.photos]
             error = "; ".join(outcome.reason or "" for outcome in outcomes if outcome.failed) or None
             kept = self.rows is None and not any(outcome.written for outcome in outcomes)
@@ -133,11 +124,15 @@ class Destinations:
         try:
             return sink.put(path, captions)
         except OutputError as error:
+            from capcli.atomic_files import Outcome
+
             return Outcome(False, str(error), failed=True)
 
     def _rows(self, result: Result, error: str | None) -> Iterator[Row]:
         if not result.captions:
             yield Row(result.path, None, None, error)
         for rank, found in enumerate(result.captions, start=1):
-            text = found.raw if self.raw else found.text
-            yield Row(result.path, text, found.score, error, rank if self.ranked else None)
+            yield Row(result.path, self._text(found), found.score, error, rank if self.ranked else None)
+
+    def _text(self, found: Caption) -> str:
+        return found.raw if self.raw else found.text

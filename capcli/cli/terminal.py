@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from capcli.errors import OutputError
 
@@ -36,17 +38,34 @@ def answer(text: str, mark: str = "", style: str = "") -> None:
         OutputError: it cannot be written.
     """
     line = one_line(mark + text)
-    try:
-        if style and sys.stdout.isatty():
+    if style and sys.stdout.isatty():
+        with _stdout_errors():
             _print_marked(line, len(mark), style)
-            return
-        encoding = sys.stdout.encoding or "utf-8"
-        try:
-            content = line.encode(encoding, "surrogateescape")
-        except UnicodeEncodeError:
-            content = line.encode(encoding, "backslashreplace")
-        sys.stdout.buffer.write(content + b"\n")
+        return
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        content = line.encode(encoding, "surrogateescape")
+    except UnicodeEncodeError:
+        content = line.encode(encoding, "backslashreplace")
+    write_stdout(content + b"\n")
+
+
+def write_stdout(content: bytes) -> None:
+    """Writes to standard output, at once.
+
+    Raises:
+        ReaderGoneError: whoever read it has gone.
+        OutputError: it cannot be written.
+    """
+    with _stdout_errors():
+        sys.stdout.buffer.write(content)
         sys.stdout.flush()
+
+
+@contextmanager
+def _stdout_errors() -> Iterator[None]:
+    try:
+        yield
     except BrokenPipeError as error:
         raise ReaderGoneError from error
     except OSError as error:

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from capcli.errors import BundleError
+from capcli.habits import Habits
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -79,7 +80,7 @@ class Manifest:
     graph: GraphNames
     tokens: SpecialTokens
     search: SearchDefaults
-    casing: Mapping[str, str] = field(default_factory=dict)
+    habits: Habits = field(default_factory=Habits)
     trained_on: tuple[str, ...] = ()
     scores: tuple[Mapping[str, Any], ...] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class Manifest:
             },
             "tokens": dict(self.tokens.__dict__),
             "search": dict(self.search.__dict__),
-            "casing": dict(self.casing),
+            **self.habits.as_dict(),
             "trained_on": list(self.trained_on),
             "scores": [dict(score) for score in self.scores],
             "network": dict(self.network),
@@ -124,9 +125,10 @@ class Bundle:
 
     @property
     def fingerprint(self) -> str:
-        """Names what captions come from: changes when encoder, decoder or tokenizer do."""
-        digests = "".join(self.manifest.files[role].sha256 for role in ("encoder", "decoder", "tokenizer"))
-        return hashlib.sha256(digests.encode()).hexdigest()[:16]
+        """Names what captions come from: changes when encoder, decoder, tokenizer or the writers' habits do."""
+        digests = [self.manifest.files[role].sha256 for role in ("encoder", "decoder", "tokenizer")]
+        habits = json.dumps(self.manifest.habits.as_dict(), sort_keys=True)
+        return hashlib.sha256("".join([*digests, habits]).encode()).hexdigest()[:16]
 
     def verify(self) -> None:
         """Checks size and sha256 of every file.
@@ -270,7 +272,7 @@ def _parse(values: dict[str, Any]) -> Manifest:
         ),
         tokens=SpecialTokens(**{name: int(values["tokens"][name]) for name in ("pad", "start", "end", "unknown")}),
         search=SearchDefaults(int(search["beam"]), int(search["max_length"]), float(search["length_penalty"])),
-        casing={_text(word): _text(form) for word, form in values.get("casing", {}).items()},
+        habits=Habits.from_dict(values),
         trained_on=tuple(_text(entry) for entry in values.get("trained_on", [])),
         scores=tuple(dict(score) for score in values.get("scores", [])),
         network=dict(values.get("network", {})),

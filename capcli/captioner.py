@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias, overload
 import numpy as np
 
 from capcli.bundle import DEFAULT, Bundle, load_bundle
-from capcli.decoding import Hypothesis, SearchSettings, StepResult, caption_filters, search
+from capcli.decoding import Hypothesis, SearchSettings, StepResult, search
 from capcli.errors import BundleError
+from capcli.filters import caption_filters
 from capcli.images import MAX_PIXELS, load_image
 from capcli.runtime import Session, TensorSpec, open_session
 from capcli.tokens import Tokenizer, raw_text, sentence
@@ -76,8 +77,7 @@ class Captioner:
         same = "cpu" if self._encoder.provider == "cpu" else provider
         self._decoder = open_session(self.bundle.path("decoder"), provider=same, threads=threads)
         self._check_graphs()
-        tokens = manifest.tokens
-        self._filters = caption_filters(pad=tokens.pad, start=tokens.start, end=tokens.end, unknown=tokens.unknown)
+        self._filters = caption_filters(self._tokenizer, manifest.habits)
 
     @property
     def provider(self) -> str:
@@ -245,7 +245,7 @@ class Captioner:
         if attention is not None and grid is not None:
             attention = attention.reshape(-1, *grid)
         return Caption(
-            text=sentence(tokens, self.bundle.manifest.casing),
+            text=sentence(tokens, self.bundle.manifest.habits.casing),
             raw=raw_text(tokens),
             tokens=tokens,
             score=hypothesis.mean_log_prob,

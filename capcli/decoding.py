@@ -68,68 +68,6 @@ class TokenFilter(Protocol):
 
 
 @dataclass(frozen=True)
-class NeverGenerate:
-    """Rules out tokens that are not words: padding, start, unknown."""
-
-    ids: tuple[int, ...]
-
-    def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
-        log_probs[:, list(self.ids)] = -np.inf
-
-
-@dataclass(frozen=True)
-class NotEmpty:
-    """Rules out a sentence without a word."""
-
-    end: int
-
-    def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
-        if not tokens.shape[1]:
-            log_probs[:, self.end] = -np.inf
-
-
-@dataclass(frozen=True)
-class NoImmediateRepeat:
-    """Rules out the same word twice in a row."""
-
-    def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
-        if tokens.shape[1]:
-            log_probs[np.arange(len(tokens)), tokens[:, -1]] = -np.inf
-
-
-@dataclass(frozen=True)
-class NoRepeatedNgram:
-    """Rules out a sequence of `size` words that the sentence already holds.
-
-    Raises:
-        UsageError: `size` is below 1.
-    """
-
-    size: int
-
-    def __post_init__(self) -> None:
-        if self.size < 1:
-            raise UsageError(f"the size of n-grams not to repeat must be at least 1, not {self.size}")
-
-    def apply(self, log_probs: np.ndarray, tokens: np.ndarray) -> None:
-        length = tokens.shape[1]
-        if length < self.size:
-            return
-        held = np.lib.stride_tricks.sliding_window_view(tokens, self.size, axis=1)
-        opening = tokens[:, None, length - self.size + 1 :]
-        rows, places = np.nonzero((held[:, :, :-1] == opening).all(axis=2))
-        log_probs[rows, held[rows, places, -1]] = -np.inf
-
-
-def caption_filters(*, pad: int, start: int, end: int, unknown: int) -> tuple[TokenFilter, ...]:
-    """What no caption may be: without a word, with a token that is no word, with a word or two words said again.
-
-    The same two words twice ("a hat and a hat") is the commonest slip of small captioning models.
-    """
-    return (NeverGenerate((pad, start, unknown)), NotEmpty(end), NoImmediateRepeat(), NoRepeatedNgram(2))
-
-
-@dataclass(frozen=True)
 class SearchSettings:
     """How to search.
 

@@ -7,7 +7,6 @@ nothing of models or bundles.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,9 +23,6 @@ SPECIAL = (PAD, START, END, UNKNOWN)
 
 # A word may hold inner apostrophes and hyphens (don't, t-shirt); a possessive 's stands alone.
 _WORD = r"'s(?!\p{L})|[\p{L}\p{N}]\p{M}*(?:(?!'s(?!\p{L}))(?:['\-.](?=[\p{L}\p{N}]))?[\p{L}\p{N}]\p{M}*)*"
-# A capital seen in less than this part of all places, lower-case captions included, is no rule.
-_RARE = 0.05
-_TEXT_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 
 
 class Tokenizer:
@@ -121,32 +117,6 @@ def sentence(tokens: Sequence[str], casing: Mapping[str, str] | None = None) -> 
     if not text:
         return ""
     return text[0].upper() + text[1:] + "."
-
-
-def learn_casing(captions: Iterable[str], min_count: int = 5, share: float = 0.6) -> dict[str, str]:
-    """Words that people write with capitals in mid-sentence, such as TV, BMX or American.
-
-    Captions that are lower case throughout, or written as titles, say nothing about capitals and are left out, and
-    so is each caption's first word.
-    """
-    forms: dict[str, Counter[str]] = {}
-    everywhere: Counter[str] = Counter()
-    for caption in captions:
-        words = [word.removesuffix("'s") for word in _TEXT_WORD.findall(caption.replace("’", "'"))]
-        everywhere.update(word.lower() for word in words[1:])
-        capitals = sum(word[0].isupper() for word in words)
-        if caption == caption.lower() or caption == caption.upper() or capitals > max(2, len(words) // 2):
-            continue
-        for word in words[1:]:
-            forms.setdefault(word.lower(), Counter())[word] += 1
-    casing = {}
-    for lower, seen in sorted(forms.items()):
-        form, count = max(seen.items(), key=lambda item: (item[1], item[0]))
-        # A common word is not written with a capital for being part of a name now and then (Domino's Pizza).
-        common = count < _RARE * everywhere[lower]
-        if form != lower and count >= min_count and count >= share * seen.total() and not common:
-            casing[lower] = form
-    return casing
 
 
 def _pieces(words: WordTokenizer, text: str) -> list[str]:

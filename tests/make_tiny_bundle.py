@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from shapes import write_data_set
 
+from capcli.habits import Habits
 from capcli.tokens import Tokenizer
 from capcli.training.config import DataSource, TrainConfig
 from capcli.training.export import ExportOptions, export_run
@@ -88,7 +89,7 @@ def main() -> None:
         tokenizer = Tokenizer.learn(
             [caption for image in read_data(config).train for caption in image.captions], config.min_count
         )
-        run.write_vocabulary(tokenizer, {})
+        run.write_vocabulary(tokenizer, Habits())
         run.save("start", describe_network(new_network(config, narrow_encoder(), len(tokenizer))))
         run.write_config(config.as_dict())
         train(config, run.path, cache=work / "cache", listener=Printed())

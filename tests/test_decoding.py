@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -14,10 +14,6 @@ from hypothesis import strategies as st
 
 from capcli.decoding import (
     Hypothesis,
-    NeverGenerate,
-    NoImmediateRepeat,
-    NoRepeatedNgram,
-    NotEmpty,
     SearchSettings,
     State,
     StepResult,
@@ -25,6 +21,7 @@ from capcli.decoding import (
     search,
 )
 from capcli.errors import BundleError, UsageError
+from capcli.filters import MayReturn, NeverGenerate, NoImmediateRepeat, NoRepeatedNgram, NotEmpty
 
 START, END = 0, 1
 
@@ -133,6 +130,10 @@ def is_allowed(tokens: tuple[int, ...], filters: Sequence[TokenFilter]) -> bool:
             ngrams = [tokens[i : i + rule.size] for i in range(len(tokens) - rule.size + 1)]
             if len(set(ngrams)) < len(ngrams):
                 return False
+        if isinstance(rule, MayReturn):
+            pairs = combinations(range(len(tokens)), 2)
+            if any(tokens[i] == tokens[j] and j - i < rule.gaps[tokens[i]] for i, j in pairs):
+                return False
     return True
 
 
@@ -185,6 +186,7 @@ FILTERS = st.sampled_from(
         (NoRepeatedNgram(1),),
         (NoRepeatedNgram(2), NeverGenerate((START,))),
         (NoImmediateRepeat(), NoRepeatedNgram(3)),
+        (MayReturn(np.array([1, 1, 3, 2, 9, 4, 2, 1])), NoRepeatedNgram(2)),
     ]
 )
 LAW = settings(max_examples=150, deadline=None)

@@ -9,6 +9,8 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from torch import Tensor  # noqa: E402
 
 from capcli.decoding import SearchSettings  # noqa: E402
+from capcli.filters import caption_filters  # noqa: E402
+from capcli.habits import Habits  # noqa: E402
 from capcli.tokens import Tokenizer  # noqa: E402
 from capcli.training.batches import Batch, BatchPlan, Sentences  # noqa: E402
 from capcli.training.network import Decoder, DecoderConfig, Dropout, build_decoder  # noqa: E402
@@ -16,6 +18,7 @@ from capcli.training.objectives import CrossEntropy, SelfCritical  # noqa: E402
 from capcli.training.reward import CiderReward  # noqa: E402
 
 TOKENIZER = Tokenizer.learn(["a red dog", "a blue cat", "the green bird runs"], 1)
+FILTERS = caption_filters(TOKENIZER, Habits({}, {"a": 2}))
 SEARCH = SearchSettings(beam=4, captions=4, max_length=5)
 
 
@@ -60,7 +63,7 @@ def test_unknown_words_are_not_learnt() -> None:
 def test_self_critical_updates_raise_the_reward(kind: str, share: float) -> None:
     features, batch, reward = make_batch()
     decoder = make_decoder(kind).train()
-    objective = SelfCritical(reward, SEARCH, TOKENIZER, CrossEntropy(0.0), share)
+    objective = SelfCritical(reward, SEARCH, TOKENIZER, FILTERS, CrossEntropy(0.0), share)
     optimizer = torch.optim.Adam(decoder.parameters(), 0.01)
     rewards = []
     for _ in range(60):
@@ -77,5 +80,5 @@ def test_self_critical_updates_raise_the_reward(kind: str, share: float) -> None
 def test_one_caption_alone_teaches_nothing() -> None:
     features, batch, reward = make_batch()
     alone = SearchSettings(beam=1, captions=1, max_length=5)
-    value = SelfCritical(reward, alone, TOKENIZER, CrossEntropy(0.0), 0.0)(make_decoder(), features, batch)
+    value = SelfCritical(reward, alone, TOKENIZER, FILTERS, CrossEntropy(0.0), 0.0)(make_decoder(), features, batch)
     assert float(value.loss.detach()) == 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capcli.errors import BundleError, DataError
-from capcli.tokens import Tokenizer, learn_casing, raw_text, sentence
+from capcli.tokens import Tokenizer, raw_text, sentence
 
 CAPTIONS = [
     "A dog's T-shirt , isn't it ?",
@@ -87,17 +87,3 @@ def test_a_sentence_has_a_capital_a_full_stop_and_joined_possessives() -> None:
     assert sentence(["tv", "on", "a", "wall"], {"tv": "TV"}) == "TV on a wall."
     assert sentence([]) == ""
     assert raw_text(["a", "man", "'s", "tv"]) == "a man 's tv"
-
-
-def test_casing_is_learnt_from_mid_sentence_words_only() -> None:
-    captions = ["A man watches TV at home"] * 6 + ["Dogs run", "a dog and dogs run"] * 6
-    assert learn_casing(captions) == {"tv": "TV"}
-
-
-def test_a_common_word_in_a_name_keeps_its_small_letter() -> None:
-    captions = ["A man eats his lunch at Domino's Pizza"] * 6 + ["a pizza on a table"] * 200
-    assert learn_casing(captions) == {"domino": "Domino"}
-
-
-def test_titles_and_lower_case_captions_say_nothing_about_capitals() -> None:
-    assert learn_casing(["A Man Walks A Big Dog Home"] * 9 + ["watching tv at home"] * 9) == {}

@@ -86,11 +86,11 @@ def assert_same_run(one: Path, other: Path) -> None:
     assert without_time(one) == without_time(other)
 
 
-@pytest.mark.parametrize("fine_tune", [0, 1, 5])
+@pytest.mark.parametrize(("fine_tune", "crop"), [(0, 1.0), (1, 1.0), (2, 0.6), (5, 1.0)])
 def test_a_run_stopped_in_mid_epoch_ends_like_one_that_was_not(
-    fine_tune: int, shapes: Path, cache: Path, tmp_path: Path
+    fine_tune: int, crop: float, shapes: Path, cache: Path, tmp_path: Path
 ) -> None:
-    config = replace(small(shapes), fine_tune=fine_tune, save_every=2)
+    config = replace(small(shapes), fine_tune=fine_tune, crop=crop, save_every=2)
     train(config, tmp_path / "whole", cache=cache, listener=RunListener())
     for update in (3, 6, 7):
         with pytest.raises(KeyboardInterrupt):
@@ -152,6 +152,36 @@ def test_feature_maps_are_computed_once(shapes: Path, tmp_path: Path) -> None:
     assert len(content) == 48 * 2 * 256 * 2 * 2
     train(replace(config, seed=2), tmp_path / "two", cache=tmp_path / "cache", listener=RunListener())
     assert (store / "maps.f16").read_bytes() == content
+
+
+def test_views_are_new_in_every_epoch_and_only_where_asked_for(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    """Without dropout and learning, the loss of an epoch depends on the images' views alone."""
+    still = replace(
+        small(shapes), rate=1e-12, encoder_rate=0.0, weight_decay=0.0, dropout_words=0.0, dropout_features=0.0
+    )
+    losses = {}
+    for name, crop, light in (("plain", 1.0, 0.0), ("crops", 0.4, 0.0), ("light", 1.0, 0.5)):
+        config = replace(still, flip=False, epochs=2, crop=crop, light=light)
+        folder = train(config, tmp_path / name, cache=cache, listener=RunListener())
+        losses[name] = [line["loss"] for line in folder.read_log()]
+    assert losses["plain"][0] == losses["plain"][1]
+    assert losses["crops"][0] != losses["crops"][1] and losses["light"][0] != losses["light"][1]
+
+
+def test_an_unreadable_image_is_left_out_of_end_to_end_training_too(shapes: Path, tmp_path: Path) -> None:
+    shutil.copytree(shapes, tmp_path / "data")
+    first = sorted((tmp_path / "data" / "images").iterdir())[0]
+    first.write_bytes(first.read_bytes()[:50])
+    notes: list[str] = []
+
+    class Notes(RunListener):
+        def note(self, line: str) -> None:
+            notes.append(line)
+
+    config = replace(small(tmp_path / "data"), fine_tune=5, epochs=1)
+    folder = train(config, tmp_path / "run", cache=tmp_path / "cache", listener=Notes())
+    assert len(folder.read_log()) == 1
+    assert next(line for line in notes if line.startswith("left out")).startswith(f"left out: {first}: ")
 
 
 def test_a_damaged_checkpoint_is_one_clear_error(shapes: Path, cache: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capcli.training.features import FeatureStore, load_for_training
+from capcli.training.augment import Augmentation, View
+from capcli.training.features import FeatureStore
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Batch:
 class MapSource(Protocol):
     """Where the inputs of the encoder's trained part come from."""
 
-    def read(self, paths: Sequence[Path], flips: Sequence[bool]) -> Tensor: ...
+    def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor: ...
 
 
 class StoredMaps:
@@ -95,29 +96,24 @@ class StoredMaps:
         self._store = store
         self._keys = keys
 
-    def read(self, paths: Sequence[Path], flips: Sequence[bool]) -> Tensor:
+    def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor:
         maps = self._store.read([self._keys[path] for path in paths])
-        for row, flip in enumerate(flips):
-            if flip:
+        for row, view in enumerate(views):
+            if view.flip:
                 maps[row] = maps[row, :, :, ::-1].copy()
         return torch.from_numpy(maps)
 
 
-class Pixels:
-    """The images themselves, decoded anew each time, for training the whole encoder."""
+class StoredPixels:
+    """The resized images from the store, for training the whole encoder, or a part of it on ever new views."""
 
-    def __init__(self, input_size: int) -> None:
-        self._input_size = input_size
-        self._pool = ThreadPoolExecutor(2)
+    def __init__(self, store: FeatureStore, keys: dict[Path, str]) -> None:
+        self._store = store
+        self._keys = keys
 
-    def read(self, paths: Sequence[Path], flips: Sequence[bool]) -> Tensor:
-        images = list(self._pool.map(lambda path: load_for_training(path, self._input_size), paths))
-        pixels = []
-        for image, flip in zip(images, flips, strict=True):
-            if image.pixels is None:
-                raise FileNotFoundError(f"{image.path}: {image.error}")
-            pixels.append(image.pixels[:, ::-1] if flip else image.pixels)
-        return torch.from_numpy(np.stack(pixels))
+    def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor:
+        images = self._store.read([self._keys[path] for path in paths])
+        return torch.from_numpy(np.stack([view.of(image) for view, image in zip(views, images, strict=True)]))
 
 
 class BatchPlan:
@@ -127,9 +123,9 @@ class BatchPlan:
         images: the training images.
         source: where maps come from.
         batch_size: images a batch; the last of an epoch may be smaller.
-        seed: with the epoch's number, decides order and flips.
+        seed: with the epoch's number, decides order and views.
         start, end, unknown: special token ids; unknown words are not learnt.
-        flip: mirror half of the images.
+        augmentation: what views of the images are drawn from.
         swaps: token ids that change places in a mirrored image's captions.
     """
 
@@ -145,7 +141,7 @@ class BatchPlan:
         start: int,
         end: int,
         unknown: int,
-        flip: bool,
+        augmentation: Augmentation,
         swaps: dict[int, int],
     ) -> None:
         self._images = images
@@ -153,7 +149,7 @@ class BatchPlan:
         self._batch_size = batch_size
         self._seed = seed
         self._start, self._end, self._unknown = start, end, unknown
-        self._flip = flip
+        self._augmentation = augmentation
         self._swaps = swaps
 
     @property
@@ -164,13 +160,13 @@ class BatchPlan:
         """Batches `first`, first+1, ... of epoch `number`, each prepared while the one before is in use."""
         random = np.random.default_rng([self._seed, number])
         order = random.permutation(len(self._images))
-        flips = (random.random(len(self._images)) < 0.5) & self._flip
+        views = self._augmentation.draw(random, len(self._images))
         starts = range(first * self._batch_size, len(order), self._batch_size)
         with ThreadPoolExecutor(1) as pool:
             pending = None
             for begin in starts:
                 rows = order[begin : begin + self._batch_size]
-                upcoming = pool.submit(self._batch, rows, flips[rows])
+                upcoming = pool.submit(self._batch, rows, [views[row] for row in rows])
                 if pending is not None:
                     yield pending.result()
                 pending = upcoming
@@ -187,10 +183,10 @@ class BatchPlan:
             for words, cut in zip(image.captions, image.cut, strict=True)
         ]
 
-    def _batch(self, rows: np.ndarray, flips: np.ndarray) -> Batch:
+    def _batch(self, rows: np.ndarray, views: list[View]) -> Batch:
         chosen = [self._images[row] for row in rows]
-        maps = self._source.read([image.path for image in chosen], [bool(flip) for flip in flips])
-        references = [self._said(image, bool(flip)) for image, flip in zip(chosen, flips, strict=True)]
+        maps = self._source.read([image.path for image in chosen], views)
+        references = [self._said(image, view.flip) for image, view in zip(chosen, views, strict=True)]
         said = [(index, words) for index, captions in enumerate(references) for words in captions]
         sentences = Sentences.lay_out(said, self._start)
         sentences.targets[sentences.targets == self._unknown] = self.IGNORED

@@ -62,6 +62,8 @@ class TrainConfig:
         0, "Encoder parts to train, from the last: 0 none, 1 stage 4, ... 4 all stages, 5 the stem too.", 0, 5
     )
     flip: bool = option(True, "Mirror every second image; left and right change places in its captions.")
+    crop: float = option(1.0, "Random crops: the smallest part of the image's area they keep; 1 for no crops.", 0.05, 1)
+    light: float = option(0.0, "Random brightness, contrast and saturation: the largest change, as a part.", 0, 0.9)
     left_right: tuple[str, str] = ("left", "right")
     input_size: int = option(224, "Images are resized to this many pixels square.", 32, 1024)
     beam: int = option(3, "Beam of the captions made for validation.", 1, 64)

@@ -27,6 +27,7 @@ from capcli.bundle import (
 from capcli.captioner import Captioner
 from capcli.decoding import SearchSettings
 from capcli.errors import CapcliError, DataError, ImageError, OutputError, UsageError
+from capcli.filters import caption_filters
 from capcli.images import load_image
 from capcli.training.config import TrainConfig
 from capcli.training.generate import search_grid
@@ -143,7 +144,7 @@ def _write(
             graph=GraphNames(decoder.context_names, decoder.state_names, (side, side) if decoder.attends else None),
             tokens=SpecialTokens(tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown),
             search=SearchDefaults(config.beam, config.max_length, config.length_penalty),
-            casing=point.casing,
+            habits=point.habits,
             trained_on=tuple(_set_name(source.images) for source in config.data),
             scores=options.scores,
             network={
@@ -163,7 +164,8 @@ def _prove(bundle: Path, network: CaptionNetwork, point: StartingPoint, config: 
     settings = SearchSettings(config.beam, config.max_length, config.length_penalty)
     with torch.inference_mode():
         grid = network.encoder(torch.from_numpy(pixels))
-    wanted = search_grid(network.decoder, grid, point.tokenizer, settings)
+    filters = caption_filters(point.tokenizer, point.habits)
+    wanted = search_grid(network.decoder, grid, point.tokenizer, settings, filters)
     given = Captioner(bundle, provider="cpu").caption_pixels(pixels, settings)
     ties = 0
     for network_says, bundle_says in zip(wanted, given, strict=True):

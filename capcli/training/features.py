@@ -1,9 +1,9 @@
-"""Feature maps of images, computed once and kept on disk.
+"""What training needs of images, computed once and kept on disk: feature maps, or the resized pixels.
 
 A frozen part of the encoder gives the same maps every epoch, so they are computed once, in half precision, and read
-back from a memory-mapped file. The store is append-only: a killed run loses at most the batch in flight. It is
-keyed by the weights that made it and by the images' contents, so that moved files are found and edited ones are not
-mistaken. Knows nothing of captions.
+back from a memory-mapped file; so are the pixels where views of them change. The store is append-only: a killed run
+loses at most the batch in flight. It is keyed by the weights that made it and by the images' contents, so that moved
+files are found and edited ones are not mistaken. Knows nothing of captions.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from capcli.errors import DataError, ImageError
 from capcli.images import load_image
@@ -46,19 +45,21 @@ def encoder_fingerprint(encoder: ResNet50, last_stage: int, input_size: int) -> 
 
 
 class FeatureStore:
-    """An append-only file of float16 maps [C, h, w], one an image, found by the image's content key.
+    """An append-only file of arrays of one shape, one an image, found by the image's content key.
 
     Args:
         folder: made if missing; one store a folder.
-        shape: of one map, [C, h, w].
+        shape: of one array: [C, h, w] for maps, [H, W, 3] for pixels.
+        dtype: float16 for maps, uint8 for pixels.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, int, int], dtype: type[np.generic] = np.float16) -> None:
         self.folder = folder
         self.shape = shape
-        self._row_bytes = 2 * int(np.prod(shape))
+        self.dtype = np.dtype(dtype)
+        self._row_bytes = self.dtype.itemsize * int(np.prod(shape))
         folder.mkdir(parents=True, exist_ok=True)
-        self._maps_path = folder / "maps.f16"
+        self._maps_path = folder / ("maps.f16" if dtype is np.float16 else f"maps.{self.dtype.name}")
         self._keys_path = folder / "keys.txt"
         self._maps_path.touch()
         self._keys_path.touch()
@@ -77,13 +78,13 @@ class FeatureStore:
         return key in self._rows
 
     def append(self, keys: Sequence[str], maps: np.ndarray) -> None:
-        """Adds maps, float16 [len(keys), C, h, w]. Maps first, keys after: a kill between them leaves no wrong row."""
+        """Adds arrays, [len(keys), *shape]. Arrays first, keys after: a kill between them leaves no wrong row."""
         start = len(self._rows)
         try:
             with self._maps_path.open("r+b") as file:
                 file.truncate(start * self._row_bytes)
                 file.seek(0, 2)
-                file.write(np.ascontiguousarray(maps, dtype=np.float16).tobytes())
+                file.write(np.ascontiguousarray(maps, dtype=self.dtype).tobytes())
             if start != self._lines_on_disk():
                 self._keys_path.write_text("".join(key + "\n" for key in self._keys), "ascii")
             with self._keys_path.open("a", encoding="ascii") as file:
@@ -103,9 +104,9 @@ class FeatureStore:
         return content.count(b"\n") if content.endswith(b"\n") or not content else -1
 
     def read(self, keys: Sequence[str]) -> np.ndarray:
-        """Maps of the keys, float16 [len(keys), C, h, w]."""
+        """Arrays of the keys, [len(keys), *shape]."""
         if self._memory is None:
-            self._memory = np.memmap(self._maps_path, np.float16, "r", shape=(len(self._keys), *self.shape))
+            self._memory = np.memmap(self._maps_path, self.dtype, "r", shape=(len(self._keys), *self.shape))
         rows = [self._rows[key] for key in keys]
         return np.stack([self._memory[row] for row in rows])
 
@@ -137,18 +138,22 @@ def load_ahead(paths: Iterable[Path], input_size: int, workers: int = 2) -> Iter
 
 def fill_store(
     store: FeatureStore,
-    encoder: ResNet50,
-    last_stage: int,
+    compute: Callable[[np.ndarray], np.ndarray],
     paths: Sequence[Path],
     *,
     input_size: int,
     batch_size: int,
-    device: torch.device,
-    autocast: torch.dtype | None,
     progress: Callable[[int, int], None],
 ) -> tuple[dict[Path, str], dict[Path, str]]:
-    """Computes the maps that the store lacks.
+    """Computes what the store lacks.
 
+    Args:
+        store: where it is kept.
+        compute: images, uint8 [N, S, S, 3], to the store's arrays.
+        paths: the images.
+        input_size: S.
+        batch_size: the most images that are computed at once.
+        progress: told how many images of how many are done.
     Returns:
         The content key of every readable image, and the reason for every unreadable one.
     """
@@ -159,10 +164,7 @@ def fill_store(
     def flush() -> None:
         if not waiting:
             return
-        pixels = torch.from_numpy(np.stack(list(waiting.values()))).to(device)
-        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
-            maps = encoder.forward_until(pixels, last_stage)
-        store.append(list(waiting), maps.to("cpu", torch.float16).numpy())
+        store.append(list(waiting), compute(np.stack(list(waiting.values()))))
         waiting.clear()
 
     for done, image in enumerate(load_ahead(paths, input_size), start=1):

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from capcli.decoding import Hypothesis, SearchSettings, StepResult, caption_filters, search
+from capcli.decoding import Hypothesis, SearchSettings, StepResult, TokenFilter, search
 from capcli.tokens import Tokenizer
 from capcli.training.network import Decoder
 
 
 def search_grid(
-    decoder: Decoder, grid: Tensor, tokenizer: Tokenizer, settings: SearchSettings
+    decoder: Decoder,
+    grid: Tensor,
+    tokenizer: Tokenizer,
+    settings: SearchSettings,
+    filters: Sequence[TokenFilter],
 ) -> list[list[Hypothesis]]:
     """Searches captions for grid features.
 
@@ -21,6 +27,7 @@ def search_grid(
         grid: float [N, P, features].
         tokenizer: the decoder's vocabulary.
         settings: beam, lengths, number of captions.
+        filters: what captions may not say.
     Returns:
         For each image its hypotheses, best first.
     """
@@ -49,7 +56,5 @@ def search_grid(
             start=tokenizer.start,
             end=tokenizer.end,
             settings=settings,
-            filters=caption_filters(
-                pad=tokenizer.pad, start=tokenizer.start, end=tokenizer.end, unknown=tokenizer.unknown
-            ),
+            filters=filters,
         )

@@ -8,13 +8,14 @@ the baseline is the mean of the others. Knows nothing of files, optimisers or ep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from capcli.decoding import SearchSettings
+from capcli.decoding import SearchSettings, TokenFilter
 from capcli.tokens import Tokenizer
 from capcli.training.batches import Batch, BatchPlan, Sentences
 from capcli.training.generate import search_grid
@@ -74,6 +75,7 @@ class SelfCritical:
         reward: scores sentences.
         search: `captions` sentences an image are compared with each other.
         tokenizer: the decoder's vocabulary.
+        filters: what captions may not say.
         cross_entropy: people's captions; weighs `share`, the reward 1 - `share`.
     """
 
@@ -82,12 +84,14 @@ class SelfCritical:
         reward: CiderReward,
         search: SearchSettings,
         tokenizer: Tokenizer,
+        filters: Sequence[TokenFilter],
         cross_entropy: CrossEntropy,
         share: float,
     ) -> None:
         self._reward = reward
         self._search = search
         self._tokenizer = tokenizer
+        self._filters = filters
         self._cross_entropy = cross_entropy
         self._share = share
 
@@ -121,7 +125,7 @@ class SelfCritical:
 
     def _own(self, decoder: Decoder, features: Tensor) -> list[list[list[int]]]:
         decoder.eval()
-        found = search_grid(decoder, features.detach(), self._tokenizer, self._search)
+        found = search_grid(decoder, features.detach(), self._tokenizer, self._search, self._filters)
         decoder.train()
         end = self._tokenizer.end
         return [[[*hypothesis.tokens, end] for hypothesis in hypotheses] for hypotheses in found]

@@ -7,21 +7,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from capcli.decoding import SearchSettings
 from capcli.errors import DataError, UsageError
-from capcli.tokens import Tokenizer, learn_casing
-from capcli.training.batches import BatchPlan, MapSource, Pixels, StoredMaps, TrainingImage
+from capcli.filters import caption_filters
+from capcli.habits import Habits, learn_habits
+from capcli.tokens import Tokenizer
+from capcli.training.augment import Augmentation
+from capcli.training.batches import BatchPlan, MapSource, StoredMaps, StoredPixels, TrainingImage
 from capcli.training.captions import CaptionedImage, read_captions
 from capcli.training.config import TrainConfig
 from capcli.training.encoder_files import load_encoder
 from capcli.training.features import FeatureStore, encoder_fingerprint, fill_store
 from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
 from capcli.training.objectives import CrossEntropy, ObjectiveFunction, SelfCritical
-from capcli.training.resnet import STAGES, ResNet50
+from capcli.training.resnet import SLICE, STAGES, ResNet50
 from capcli.training.reward import CiderReward
-from capcli.training.run_folder import RunFolder
 from capcli.training.splits import choose_split
 
 
@@ -75,10 +78,11 @@ def read_data(config: TrainConfig) -> TrainingData:
     return TrainingData(train, validation, notes)
 
 
-def new_vocabulary(config: TrainConfig, data: TrainingData) -> tuple[Tokenizer, dict[str, str]]:
-    """Vocabulary and casing of the training captions alone."""
+def new_vocabulary(config: TrainConfig, data: TrainingData) -> tuple[Tokenizer, Habits]:
+    """Vocabulary and habits of the training captions alone."""
     captions = [caption for image in data.train for caption in image.captions]
-    return Tokenizer.learn(captions, config.min_count), learn_casing(captions)
+    tokenizer = Tokenizer.learn(captions, config.min_count)
+    return tokenizer, learn_habits(captions, lambda caption: tokenizer.tokens(tokenizer.encode(caption)))
 
 
 def new_network(config: TrainConfig, encoder: ResNet50, vocabulary: int) -> CaptionNetwork:
@@ -97,6 +101,10 @@ def new_network(config: TrainConfig, encoder: ResNet50, vocabulary: int) -> Capt
 
 def dropout(config: TrainConfig) -> Dropout:
     return Dropout(config.dropout_features, config.dropout_words)
+
+
+def augmentation(config: TrainConfig) -> Augmentation:
+    return Augmentation(config.flip, config.crop, config.light)
 
 
 def first_encoder(config: TrainConfig) -> ResNet50:
@@ -149,33 +157,36 @@ def prepare_maps(
 ) -> tuple[MapSource, dict[Path, str]]:
     """The inputs of the encoder's trained part, computed where they are missing.
 
+    They are maps where the frozen part sees each image in one way only, or else the resized images.
+
     Returns:
         Their source, and the images that cannot be read, with the reason.
     """
     last_stage = STAGES - config.fine_tune
+    size = config.input_size
     paths = list(dict.fromkeys(image.path for image in data.train))
     paths += list(dict.fromkeys(image.path for held in data.validation for image in held.images))
-    if last_stage < 0:
-        return Pixels(config.input_size), {}
+    if last_stage < 0 or augmentation(config).changes_pixels:
+        store = FeatureStore(cache / f"pixels-{size}", (size, size, 3), np.uint8)
+        keys, errors = fill_store(
+            store, lambda pixels: pixels, paths, input_size=size, batch_size=32, progress=progress
+        )
+        return StoredPixels(store, keys), errors
     encoder = network.encoder.eval()
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
-    name = f"{encoder_fingerprint(encoder, last_stage, config.input_size)}-stage{last_stage}-{precision}"
-    with torch.inference_mode():
-        blank = torch.zeros(1, config.input_size, config.input_size, 3, dtype=torch.uint8, device=device)
-        shape = encoder.forward_until(blank, last_stage).shape[1:]
-    store = FeatureStore(cache / name, (shape[0], shape[1], shape[2]))
-    keys, errors = fill_store(
-        store,
-        encoder,
-        last_stage,
-        paths,
-        input_size=config.input_size,
-        batch_size=32,
-        device=device,
-        autocast=autocast,
-        progress=progress,
-    )
+    name = f"{encoder_fingerprint(encoder, last_stage, size)}-stage{last_stage}-{precision}"
+
+    def encode(pixels: np.ndarray) -> np.ndarray:
+        images = torch.from_numpy(pixels).to(device)
+        with torch.inference_mode(), torch.autocast(device.type, autocast, enabled=autocast is not None):
+            maps: np.ndarray = encoder.forward_until(images, last_stage).to("cpu", torch.float16).numpy()
+        return maps
+
+    channels, height, width = encode(np.zeros((1, size, size, 3), np.uint8)).shape[1:]
+    store = FeatureStore(cache / name, (channels, height, width))
+    # More images at once are slower on the CPU: their maps no longer fit its cache.
+    keys, errors = fill_store(store, encode, paths, input_size=size, batch_size=SLICE, progress=progress)
     return StoredMaps(store, keys), errors
 
 
@@ -209,12 +220,12 @@ def batch_plan(config: TrainConfig, data: TrainingData, tokenizer: Tokenizer, so
         start=tokenizer.start,
         end=tokenizer.end,
         unknown=tokenizer.unknown,
-        flip=config.flip,
+        augmentation=augmentation(config),
         swaps=swapped_words(config, tokenizer),
     )
 
 
-def objective_of(config: TrainConfig, tokenizer: Tokenizer, plan: BatchPlan) -> ObjectiveFunction:
+def objective_of(config: TrainConfig, tokenizer: Tokenizer, habits: Habits, plan: BatchPlan) -> ObjectiveFunction:
     """What the run's updates make better."""
     cross_entropy = CrossEntropy(config.label_smoothing)
     if config.objective == "cross-entropy":
@@ -225,7 +236,8 @@ def objective_of(config: TrainConfig, tokenizer: Tokenizer, plan: BatchPlan) -> 
         length_penalty=config.length_penalty,
         captions=config.samples,
     )
-    return SelfCritical(CiderReward(plan.references()), search, tokenizer, cross_entropy, config.cross_entropy)
+    filters = caption_filters(tokenizer, habits)
+    return SelfCritical(CiderReward(plan.references()), search, tokenizer, filters, cross_entropy, config.cross_entropy)
 
 
 def choose_device(name: str) -> torch.device:
@@ -249,7 +261,3 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     if torch.cpu._is_avx512_bf16_supported() or name == "mixed":
         return torch.bfloat16
     return None
-
-
-def run_vocabulary(folder: RunFolder) -> tuple[Tokenizer, dict[str, str]]:
-    return folder.read_tokenizer(), folder.read_casing()

@@ -19,6 +19,10 @@ STAGES = 4
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# Images that go through the stem and the first stages together on a CPU: their maps still fit its cache (more than
+# twice as fast as 48 at once, measured with bfloat16).
+SLICE = 8
+
 
 @dataclass(frozen=True)
 class EncoderConfig:

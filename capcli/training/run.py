@@ -11,6 +11,8 @@ import torch
 from capcli.bundle import find_bundle
 from capcli.cores import available_cores
 from capcli.errors import BundleError, DataError, UsageError
+from capcli.filters import caption_filters
+from capcli.habits import Habits
 from capcli.tokens import Tokenizer
 from capcli.training.config import TrainConfig
 from capcli.training.graphs import read_bundle_network, read_bundle_tokenizer
@@ -40,7 +42,7 @@ class StartingPoint:
 
     network: CaptionNetwork
     tokenizer: Tokenizer
-    casing: dict[str, str]
+    habits: Habits
 
 
 class RunListener(Listener):
@@ -91,7 +93,8 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         folder,
         network,
         start.tokenizer,
-        objective_of(config, start.tokenizer, plan),
+        caption_filters(start.tokenizer, start.habits),
+        objective_of(config, start.tokenizer, start.habits, plan),
         plan,
         data.validation,
         source,
@@ -115,7 +118,7 @@ def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
         raise DataError(f"{path}: no epoch of this run is finished yet; let it train on")
     network = _load_start(folder, drop)
     load_trained(network, folder.load("best")["model"])
-    return StartingPoint(network, folder.read_tokenizer(), folder.read_casing())
+    return StartingPoint(network, folder.read_tokenizer(), folder.read_habits())
 
 
 def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
@@ -123,7 +126,8 @@ def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
         if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
             raise UsageError(f"{folder.path}: not empty and not a run of capcli train; choose another --out")
         return
-    before, now = folder.read_config(), config.as_dict()
+    # A setting that is newer than the run had its default.
+    before, now = {**TrainConfig().as_dict(), **folder.read_config()}, config.as_dict()
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
         raise UsageError(
@@ -134,16 +138,16 @@ def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
 
 def _starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -> StartingPoint:
     if folder.has("start"):
-        return StartingPoint(_load_start(folder, dropout(config)), folder.read_tokenizer(), folder.read_casing())
+        return StartingPoint(_load_start(folder, dropout(config)), folder.read_tokenizer(), folder.read_habits())
     if config.init is not None:
         start = _load_init(config, Path(config.init))
     else:
-        tokenizer, casing = new_vocabulary(config, data)
-        start = StartingPoint(new_network(config, first_encoder(config), len(tokenizer)), tokenizer, casing)
+        tokenizer, habits = new_vocabulary(config, data)
+        start = StartingPoint(new_network(config, first_encoder(config), len(tokenizer)), tokenizer, habits)
     if config.init is not None and config.encoder is not None:
         network = CaptionNetwork(first_encoder(config), start.network.decoder)
-        start = StartingPoint(network, start.tokenizer, start.casing)
-    folder.write_vocabulary(start.tokenizer, start.casing)
+        start = StartingPoint(network, start.tokenizer, start.habits)
+    folder.write_vocabulary(start.tokenizer, start.habits)
     folder.save("start", describe_network(start.network))
     # Last, so that a run folder with a config is one that can be gone on with.
     folder.write_config(config.as_dict())
@@ -157,7 +161,7 @@ def _load_init(config: TrainConfig, path: Path) -> StartingPoint:
         network, bundle = read_bundle_network(find_bundle(path), dropout(config))
     except BundleError as error:
         raise BundleError(f"--init {path}: {error}") from error
-    return StartingPoint(network, read_bundle_tokenizer(bundle), dict(bundle.manifest.casing))
+    return StartingPoint(network, read_bundle_tokenizer(bundle), bundle.manifest.habits)
 
 
 def describe_network(network: CaptionNetwork) -> dict[str, Any]:

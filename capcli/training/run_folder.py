@@ -2,7 +2,7 @@
 
     config.json      all settings that decide the result
     tokenizer.json   the vocabulary
-    words.json       how words are written in a sentence (casing)
+    words.json       how the captions' writers use words (habits)
     start.pt         encoder and decoder configuration and the encoder's first weights
     last.pt          trained tensors, optimiser, random state, position: where to go on
     best.pt          trained tensors of the best epoch so far and its scores
@@ -22,6 +22,7 @@ from typing import Any
 import torch
 
 from capcli.errors import DataError, OutputError
+from capcli.habits import Habits
 from capcli.tokens import Tokenizer
 
 
@@ -51,17 +52,17 @@ class RunFolder:
     def read_config(self) -> dict[str, Any]:
         return self._read_json("config.json")
 
-    def write_vocabulary(self, tokenizer: Tokenizer, casing: dict[str, str]) -> None:
+    def write_vocabulary(self, tokenizer: Tokenizer, habits: Habits) -> None:
         partial = self.path / "tokenizer.json.part"
         tokenizer.save(partial)
         partial.replace(self.path / "tokenizer.json")
-        self._write_text("words.json", json.dumps({"casing": casing}, indent=1, ensure_ascii=False))
+        self._write_text("words.json", json.dumps(habits.as_dict(), indent=1, ensure_ascii=False))
 
     def read_tokenizer(self) -> Tokenizer:
         return Tokenizer.load(self.path / "tokenizer.json")
 
-    def read_casing(self) -> dict[str, str]:
-        return dict(self._read_json("words.json")["casing"])
+    def read_habits(self) -> Habits:
+        return Habits.from_dict(self._read_json("words.json"))
 
     def save(self, name: str, checkpoint: dict[str, Any]) -> None:
         """Writes a checkpoint so that a kill at any moment leaves the old or the new one."""

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from capcli.decoding import SearchSettings
+from capcli.decoding import SearchSettings, TokenFilter
 from capcli.evaluation import plain_cider
 from capcli.tokens import Tokenizer, raw_text
+from capcli.training.augment import View
 from capcli.training.batches import Batch, BatchPlan, MapSource
 from capcli.training.config import TrainConfig
 from capcli.training.generate import search_grid
 from capcli.training.network import CaptionNetwork
 from capcli.training.objectives import Objective, ObjectiveFunction
 from capcli.training.preparation import ValidationSet
-from capcli.training.resnet import STAGES, grid
+from capcli.training.resnet import SLICE, STAGES, grid
 from capcli.training.run_folder import RunFolder
 
 # Seconds between checkpoints at the ends of short epochs.
@@ -111,6 +113,7 @@ class Trainer:
         folder: where checkpoints and log go.
         network: encoder and decoder, on the device.
         tokenizer: the decoder's vocabulary.
+        filters: what captions may not say.
         objective: what updates make better.
         plan: batches; validation: images with references, possibly none.
         val_source: maps of the validation images.
@@ -123,6 +126,7 @@ class Trainer:
         folder: RunFolder,
         network: CaptionNetwork,
         tokenizer: Tokenizer,
+        filters: Sequence[TokenFilter],
         objective: ObjectiveFunction,
         plan: BatchPlan,
         validation: list[ValidationSet],
@@ -136,6 +140,7 @@ class Trainer:
         self._folder = folder
         self._network = network
         self._tokenizer = tokenizer
+        self._filters = filters
         self._objective = objective
         self._plan = plan
         self._validation = validation
@@ -213,10 +218,16 @@ class Trainer:
             self._sums.add(value)
 
     def _grid(self, maps: Tensor) -> Tensor:
-        """Runs the trained part of the encoder over a batch's maps (or images)."""
+        """Runs over a batch's maps the trained part of the encoder, over images the frozen part first."""
         maps = maps.to(self._device)
-        if self._first_trained < 0:
-            return grid(self._network.encoder.forward_until(maps, STAGES))
+        if maps.dtype == torch.uint8:
+            if self._first_trained < 0:
+                return grid(self._network.encoder.forward_until(maps, STAGES))
+            with torch.no_grad():
+                slices = torch.split(maps, SLICE if self._device.type == "cpu" else len(maps))
+                maps = torch.cat(
+                    [self._network.encoder.forward_until(images, self._first_trained) for images in slices]
+                )
         if self._autocast is None:
             maps = maps.float()
         maps = maps.to(memory_format=torch.channels_last)
@@ -266,13 +277,13 @@ class Trainer:
             captions = []
             for begin in range(0, len(held.images), 64):
                 images = held.images[begin : begin + 64]
-                maps = self._val_source.read([image.path for image in images], [False] * len(images))
+                maps = self._val_source.read([image.path for image in images], [View()] * len(images))
                 with (
                     torch.inference_mode(),
                     torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None),
                 ):
                     features = self._grid(maps)
-                    found = search_grid(self._network.decoder, features, self._tokenizer, settings)
+                    found = search_grid(self._network.decoder, features, self._tokenizer, settings, self._filters)
                 captions += [raw_text(self._tokenizer.tokens(best[0].tokens)) for best in found]
                 done += len(images)
                 self._listener.validating(done, total)

@@ -12,9 +12,9 @@ from capcli.decoding import SearchSettings  # noqa: E402
 from capcli.filters import caption_filters  # noqa: E402
 from capcli.habits import Habits  # noqa: E402
 from capcli.tokens import Tokenizer  # noqa: E402
-from capcli.training.batches import Batch, BatchPlan, Sentences  # noqa: E402
+from capcli.training.batches import Batch, Sentences  # noqa: E402
 from capcli.training.network import Decoder, DecoderConfig, Dropout, build_decoder  # noqa: E402
-from capcli.training.objectives import CrossEntropy, SelfCritical  # noqa: E402
+from capcli.training.objectives import CrossEntropy, Objective, SelfCritical  # noqa: E402
 from capcli.training.reward import CiderReward  # noqa: E402
 
 TOKENIZER = Tokenizer.learn(["a red dog", "a blue cat", "the green bird runs"], 1)
@@ -36,13 +36,13 @@ def make_batch() -> tuple[Tensor, Batch, CiderReward]:
     torch.manual_seed(4)
     return (
         torch.randn(2, 4, 8),
-        Batch(torch.zeros(2), Sentences.lay_out(said, TOKENIZER.start), references),
+        Batch(torch.zeros(2), Sentences.lay_out(said, TOKENIZER.start, TOKENIZER.unknown), references),
         CiderReward(references),
     )
 
 
 def test_sentences_are_laid_out_step_by_step() -> None:
-    sentences = Sentences.lay_out([(0, [7, 2]), (1, [5, 6, 2])], start=1)
+    sentences = Sentences.lay_out([(0, [7, 2]), (1, [5, 6, 2])], start=1, unknown=9)
     assert sentences.order == [1, 0] and sentences.lengths == [3, 2]
     assert sentences.images.tolist() == [1, 0]
     assert sentences.tokens.tolist() == [[1, 5, 6], [1, 7, 1]]
@@ -52,7 +52,7 @@ def test_sentences_are_laid_out_step_by_step() -> None:
 
 def test_unknown_words_are_not_learnt() -> None:
     features, batch, _ = make_batch()
-    batch.sentences.targets[0] = BatchPlan.IGNORED
+    batch.sentences.targets[0] = Sentences.IGNORED
     value = CrossEntropy(0.0)(make_decoder(), features, batch)
     assert value.words == len(batch.sentences.targets) - 1
     assert float(value.loss.detach()) == pytest.approx(value.nats / value.words, rel=1e-5)
@@ -75,6 +75,25 @@ def test_self_critical_updates_raise_the_reward(kind: str, share: float) -> None
         assert decoder.training
     assert sum(rewards[-5:]) > sum(rewards[:5])
     assert value.sentences == 8 and (value.words > 0) == (share > 0)
+
+
+def test_the_share_of_cross_entropy_is_that_of_peoples_captions() -> None:
+    features, batch, reward = make_batch()
+    batch.references[0][1] = [TOKENIZER.encode("a")[0], TOKENIZER.unknown, TOKENIZER.end]
+    said = [(image, words) for image, captions in enumerate(batch.references) for words in captions]
+    batch = Batch(batch.maps, Sentences.lay_out(said, TOKENIZER.start, TOKENIZER.unknown), batch.references)
+
+    def value(share: float) -> Objective:
+        return SelfCritical(reward, SEARCH, TOKENIZER, FILTERS, CrossEntropy(0.1), share)(
+            make_decoder(), features, batch
+        )
+
+    alone, known, both = value(0.0), CrossEntropy(0.1)(make_decoder(), features, batch), value(0.3)
+    assert float(both.loss.detach()) == pytest.approx(
+        0.7 * float(alone.loss.detach()) + 0.3 * float(known.loss.detach()), rel=1e-5
+    )
+    assert both.nats == pytest.approx(known.nats, rel=1e-5) and both.words == known.words
+    assert (both.reward, both.sentences) == (alone.reward, alone.sentences)
 
 
 def test_one_caption_alone_teaches_nothing() -> None:

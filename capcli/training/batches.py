@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -33,9 +33,12 @@ class Sentences:
     """Sentences laid out for teacher forcing.
 
     `images`: int64 [B], which map each sentence belongs to. `tokens`: int64 [B, L], start token first. `lengths`: of
-    the sentences, in falling order. `targets`: int64 [sum(lengths)], the next words, step by step; `owners`: int64
-    [sum(lengths)], the sentence of each target. `order`: the place of each sentence where they came from.
+    the sentences, in falling order. `targets`: int64 [sum(lengths)], the next words, step by step, IGNORED
+    where that is an unknown word; `owners`: int64 [sum(lengths)], the sentence of each target. `order`: the place of
+    each sentence where they came from.
     """
+
+    IGNORED: ClassVar[int] = -100
 
     images: Tensor
     tokens: Tensor
@@ -45,7 +48,7 @@ class Sentences:
     order: list[int]
 
     @classmethod
-    def lay_out(cls, said: Sequence[tuple[int, Sequence[int]]], start: int) -> Sentences:
+    def lay_out(cls, said: Sequence[tuple[int, Sequence[int]]], start: int, unknown: int) -> Sentences:
         """Lays out sentences, given as (image, token ids with the end token)."""
         order = sorted(range(len(said)), key=lambda place: -len(said[place][1]))
         captions = [said[place] for place in order]
@@ -57,7 +60,9 @@ class Sentences:
         owners: list[int] = []
         for position in range(lengths[0]):
             live = sum(length > position for length in lengths)
-            targets.extend(words[position] for _, words in captions[:live])
+            targets.extend(
+                cls.IGNORED if words[position] == unknown else words[position] for _, words in captions[:live]
+            )
             owners.extend(range(live))
         return cls(
             images=torch.tensor([image for image, _ in captions], dtype=torch.int64),
@@ -74,8 +79,8 @@ class Batch:
     """What one update sees.
 
     `maps`: input of the encoder's trained part, [N, C, h, w], or images uint8 [N, S, S, 3]. `sentences`: the captions
-    to learn; targets that are unknown words are `BatchPlan.IGNORED`. `references`: for each image its captions as
-    token ids, the end token included where the caption was not cut.
+    to learn. `references`: for each image its captions as token ids, the end token included where the caption was not
+    cut.
     """
 
     maps: Tensor
@@ -128,8 +133,6 @@ class BatchPlan:
         augmentation: what views of the images are drawn from.
         swaps: token ids that change places in a mirrored image's captions.
     """
-
-    IGNORED = -100
 
     def __init__(
         self,
@@ -188,6 +191,5 @@ class BatchPlan:
         maps = self._source.read([image.path for image in chosen], views)
         references = [self._said(image, view.flip) for image, view in zip(chosen, views, strict=True)]
         said = [(index, words) for index, captions in enumerate(references) for words in captions]
-        sentences = Sentences.lay_out(said, self._start)
-        sentences.targets[sentences.targets == self._unknown] = self.IGNORED
+        sentences = Sentences.lay_out(said, self._start, self._unknown)
         return Batch(maps, sentences, references)

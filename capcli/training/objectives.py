@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from capcli.decoding import SearchSettings, TokenFilter
 from capcli.tokens import Tokenizer
-from capcli.training.batches import Batch, BatchPlan, Sentences
+from capcli.training.batches import Batch, Sentences
 from capcli.training.generate import search_grid
 from capcli.training.network import Decoder
 from capcli.training.reward import CiderReward
@@ -57,14 +57,16 @@ class CrossEntropy:
 
     def __init__(self, label_smoothing: float) -> None:
         self._loss = nn.CrossEntropyLoss(
-            label_smoothing=label_smoothing, reduction="sum", ignore_index=BatchPlan.IGNORED
+            label_smoothing=label_smoothing, reduction="sum", ignore_index=Sentences.IGNORED
         )
 
     def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
-        sentences = batch.sentences
-        logits = _forced(decoder, features, sentences)
-        total = self._loss(logits.float(), sentences.targets.to(features.device))
-        words = int((sentences.targets != BatchPlan.IGNORED).sum())
+        return self.of(_forced(decoder, features, batch.sentences), batch.sentences.targets)
+
+    def of(self, logits: Tensor, targets: Tensor) -> Objective:
+        """From scores [T, V] of the words `targets`, int64 [T]."""
+        total = self._loss(logits.float(), targets.to(logits.device))
+        words = int((targets != Sentences.IGNORED).sum())
         return Objective(total / max(1, words), float(total.detach()), words)
 
 
@@ -106,22 +108,26 @@ class SelfCritical:
             rewards += scores
             # Against the mean of the others; one sentence alone has nothing to be better than.
             advantages += [(score - mean) * len(scores) / max(1, len(scores) - 1) for score in scores]
-        sentences = Sentences.lay_out(said, self._tokenizer.start)
-        logits = _forced(decoder, features, sentences)
-        device = features.device
-        log_probs = -nn.functional.cross_entropy(logits.float(), sentences.targets.to(device), reduction="none")
-        weight = torch.tensor(advantages)[torch.tensor(sentences.order)][sentences.owners].to(device)
-        loss = -(weight * log_probs).sum() / len(weight)
-        known = self._cross_entropy(decoder, features, batch) if self._share else None
-        if known is not None:
-            loss = (1 - self._share) * loss + self._share * known.loss
-        return Objective(
-            loss,
-            known.nats if known else 0.0,
-            known.words if known else 0,
-            100 * sum(rewards),
-            len(rewards),
+        # People's captions go through the decoder together with its own: half as many steps.
+        people = [(image, words) for image, captions in enumerate(batch.references) for words in captions]
+        sentences = Sentences.lay_out(
+            [*said, *people] if self._share else said, self._tokenizer.start, self._tokenizer.unknown
         )
+        logits = _forced(decoder, features, sentences)
+        # Which sentence each target is of, as numbered before they were laid out.
+        origin = torch.tensor(sentences.order)[sentences.owners]
+        own = origin < len(said)
+        device = features.device
+        log_probs = -nn.functional.cross_entropy(
+            logits[own.to(device)].float(), sentences.targets[own].to(device), reduction="none"
+        )
+        weight = torch.tensor(advantages)[origin[own]].to(device)
+        loss = -(weight * log_probs).sum() / len(weight)
+        if not self._share:
+            return Objective(loss, 0.0, 0, 100 * sum(rewards), len(rewards))
+        known = self._cross_entropy.of(logits[~own.to(device)], sentences.targets[~own])
+        loss = (1 - self._share) * loss + self._share * known.loss
+        return Objective(loss, known.nats, known.words, 100 * sum(rewards), len(rewards))
 
     def _own(self, decoder: Decoder, features: Tensor) -> list[list[list[int]]]:
         decoder.eval()

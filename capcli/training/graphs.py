@@ -55,7 +55,8 @@ class DecoderGraph(nn.Module):
         context: tuple[Tensor, ...] = ()
         if names:
             rows, rest = rest[0], rest[1:]
-            context = tuple(part[rows] for part in rest[: len(names)])
+            # index_select becomes one Gather; indexing becomes GatherND between transposes, a tenth of a step.
+            context = tuple(part.index_select(0, rows) for part in rest[: len(names)])
         scores, state, attention = self.decoder.step(tokens, rest[len(names) :], context)
         return (scores, *state) if attention is None else (scores, *state, attention)
 

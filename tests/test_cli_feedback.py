@@ -127,6 +127,13 @@ def test_ctrl_c_says_how_to_go_on(photos: Path, tiny: Path, tmp_path: Path) -> N
     )
 
 
+def test_ctrl_c_advises_what_can_be_done(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    seen = on_terminal("-o", out, "--overwrite", "--model", tiny, "-", photos / "1.png", interrupt_after=out)
+    assert seen.code == 130
+    assert seen.terminal.endswith("the same command with --resume instead of --overwrite goes on\n")
+
+
 def test_a_program_gets_errors_and_nothing_else(capcli: RunCommand, photos: Path, tiny: Path, tmp_path: Path) -> None:
     done = capcli("caption", photos, "-o", tmp_path / "x.csv", "--model", tiny)
     bad = photos / "bad [red]one.png"

@@ -187,7 +187,7 @@ def caption(
     finally:
         feedback.close()
     if stopped:
-        say(_how_to_go_on(output))
+        say(_how_to_go_on(output, overwrite=overwrite))
         return _INTERRUPTED
     kept = target.kept_failures if target is not None else 0
     return _FAILED if feedback.counts.failed or kept else 0
@@ -322,10 +322,11 @@ def _interrupt_stops(pipeline: Pipeline) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _how_to_go_on(output: Path | None) -> str:
+def _how_to_go_on(output: Path | None, *, overwrite: bool) -> str:
     if output is None:
         return "stopped; what was captioned so far is written"
-    return f"stopped; {output} holds what was captioned so far; the same command with --resume goes on"
+    resume = "--resume instead of --overwrite" if overwrite else "--resume"
+    return f"stopped; {output} holds what was captioned so far; the same command with {resume} goes on"
 
 
 def _check_counts(**counts: int) -> None:

@@ -226,13 +226,12 @@ class Captioner:
             seen = after.pop() if looks else None
             return StepResult(log_probs, tuple(after), seen)
 
-        tokens = self.bundle.manifest.tokens
         found = search(
             step,
             first,
             len(pixels),
-            start=tokens.start,
-            end=tokens.end,
+            start=self._tokenizer.start,
+            end=self._tokenizer.end,
             settings=settings,
             filters=self._filters,
             with_attention=looks,

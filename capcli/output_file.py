@@ -19,6 +19,7 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
+from capcli.atomic_files import why
 from capcli.errors import OutputError, UsageError
 from capcli.outputs import Record, RecordError, Row, RowFormat, read_records
 
@@ -270,9 +271,7 @@ class OutputFile:
         return target.with_name(f".{target.name}.capcli-new")
 
     def _failure(self, error: OSError) -> OutputError:
-        reasons = {errno.ENOSPC: "no space is left on the disk", errno.EROFS: "it is on a read-only disk"}
-        reason = reasons.get(error.errno or 0, (error.strerror or str(error)).lower())
-        return OutputError(f"{self._path}: cannot be written: {reason}")
+        return OutputError(f"{self._path}: cannot be written: {why(error)}")
 
 
 def _between(gaps: Sequence[tuple[int, int]], end: int) -> list[tuple[int, int]]:

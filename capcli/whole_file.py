@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-from capcli.atomic_files import Draft
+from capcli.atomic_files import Draft, why
 from capcli.errors import OutputError, UsageError
 
 
@@ -49,9 +49,10 @@ class WholeFile:
         try:
             for chunk in chunks:
                 self._draft.write(chunk)
-            if not self._overwrite and os.path.lexists(self._path):
+            if self._overwrite:
+                self._draft.replace()
+            elif not self._draft.publish():
                 raise OutputError(f"{self._path}: somebody else has written it in the meantime; it is left as it is")
-            self._draft.replace()
         except OSError as error:
             raise self._failed(error) from error
 
@@ -64,4 +65,4 @@ class WholeFile:
         self._draft.discard()
 
     def _failed(self, error: OSError) -> OutputError:
-        return OutputError(f"{self._path}: cannot be written: {(error.strerror or str(error)).lower()}")
+        return OutputError(f"{self._path}: cannot be written: {why(error)}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from capcli.evaluation.wording import Habits, LengthCount, Repetition, Usage, compare_wording
+from capcli.evaluation.wording import LengthCount, Repetition, TextStatistics, Usage, compare_wording
 
 CAPTIONS = [
     "a dog runs on the grass",
@@ -31,8 +31,8 @@ def test_habits_are_counted_by_text() -> None:
     wording = compare_wording(CAPTIONS, REFERENCES)
     # Distinct captions: the repeated one counts once, the empty one too. "a dog with a dog" repeats "dog", not only
     # "a"; "two men on a" ends in the middle of a phrase, "sit down" and "follows her" do not.
-    assert wording.captions == Habits(5, 21, 4, 9, 1, 1, 1)
-    assert wording.references == Habits(10, 41, 10, 24, 1, 1, 0)
+    assert wording.captions == TextStatistics(5, 21, 4, 9, 1, 1, 1)
+    assert wording.references == TextStatistics(10, 41, 10, 24, 1, 1, 0)
 
 
 def test_lengths_are_counted_side_by_side() -> None:
@@ -82,5 +82,5 @@ def test_repetitions_need_two_images() -> None:
 
 def test_texts_without_words_divide_by_nothing() -> None:
     wording = compare_wording([""], ["", "a"])
-    assert wording.captions == Habits(1, 0, 1, 0, 0, 0, 1)
+    assert wording.captions == TextStatistics(1, 0, 1, 0, 0, 0, 1)
     assert (wording.frequent, wording.repeated, wording.phrases) == ((), (), ())

@@ -67,7 +67,7 @@ class Repetition:
 
 
 @dataclass(frozen=True)
-class Habits:
+class TextStatistics:
     """A body of texts in numbers.
 
     `distinct` texts and `distinct_words`; how many `repeat_word` (a content word twice), `end_in_function_word`
@@ -91,8 +91,8 @@ class Wording:
     chance explains, the surest first; `phrases`: four words in a row that several captions hold.
     """
 
-    captions: Habits
-    references: Habits
+    captions: TextStatistics
+    references: TextStatistics
     lengths: tuple[LengthCount, ...]
     frequent: tuple[Usage, ...]
     over_used: tuple[Usage, ...]
@@ -186,8 +186,8 @@ def _lengths(said: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]) -> 
     return tuple(LengthCount(n, captions[n], references[n]) for n in sorted({*captions, *references}))
 
 
-def _habits(texts: Sequence[Sequence[str]]) -> Habits:
-    return Habits(
+def _habits(texts: Sequence[Sequence[str]]) -> TextStatistics:
+    return TextStatistics(
         texts=len(texts),
         words=sum(map(len, texts)),
         distinct=len({tuple(words) for words in texts}),

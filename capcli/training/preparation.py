@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from capcli.decoding import SearchSettings
+from capcli.decoding import SearchSettings, TokenFilter
 from capcli.errors import DataError, UsageError
-from capcli.filters import caption_filters
 from capcli.habits import Habits, learn_habits
 from capcli.tokens import Tokenizer
 from capcli.training.augment import Augmentation
@@ -225,7 +224,9 @@ def batch_plan(config: TrainConfig, data: TrainingData, tokenizer: Tokenizer, so
     )
 
 
-def objective_of(config: TrainConfig, tokenizer: Tokenizer, habits: Habits, plan: BatchPlan) -> ObjectiveFunction:
+def objective_of(
+    config: TrainConfig, tokenizer: Tokenizer, filters: Sequence[TokenFilter], plan: BatchPlan
+) -> ObjectiveFunction:
     """What the run's updates make better."""
     cross_entropy = CrossEntropy(config.label_smoothing)
     if config.objective == "cross-entropy":
@@ -236,7 +237,6 @@ def objective_of(config: TrainConfig, tokenizer: Tokenizer, habits: Habits, plan
         length_penalty=config.length_penalty,
         captions=config.samples,
     )
-    filters = caption_filters(tokenizer, habits)
     return SelfCritical(CiderReward(plan.references()), search, tokenizer, filters, cross_entropy, config.cross_entropy)
 
 

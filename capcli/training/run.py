@@ -88,13 +88,14 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         listener.note(f"left out: {len(errors) - 5} more images that cannot be read")
     data = drop_unreadable(data, errors)
     plan = batch_plan(config, data, start.tokenizer, source)
+    filters = caption_filters(start.tokenizer, start.habits)
     Trainer(
         config,
         folder,
         network,
         start.tokenizer,
-        caption_filters(start.tokenizer, start.habits),
-        objective_of(config, start.tokenizer, start.habits, plan),
+        filters,
+        objective_of(config, start.tokenizer, filters, plan),
         plan,
         data.validation,
         source,

@@ -15,7 +15,7 @@ from capcli.tokens import Tokenizer  # noqa: E402
 from capcli.training.batches import Batch, Sentences  # noqa: E402
 from capcli.training.network import Decoder, DecoderConfig, Dropout, build_decoder  # noqa: E402
 from capcli.training.objectives import CrossEntropy, Objective, SelfCritical  # noqa: E402
-from capcli.training.reward import CiderReward  # noqa: E402
+from capcli.training.reward import BleuReward, CiderReward, Reward  # noqa: E402
 
 TOKENIZER = Tokenizer.learn(["a red dog", "a blue cat", "the green bird runs"], 1)
 FILTERS = caption_filters(TOKENIZER, Habits({}, {"a": 2}))
@@ -27,7 +27,7 @@ def make_decoder(kind: str = "attention") -> Decoder:
     return build_decoder(DecoderConfig(kind, len(TOKENIZER), 8, 12, 6, 5), Dropout(0.0, 0.0))
 
 
-def make_batch() -> tuple[Tensor, Batch, CiderReward]:
+def make_batch() -> tuple[Tensor, Batch, list[tuple[float, Reward]]]:
     references = [
         [[*TOKENIZER.encode(text), TOKENIZER.end] for text in texts]
         for texts in (["a red dog", "the red dog"], ["a blue cat", "a cat runs"])
@@ -36,8 +36,8 @@ def make_batch() -> tuple[Tensor, Batch, CiderReward]:
     torch.manual_seed(4)
     return (
         torch.randn(2, 4, 8),
-        Batch(torch.zeros(2), Sentences.lay_out(said, TOKENIZER.start, TOKENIZER.unknown), references),
-        CiderReward(references),
+        Batch(torch.zeros(2), Sentences.lay_out(said, TOKENIZER.start, TOKENIZER.unknown), references, [0, 1]),
+        [(1.0, CiderReward({0: references, 1: references}))],
     )
 
 
@@ -61,9 +61,9 @@ def test_unknown_words_are_not_learnt() -> None:
 @pytest.mark.parametrize("kind", ["attention", "pooled"])
 @pytest.mark.parametrize("share", [0.0, 0.2])
 def test_self_critical_updates_raise_the_reward(kind: str, share: float) -> None:
-    features, batch, reward = make_batch()
+    features, batch, scoring = make_batch()
     decoder = make_decoder(kind).train()
-    objective = SelfCritical(reward, SEARCH, TOKENIZER, FILTERS, CrossEntropy(0.0), share)
+    objective = SelfCritical(scoring, SEARCH, TOKENIZER, FILTERS, CrossEntropy(0.0), share)
     optimizer = torch.optim.Adam(decoder.parameters(), 0.01)
     rewards = []
     for _ in range(60):
@@ -78,13 +78,13 @@ def test_self_critical_updates_raise_the_reward(kind: str, share: float) -> None
 
 
 def test_the_share_of_cross_entropy_is_that_of_peoples_captions() -> None:
-    features, batch, reward = make_batch()
+    features, batch, scoring = make_batch()
     batch.references[0][1] = [TOKENIZER.encode("a")[0], TOKENIZER.unknown, TOKENIZER.end]
     said = [(image, words) for image, captions in enumerate(batch.references) for words in captions]
-    batch = Batch(batch.maps, Sentences.lay_out(said, TOKENIZER.start, TOKENIZER.unknown), batch.references)
+    batch = Batch(batch.maps, Sentences.lay_out(said, TOKENIZER.start, TOKENIZER.unknown), batch.references, [0, 1])
 
     def value(share: float) -> Objective:
-        return SelfCritical(reward, SEARCH, TOKENIZER, FILTERS, CrossEntropy(0.1), share)(
+        return SelfCritical(scoring, SEARCH, TOKENIZER, FILTERS, CrossEntropy(0.1), share)(
             make_decoder(), features, batch
         )
 
@@ -96,8 +96,24 @@ def test_the_share_of_cross_entropy_is_that_of_peoples_captions() -> None:
     assert (both.reward, both.sentences) == (alone.reward, alone.sentences)
 
 
+def test_rewards_add_up_by_their_weights() -> None:
+    features, batch, scoring = make_batch()
+
+    def mean(rewards: list[tuple[float, Reward]]) -> float:
+        value = SelfCritical(rewards, SEARCH, TOKENIZER, FILTERS, CrossEntropy(0.0), 0.0)(
+            make_decoder(), features, batch
+        )
+        return value.reward / value.sentences
+
+    (_, cider), bleu = scoring[0], BleuReward()
+    pytest.importorskip("pycocoevalcap", reason="needs the eval extra")
+    alone = mean([(1.0, bleu)])
+    assert alone > 0 and mean([(1.0, cider)]) > 0
+    assert mean([(2.0, cider), (0.5, bleu)]) == pytest.approx(2 * mean([(1.0, cider)]) + 0.5 * alone)
+
+
 def test_one_caption_alone_teaches_nothing() -> None:
-    features, batch, reward = make_batch()
+    features, batch, scoring = make_batch()
     alone = SearchSettings(beam=1, captions=1, max_length=5)
-    value = SelfCritical(reward, alone, TOKENIZER, FILTERS, CrossEntropy(0.0), 0.0)(make_decoder(), features, batch)
+    value = SelfCritical(scoring, alone, TOKENIZER, FILTERS, CrossEntropy(0.0), 0.0)(make_decoder(), features, batch)
     assert float(value.loss.detach()) == 0

@@ -1,4 +1,4 @@
-"""The reward of self-critical training is the CIDEr-D that pycocoevalcap computes."""
+"""The rewards of self-critical training are the CIDEr-D and BLEU that pycocoevalcap computes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capcli.training.reward import CiderReward
+from capcli.training.reward import BleuReward, CiderReward
 
 SENTENCE = st.lists(st.integers(4, 12), min_size=1, max_size=9)
 CORPUS = st.lists(st.tuples(SENTENCE, st.lists(SENTENCE, min_size=1, max_size=3)), min_size=2, max_size=5)
@@ -18,12 +18,9 @@ CORPUS = st.lists(st.tuples(SENTENCE, st.lists(SENTENCE, min_size=1, max_size=3)
 @settings(max_examples=80, deadline=None)
 def test_it_is_the_official_cider(images: list[tuple[list[int], list[list[int]]]]) -> None:
     cider = pytest.importorskip("pycocoevalcap.cider.cider", reason="needs the eval extra")
-    reward = CiderReward([references for _, references in images])
-    ours = [reward.score([said], references)[0] for said, references in images]
-
-    def text(words: list[int]) -> str:
-        return " ".join(map(str, words))
-
+    # Each data set has its own frequencies, whatever the other holds.
+    reward = CiderReward({0: [[[4, 5, 6], [4, 12]]], 1: [references for _, references in images]})
+    ours = [reward.score([said], references, 1)[0] for said, references in images]
     _, theirs = cider.Cider().compute_score(
         {row: list(map(text, references)) for row, (_, references) in enumerate(images)},
         {row: [text(said)] for row, (said, _) in enumerate(images)},
@@ -31,21 +28,34 @@ def test_it_is_the_official_cider(images: list[tuple[list[int], list[list[int]]]
     assert ours == pytest.approx(list(theirs), abs=1e-9)
 
 
+def text(words: list[int]) -> str:
+    return " ".join(map(str, words))
+
+
+@given(st.lists(SENTENCE, min_size=1, max_size=4), st.lists(SENTENCE, min_size=1, max_size=3))
+@settings(max_examples=60, deadline=None)
+def test_it_is_the_mean_of_the_official_bleus(sentences: list[list[int]], references: list[list[int]]) -> None:
+    bleu = pytest.importorskip("pycocoevalcap.bleu.bleu", reason="needs the eval extra")
+    wanted = list(map(text, references))
+    theirs = [sum(bleu.Bleu(4).compute_score({0: wanted}, {0: [text(words)]}, verbose=0)[0]) / 4 for words in sentences]
+    assert BleuReward().score(sentences, references, 0) == pytest.approx(theirs, abs=1e-6)
+
+
 def test_better_sentences_score_higher() -> None:
-    reward = CiderReward([[[4, 5, 6, 7, 2]], [[8, 9, 10, 2]], [[4, 9, 11, 2]]])
-    exact, near, far, empty = reward.score([[4, 5, 6, 7, 2], [4, 5, 6, 2], [8, 9, 2], []], [[4, 5, 6, 7, 2]])
+    reward = CiderReward({0: [[[4, 5, 6, 7, 2]], [[8, 9, 10, 2]], [[4, 9, 11, 2]]]})
+    exact, near, far, empty = reward.score([[4, 5, 6, 7, 2], [4, 5, 6, 2], [8, 9, 2], []], [[4, 5, 6, 7, 2]], 0)
     assert exact > near > far >= empty == 0
     assert exact == pytest.approx(10)
 
 
 def test_a_rare_word_said_twice_earns_nothing() -> None:
-    reward = CiderReward([[[4, 5, 6]], [[8, 9, 10]]])
-    once, twice = reward.score([[4, 5, 6], [4, 4, 5, 6]], [[4, 5, 6]])
+    reward = CiderReward({0: [[[4, 5, 6]], [[8, 9, 10]]]})
+    once, twice = reward.score([[4, 5, 6], [4, 4, 5, 6]], [[4, 5, 6]], 0)
     assert twice < once
 
 
 def test_an_end_that_is_missing_costs() -> None:
     # The end token counts like a word, so that captions do not break off after "with a".
-    reward = CiderReward([[[4, 5, 2]], [[4, 6, 2]], [[7, 8, 2]]])
-    whole, cut = reward.score([[4, 5, 2], [4, 5, 4, 2]], [[4, 5, 2]])
+    reward = CiderReward({0: [[[4, 5, 2]], [[4, 6, 2]], [[7, 8, 2]]]})
+    whole, cut = reward.score([[4, 5, 2], [4, 5, 4, 2]], [[4, 5, 2]], 0)
     assert whole > cut and math.isfinite(cut)

@@ -5,6 +5,7 @@ So a run that was killed goes on with the very batch it would have had. Knows no
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,11 +22,15 @@ from capcli.training.features import FeatureStore
 
 @dataclass(frozen=True)
 class TrainingImage:
-    """One image with its captions as token ids, without start and end; `cut[i]` says caption i lost its end."""
+    """One image with its captions as token ids, without start and end; `cut[i]` says caption i lost its end.
+
+    `data_set`: the number of its data set.
+    """
 
     path: Path
     captions: tuple[tuple[int, ...], ...]
     cut: tuple[bool, ...]
+    data_set: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,12 +85,13 @@ class Batch:
 
     `maps`: input of the encoder's trained part, [N, C, h, w], or images uint8 [N, S, S, 3]. `sentences`: the captions
     to learn. `references`: for each image its captions as token ids, the end token included where the caption was not
-    cut.
+    cut. `data_sets`: for each image the number of its data set.
     """
 
     maps: Tensor
     sentences: Sentences
     references: list[list[list[int]]]
+    data_sets: list[int]
 
 
 class MapSource(Protocol):
@@ -176,9 +182,12 @@ class BatchPlan:
             if pending is not None:
                 yield pending.result()
 
-    def references(self) -> list[list[list[int]]]:
-        """The captions of every training image, as in `Batch.references`."""
-        return [self._said(image, False) for image in self._images]
+    def references(self) -> dict[int, list[list[list[int]]]]:
+        """The captions of every training image, as in `Batch.references`, under the number of its data set."""
+        said: dict[int, list[list[list[int]]]] = defaultdict(list)
+        for image in self._images:
+            said[image.data_set].append(self._said(image, False))
+        return said
 
     def _said(self, image: TrainingImage, flip: bool) -> list[list[int]]:
         return [
@@ -192,4 +201,4 @@ class BatchPlan:
         references = [self._said(image, view.flip) for image, view in zip(chosen, views, strict=True)]
         said = [(index, words) for index, captions in enumerate(references) for words in captions]
         sentences = Sentences.lay_out(said, self._start, self._unknown)
-        return Batch(maps, sentences, references)
+        return Batch(maps, sentences, references, [image.data_set for image in chosen])

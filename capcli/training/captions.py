@@ -25,13 +25,15 @@ class CaptionedImage:
     """One image and the captions people gave it.
 
     `name` is its name in the captions file, unique within a data set; `split` is "train", "val" or "test" where the
-    file says so. Captions are stripped, with single spaces, otherwise as written.
+    file says so. Captions are stripped, with single spaces, otherwise as written. `data_set` counts the data sets of a
+    run.
     """
 
     path: Path
     name: str
     captions: tuple[str, ...]
     split: str | None = None
+    data_set: int = 0
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,7 @@ class TrainConfig:
     attention: int = option(192, "Size of the attention's inner layer.", 1)
     objective: str = option("cross-entropy", "cross-entropy, or self-critical: CIDEr of the network's own captions.")
     samples: int = option(5, "Self-critical: captions of each image, compared with each other.", 2, 64)
+    bleu: float = option(0.0, "Self-critical: weight of BLEU-1 to 4's mean beside CIDEr-D in the reward.", 0)
     cross_entropy: float = option(0.1, "Self-critical: share of cross-entropy on people's captions.", 0, 1)
     min_count: int = option(5, "Words seen less often in the training captions are unknown.", 1)
     max_words: int = option(20, "Longer captions are cut, without an end.", 1)

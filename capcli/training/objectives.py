@@ -1,7 +1,7 @@
 """What an update makes better: the probability of people's captions, or the score of the network's own.
 
 `CrossEntropy` is maximum likelihood. `SelfCritical` (Rennie et al., 2017, arXiv:1612.00563) raises the probability of
-sentences that score above the image's others, with CIDEr-D as the score. As in Cornia et al. (2020,
+sentences that score above the image's others, by CIDEr-D and perhaps BLEU. As in Cornia et al. (2020,
 arXiv:1912.08226) the sentences are those of the beam search, so that what is made better is what users will see, and
 the baseline is the mean of the others. Knows nothing of files, optimisers or epochs.
 """
@@ -20,15 +20,15 @@ from capcli.tokens import Tokenizer
 from capcli.training.batches import Batch, Sentences
 from capcli.training.generate import search_grid
 from capcli.training.network import Decoder
-from capcli.training.reward import CiderReward
+from capcli.training.reward import Reward
 
 
 @dataclass(frozen=True)
 class Objective:
     """The value of an objective on one batch.
 
-    `loss`: what to go down on, a scalar with a gradient. `nats`: cross-entropy summed over `words`. `reward`: CIDEr-D
-    x 100 summed over `sentences` of the network's own, 0 of them where it said none.
+    `loss`: what to go down on, a scalar with a gradient. `nats`: cross-entropy summed over `words`. `reward`: x 100,
+    summed over `sentences` of the network's own, 0 of them where it said none.
     """
 
     loss: Tensor
@@ -71,10 +71,10 @@ class CrossEntropy:
 
 
 class SelfCritical:
-    """CIDEr-D of the network's own sentences, with a share of cross-entropy that keeps their grammar sane.
+    """Rewards of the network's own sentences, with a share of cross-entropy that keeps their grammar sane.
 
     Args:
-        reward: scores sentences.
+        rewards: what scores sentences, with weights.
         search: `captions` sentences an image are compared with each other.
         tokenizer: the decoder's vocabulary.
         filters: what captions may not say.
@@ -83,14 +83,14 @@ class SelfCritical:
 
     def __init__(
         self,
-        reward: CiderReward,
+        rewards: Sequence[tuple[float, Reward]],
         search: SearchSettings,
         tokenizer: Tokenizer,
         filters: Sequence[TokenFilter],
         cross_entropy: CrossEntropy,
         share: float,
     ) -> None:
-        self._reward = reward
+        self._rewards = rewards
         self._search = search
         self._tokenizer = tokenizer
         self._filters = filters
@@ -102,7 +102,7 @@ class SelfCritical:
         rewards: list[float] = []
         advantages: list[float] = []
         for image, words in enumerate(self._own(decoder, features)):
-            scores = self._reward.score(words, batch.references[image])
+            scores = self._score(words, batch.references[image], batch.data_sets[image])
             mean = sum(scores) / len(scores)
             said += [(image, sentence) for sentence in words]
             rewards += scores
@@ -128,6 +128,13 @@ class SelfCritical:
         known = self._cross_entropy.of(logits[~own.to(device)], sentences.targets[~own])
         loss = (1 - self._share) * loss + self._share * known.loss
         return Objective(loss, known.nats, known.words, 100 * sum(rewards), len(rewards))
+
+    def _score(self, sentences: list[list[int]], references: list[list[int]], data_set: int) -> list[float]:
+        parts = [
+            [weight * score for score in reward.score(sentences, references, data_set)]
+            for weight, reward in self._rewards
+        ]
+        return [sum(scores) for scores in zip(*parts, strict=True)]
 
     def _own(self, decoder: Decoder, features: Tensor) -> list[list[list[int]]]:
         decoder.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from capcli.training.features import FeatureStore, encoder_fingerprint, fill_sto
 from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
 from capcli.training.objectives import CrossEntropy, ObjectiveFunction, SelfCritical
 from capcli.training.resnet import SLICE, STAGES, ResNet50
-from capcli.training.reward import CiderReward
+from capcli.training.reward import BleuReward, CiderReward, Reward
 from capcli.training.splits import choose_split
 
 
@@ -55,7 +55,7 @@ def read_data(config: TrainConfig) -> TrainingData:
     train: list[CaptionedImage] = []
     validation: list[ValidationSet] = []
     notes: list[str] = []
-    for source in config.data:
+    for number, source in enumerate(config.data):
         items, report = read_captions(Path(source.images), Path(source.captions) if source.captions else None)
         split = choose_split(
             items,
@@ -64,7 +64,7 @@ def read_data(config: TrainConfig) -> TrainingData:
             val_fraction=config.val,
             seed=config.seed,
         )
-        train += split.train
+        train += [replace(image, data_set=number) for image in split.train]
         held = list(split.val)
         if 0 < config.val_images < len(held):
             # Split files are often sorted; evenly spaced images stand for the whole better than the first ones.
@@ -127,6 +127,7 @@ def encode_captions(images: Sequence[CaptionedImage], tokenizer: Tokenizer, max_
                     image.path,
                     tuple(tuple(ids[:max_words]) for ids in captions),
                     tuple(len(ids) > max_words for ids in captions),
+                    image.data_set,
                 )
             )
     return encoded
@@ -237,7 +238,10 @@ def objective_of(
         length_penalty=config.length_penalty,
         captions=config.samples,
     )
-    return SelfCritical(CiderReward(plan.references()), search, tokenizer, filters, cross_entropy, config.cross_entropy)
+    rewards: list[tuple[float, Reward]] = [(1.0, CiderReward(plan.references()))]
+    if config.bleu:
+        rewards.append((config.bleu, BleuReward()))
+    return SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy)
 
 
 def choose_device(name: str) -> torch.device:

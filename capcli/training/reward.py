@@ -1,16 +1,17 @@
-"""CIDEr-D of a sentence against the captions of its image, fast enough to be asked for in every update.
+"""How good sentences are beside the captions of their image, fast enough to be asked for in every update.
 
 CIDEr-D (Vedantam et al., 2015, arXiv:1411.5726) over token ids, with document frequencies of the training captions.
 pycocoevalcap's scorer gives the same figures (a test compares them) but counts its frequencies among the very images
-it scores, which for a batch are no frequencies at all. Knows nothing of networks.
+it scores, which for a batch are no frequencies at all. BLEU is pycocoevalcap's. Knows nothing of networks.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 _ORDERS = 4
 _SIGMA = 6.0
@@ -27,38 +28,74 @@ class _Vector:
     length: int
 
 
-class CiderReward:
-    """Scores sentences against references.
+class Reward(Protocol):
+    """Scores sentences against references."""
 
-    Args:
-        corpus: for each training image its captions, as token ids; n-grams are weighted by how few images have them.
-    """
-
-    def __init__(self, corpus: Sequence[Sequence[Sequence[int]]]) -> None:
-        self._images_with: Counter[Ngram] = Counter()
-        for captions in corpus:
-            self._images_with.update({ngram for words in captions for ngram in _ngrams(words)})
-        self._log_images = math.log(max(1, len(corpus)))
-
-    def score(self, sentences: Sequence[Sequence[int]], references: Sequence[Sequence[int]]) -> list[float]:
-        """CIDEr-D of each sentence against one image's references: from 0 to 10; published figures are 100 times it.
+    def score(
+        self, sentences: Sequence[Sequence[int]], references: Sequence[Sequence[int]], data_set: int
+    ) -> list[float]:
+        """A score of each sentence, the higher the better.
 
         Args:
             sentences: token ids.
             references: token ids of the image's captions, at least one.
+            data_set: the number of the image's data set.
         """
-        wanted = [self._vector(words) for words in references]
+        ...
+
+
+class BleuReward:
+    """The mean of BLEU-1 to BLEU-4 of each sentence (Papineni et al., 2002): from 0 to 1.
+
+    The mean, because BLEU-4 alone is 0 for the many sentences that share no four words in a row with a reference.
+    """
+
+    def score(
+        self, sentences: Sequence[Sequence[int]], references: Sequence[Sequence[int]], data_set: int
+    ) -> list[float]:
+        from pycocoevalcap.bleu.bleu_scorer import BleuScorer
+
+        wanted = [_text(words) for words in references]
+        scorer = BleuScorer(n=_ORDERS)
+        for words in sentences:
+            scorer += (_text(words), wanted)
+        _, orders = scorer.compute_score(option="closest")
+        return [sum(scores) / _ORDERS for scores in zip(*orders, strict=True)]
+
+
+class CiderReward:
+    """CIDEr-D of each sentence: from 0 to 10; published figures are 100 times it.
+
+    N-grams are weighted by how few images of the same data set have them, as they are in an evaluation on that data
+    set.
+
+    Args:
+        corpora: by the number of the data set, for each training image its captions, as token ids.
+    """
+
+    def __init__(self, corpora: Mapping[int, Sequence[Sequence[Sequence[int]]]]) -> None:
+        self._images_with: dict[int, Counter[Ngram]] = {}
+        for data_set, corpus in corpora.items():
+            counts: Counter[Ngram] = Counter()
+            for captions in corpus:
+                counts.update({ngram for words in captions for ngram in _ngrams(words)})
+            self._images_with[data_set] = counts
+        self._log_images = {data_set: math.log(max(1, len(corpus))) for data_set, corpus in corpora.items()}
+
+    def score(
+        self, sentences: Sequence[Sequence[int]], references: Sequence[Sequence[int]], data_set: int
+    ) -> list[float]:
+        wanted = [self._vector(words, data_set) for words in references]
         return [
             10 * sum(self._similarity(given, reference) for reference in wanted) / (_ORDERS * len(wanted))
-            for given in map(self._vector, sentences)
+            for given in (self._vector(words, data_set) for words in sentences)
         ]
 
-    def _vector(self, words: Sequence[int]) -> _Vector:
+    def _vector(self, words: Sequence[int], data_set: int) -> _Vector:
+        images_with, log_images = self._images_with[data_set], self._log_images[data_set]
         weights: tuple[dict[Ngram, float], ...] = tuple({} for _ in range(_ORDERS))
         for ngram, count in Counter(_ngrams(words)).items():
-            weights[len(ngram) - 1][ngram] = count * (
-                self._log_images - math.log(max(1, self._images_with.get(ngram, 0)))
-            )
+            weights[len(ngram) - 1][ngram] = count * (log_images - math.log(max(1, images_with.get(ngram, 0))))
         norms = tuple(math.sqrt(sum(value * value for value in order.values())) for order in weights)
         return _Vector(weights, norms, len(words))
 
@@ -75,6 +112,10 @@ class CiderReward:
                 )
                 total += shared / (norm * other)
         return total * math.exp(-((given.length - reference.length) ** 2) / (2 * _SIGMA**2))
+
+
+def _text(words: Sequence[int]) -> str:
+    return " ".join(map(str, words))
 
 
 def _ngrams(words: Sequence[int]) -> list[Ngram]:

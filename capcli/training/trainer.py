@@ -36,7 +36,7 @@ _SAVE_AFTER_S = 20.0
 class Progress:
     """Where training stands, after an update.
 
-    Means over the epoch so far: `loss` in nats a word, None without people's captions; `reward`, CIDEr-D x 100 of the
+    Means over the epoch so far: `loss` in nats a word, None without people's captions; `reward` x 100 of the
     network's own sentences, None where it said none.
     """
 

@@ -327,6 +327,37 @@ def test_the_manifest_keeps_scores_and_terms(capcli: RunCommand, shapes: Path, c
     assert (manifest["name"], manifest["licence"]["weights"]) == ("own", "mine")
 
 
+def test_a_run_with_teachers_asks_them_once_and_resumes(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    train(small(shapes), first, cache=cache, listener=RunListener())
+    config = replace(small(shapes), teachers=(str(first),), distil=0.7, crop=0.7, fine_tune=1, save_every=2)
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train(config, whole, cache=cache, listener=RunListener())
+    for update in (3, 6):
+        with pytest.raises(KeyboardInterrupt):
+            train(config, stopped, cache=cache, listener=StopAt(update))
+    # What was asked is in the run's folder: the teacher is no longer needed.
+    first.rename(tmp_path / "elsewhere")
+    train(config, stopped, cache=cache, listener=RunListener())
+    assert_same_run(whole, stopped)
+    # It does teach.
+    alone = tmp_path / "alone"
+    train(replace(config, teachers=()), alone, cache=cache, listener=RunListener())
+    left, right = tensors(alone, "last"), tensors(whole, "last")
+    assert any(not torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_teacher_of_another_vocabulary_is_refused(
+    shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand
+) -> None:
+    done = capcli(
+        *("train", "--images", shapes / "images", "--captions", shapes / "captions.csv", "--out", tmp_path / "run"),
+        *("--encoder", TINY_BUNDLE, "--input-size", "64", "--min-count", "3", "--cache", cache, "--threads", "1"),
+        *("--teachers", TINY_BUNDLE),
+    )
+    assert done.code == 2 and "another vocabulary" in done.errors
+
+
 def test_self_critical_training_goes_on_from_a_run_resumes_and_exports(
     shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand
 ) -> None:

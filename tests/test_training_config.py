@@ -34,6 +34,8 @@ def test_a_toml_file_gives_settings_and_data_sets_beside_it(tmp_path: Path) -> N
         ("val = 1.5", "between 0 and 0.9"),
         ("decoder = 'transformer'", "attention, pooled"),
         ("left_right = ['a']", "two words"),
+        ("teachers = 'a'", "list of bundles and runs"),
+        ("teachers = ['a']\nobjective = 'self-critical'", "--objective cross-entropy"),
         ("data = 3", r"\[\[data\]\]"),
         ("[[data]]\nimage = 'x'", r"\[\[data\]\]"),
         ("epochs =", "not readable as a TOML file"),

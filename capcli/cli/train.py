@@ -16,7 +16,14 @@ from capcli.training.config import DataSource, TrainConfig, read_toml
 if TYPE_CHECKING:
     from capcli.training.run import RunListener
 
-_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "str | None": str}
+_TYPES: dict[str, Any] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "str | None": str,
+    "tuple[str, ...]": list[str],
+}
 
 
 def train(
@@ -99,7 +106,7 @@ def _setting(item: Field[Any]) -> inspect.Parameter:
     flag = f"--{item.name.replace('_', '-')}"
     if item.type == "bool":
         flag += f"/--no-{item.name.replace('_', '-')}"
-    shown = item.default if item.default is not None else "none"
+    shown = "none" if item.default is None or item.default == () else item.default
     return _parameter(
         item.name,
         _TYPES[str(item.type)] | None,

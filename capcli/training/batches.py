@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -32,6 +33,10 @@ class TrainingImage:
     cut: tuple[bool, ...]
     data_set: int = 0
 
+    def said(self, end: int) -> list[list[int]]:
+        """The captions with their ends, where they were not cut."""
+        return [[*words, *([] if cut else [end])] for words, cut in zip(self.captions, self.cut, strict=True)]
+
 
 @dataclass(frozen=True)
 class Sentences:
@@ -39,8 +44,8 @@ class Sentences:
 
     `images`: int64 [B], which map each sentence belongs to. `tokens`: int64 [B, L], start token first. `lengths`: of
     the sentences, in falling order. `targets`: int64 [sum(lengths)], the next words, step by step, IGNORED
-    where that is an unknown word; `owners`: int64 [sum(lengths)], the sentence of each target. `order`: the place of
-    each sentence where they came from.
+    where that is an unknown word; `owners`: int64 [sum(lengths)], the sentence of each target, `positions`: its place
+    in it. `order`: the place of each sentence where they came from.
     """
 
     IGNORED: ClassVar[int] = -100
@@ -50,6 +55,7 @@ class Sentences:
     lengths: list[int]
     targets: Tensor
     owners: Tensor
+    positions: Tensor
     order: list[int]
 
     @classmethod
@@ -63,20 +69,37 @@ class Sentences:
             tokens[row, 1 : len(words)] = torch.tensor(words[:-1], dtype=torch.int64)
         targets: list[int] = []
         owners: list[int] = []
+        positions: list[int] = []
         for position in range(lengths[0]):
             live = sum(length > position for length in lengths)
             targets.extend(
                 cls.IGNORED if words[position] == unknown else words[position] for _, words in captions[:live]
             )
             owners.extend(range(live))
+            positions.extend([position] * live)
         return cls(
             images=torch.tensor([image for image, _ in captions], dtype=torch.int64),
             tokens=tokens,
             lengths=lengths,
             targets=torch.tensor(targets, dtype=torch.int64),
             owners=torch.tensor(owners, dtype=torch.int64),
+            positions=torch.tensor(positions, dtype=torch.int64),
             order=order,
         )
+
+
+@dataclass(frozen=True)
+class SoftTargets:
+    """How probable other words are where people said theirs.
+
+    `tokens`: int64 [T, K]. `probabilities`: float32 [T, K], each row's sum 1. A row for each next word.
+    """
+
+    tokens: Tensor
+    probabilities: Tensor
+
+    def rows(self, numbers: Tensor) -> SoftTargets:
+        return SoftTargets(self.tokens[numbers].long(), self.probabilities[numbers].float())
 
 
 @dataclass(frozen=True)
@@ -85,13 +108,15 @@ class Batch:
 
     `maps`: input of the encoder's trained part, [N, C, h, w], or images uint8 [N, S, S, 3]. `sentences`: the captions
     to learn. `references`: for each image its captions as token ids, the end token included where the caption was not
-    cut. `data_sets`: for each image the number of its data set.
+    cut. `data_sets`: for each image the number of its data set. `soft`: for each target of `sentences`, if anybody
+    was asked.
     """
 
     maps: Tensor
     sentences: Sentences
     references: list[list[list[int]]]
     data_sets: list[int]
+    soft: SoftTargets | None = None
 
 
 class MapSource(Protocol):
@@ -138,6 +163,7 @@ class BatchPlan:
         start, end, unknown: special token ids; unknown words are not learnt.
         augmentation: what views of the images are drawn from.
         swaps: token ids that change places in a mirrored image's captions.
+        soft: a row for each word of all captions, ends included, in their order.
     """
 
     def __init__(
@@ -152,6 +178,7 @@ class BatchPlan:
         unknown: int,
         augmentation: Augmentation,
         swaps: dict[int, int],
+        soft: SoftTargets | None = None,
     ) -> None:
         self._images = images
         self._source = source
@@ -160,6 +187,10 @@ class BatchPlan:
         self._start, self._end, self._unknown = start, end, unknown
         self._augmentation = augmentation
         self._swaps = swaps
+        self._soft = soft
+        lengths = [[len(words) for words in image.said(end)] for image in images]
+        starts = accumulate((length for each in lengths for length in each), initial=0)
+        self._first_rows = [[next(starts) for _ in each] for each in lengths]
 
     @property
     def updates_per_epoch(self) -> int:
@@ -190,10 +221,20 @@ class BatchPlan:
         return said
 
     def _said(self, image: TrainingImage, flip: bool) -> list[list[int]]:
-        return [
-            [*(self._swaps.get(word, word) if flip else word for word in words), *([] if cut else [self._end])]
-            for words, cut in zip(image.captions, image.cut, strict=True)
-        ]
+        captions = image.said(self._end)
+        return [[self._swaps.get(word, word) for word in words] for words in captions] if flip else captions
+
+    def _asked(self, rows: np.ndarray, views: list[View], sentences: Sentences) -> SoftTargets | None:
+        """The soft targets of the sentences, mirrored like their images."""
+        if self._soft is None:
+            return None
+        first = torch.tensor([first for row in rows for first in self._first_rows[row]])
+        soft = self._soft.rows(first[torch.tensor(sentences.order)][sentences.owners] + sentences.positions)
+        mirrored = torch.tensor([view.flip for view in views])[sentences.images[sentences.owners]][:, None]
+        tokens = soft.tokens.clone()
+        for word, other in self._swaps.items():
+            tokens[mirrored & (soft.tokens == word)] = other
+        return SoftTargets(tokens, soft.probabilities)
 
     def _batch(self, rows: np.ndarray, views: list[View]) -> Batch:
         chosen = [self._images[row] for row in rows]
@@ -201,4 +242,5 @@ class BatchPlan:
         references = [self._said(image, view.flip) for image, view in zip(chosen, views, strict=True)]
         said = [(index, words) for index, captions in enumerate(references) for words in captions]
         sentences = Sentences.lay_out(said, self._start, self._unknown)
-        return Batch(maps, sentences, references, [image.data_set for image in chosen])
+        data_sets = [image.data_set for image in chosen]
+        return Batch(maps, sentences, references, data_sets, self._asked(rows, views, sentences))

@@ -48,6 +48,8 @@ class TrainConfig:
     samples: int = option(5, "Self-critical: captions of each image, compared with each other.", 2, 64)
     bleu: float = option(0.0, "Self-critical: weight of BLEU-1 to 4's mean beside CIDEr-D in the reward.", 0)
     cross_entropy: float = option(0.1, "Self-critical: share of cross-entropy on people's captions.", 0, 1)
+    teachers: tuple[str, ...] = option((), "Bundle or run whose word probabilities are learnt too. Repeatable.")
+    distil: float = option(0.5, "Share of the teachers' words in the cross-entropy.", 0, 1)
     min_count: int = option(5, "Words seen less often in the training captions are unknown.", 1)
     max_words: int = option(20, "Longer captions are cut, without an end.", 1)
     rate: float = option(1e-3, "Highest learning rate of the decoder.", 0)
@@ -89,6 +91,8 @@ class TrainConfig:
                 raise UsageError(f"--{item.name.replace('_', '-')} is {value}; it must be {wanted}")
         _one_of("decoder", self.decoder, ("attention", "pooled"))
         _one_of("objective", self.objective, ("cross-entropy", "self-critical"))
+        if self.teachers and self.objective != "cross-entropy":
+            raise UsageError("--teachers goes with --objective cross-entropy")
         _one_of("device", self.device, ("auto", "cpu", "cuda"))
         _one_of("precision", self.precision, ("auto", "float32", "mixed"))
         if self.encoder_stride is not None:
@@ -98,7 +102,7 @@ class TrainConfig:
         """Plain values, as JSON holds them."""
         values = dataclasses.asdict(self)
         values["data"] = [dataclasses.asdict(source) for source in self.data]
-        values["left_right"] = list(self.left_right)
+        values["left_right"], values["teachers"] = list(self.left_right), list(self.teachers)
         return values
 
     @classmethod
@@ -136,9 +140,16 @@ def read_toml(path: Path) -> dict[str, Any]:
             if isinstance(entry.get(key), str):
                 entry[key] = str(path.parent / entry[key])
     for key in ("init", "encoder"):
-        if isinstance(values.get(key), str) and (path.parent / values[key]).exists():
-            values[key] = str(path.parent / values[key])
+        if isinstance(values.get(key), str):
+            values[key] = _beside(path, values[key])
+    if isinstance(values.get("teachers"), list):
+        values["teachers"] = [_beside(path, each) if isinstance(each, str) else each for each in values["teachers"]]
     return values
+
+
+def _beside(file: Path, name: str) -> str:
+    """A file's name for a bundle or a run: a path beside the file if there is one, else the name."""
+    return str(file.parent / name) if (file.parent / name).exists() else name
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
@@ -153,6 +164,10 @@ def _typed(name: str, value: Any, declared: Any, source: str) -> Any:
         if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, str) for v in value):
             return (value[0], value[1])
         raise UsageError(f"{source}: left_right takes two words")
+    if name == "teachers":
+        if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
+            return tuple(value)
+        raise UsageError(f"{source}: teachers takes a list of bundles and runs")
     kind = str(declared).removesuffix(" | None")
     if value is None and str(declared).endswith("| None"):
         return None

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from capcli.decoding import SearchSettings, TokenFilter
 from capcli.tokens import Tokenizer
-from capcli.training.batches import Batch, Sentences
+from capcli.training.batches import Batch, Sentences, SoftTargets
 from capcli.training.generate import search_grid
 from capcli.training.network import Decoder
 from capcli.training.reward import Reward
@@ -53,21 +53,34 @@ class ObjectiveFunction(Protocol):
 
 
 class CrossEntropy:
-    """Mean cross-entropy a word of people's captions, smoothed."""
+    """Mean cross-entropy a word of people's captions, smoothed; where others were asked, of what they say too.
 
-    def __init__(self, label_smoothing: float) -> None:
+    Learning from the words that teachers hold probable is distillation (Hinton et al., 2015, arXiv:1503.02531).
+
+    Args:
+        label_smoothing: for people's words.
+        soft: the share of the soft targets, where a batch has them.
+    """
+
+    def __init__(self, label_smoothing: float, soft: float = 0.0) -> None:
         self._loss = nn.CrossEntropyLoss(
             label_smoothing=label_smoothing, reduction="sum", ignore_index=Sentences.IGNORED
         )
+        self._soft = soft
 
     def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
-        return self.of(_forced(decoder, features, batch.sentences), batch.sentences.targets)
+        return self.of(_forced(decoder, features, batch.sentences), batch.sentences.targets, batch.soft)
 
-    def of(self, logits: Tensor, targets: Tensor) -> Objective:
+    def of(self, logits: Tensor, targets: Tensor, soft: SoftTargets | None = None) -> Objective:
         """From scores [T, V] of the words `targets`, int64 [T]."""
-        total = self._loss(logits.float(), targets.to(logits.device))
+        total = loss = self._loss(logits.float(), targets.to(logits.device))
         words = int((targets != Sentences.IGNORED).sum())
-        return Objective(total / max(1, words), float(total.detach()), words)
+        if soft is not None:
+            log_probs = torch.log_softmax(logits.float(), dim=-1).gather(1, soft.tokens.to(logits.device))
+            asked = -(soft.probabilities.to(logits.device) * log_probs).sum(1)
+            known = (targets != Sentences.IGNORED).to(logits.device)
+            loss = (1 - self._soft) * total + self._soft * asked[known].sum()
+        return Objective(loss / max(1, words), float(total.detach()), words)
 
 
 class SelfCritical:

@@ -15,7 +15,7 @@ from capcli.errors import DataError, UsageError
 from capcli.habits import Habits, learn_habits
 from capcli.tokens import Tokenizer
 from capcli.training.augment import Augmentation
-from capcli.training.batches import BatchPlan, MapSource, StoredMaps, StoredPixels, TrainingImage
+from capcli.training.batches import BatchPlan, MapSource, SoftTargets, StoredMaps, StoredPixels, TrainingImage
 from capcli.training.captions import CaptionedImage, read_captions
 from capcli.training.config import TrainConfig
 from capcli.training.encoder_files import load_encoder
@@ -117,7 +117,11 @@ def first_encoder(config: TrainConfig) -> ResNet50:
 
 
 def encode_captions(images: Sequence[CaptionedImage], tokenizer: Tokenizer, max_words: int) -> list[TrainingImage]:
-    """Captions as token ids; captions without a word are left out, images without a caption too."""
+    """Captions as token ids; captions without a word are left out, images without a caption too.
+
+    Raises:
+        DataError: no caption holds a word.
+    """
     encoded = []
     for image in images:
         captions = [ids for caption in image.captions if (ids := tokenizer.encode(caption))]
@@ -130,6 +134,8 @@ def encode_captions(images: Sequence[CaptionedImage], tokenizer: Tokenizer, max_
                     image.data_set,
                 )
             )
+    if not encoded:
+        raise DataError("no training caption holds a word")
     return encoded
 
 
@@ -207,11 +213,14 @@ def drop_unreadable(data: TrainingData, errors: dict[Path, str]) -> TrainingData
     return TrainingData(train, [held for held in validation if held.images], data.notes)
 
 
-def batch_plan(config: TrainConfig, data: TrainingData, tokenizer: Tokenizer, source: MapSource) -> BatchPlan:
+def batch_plan(
+    config: TrainConfig,
+    images: Sequence[TrainingImage],
+    tokenizer: Tokenizer,
+    source: MapSource,
+    soft: SoftTargets | None,
+) -> BatchPlan:
     """The run's batches."""
-    images = encode_captions(data.train, tokenizer, config.max_words)
-    if not images:
-        raise DataError("no training caption holds a word")
     return BatchPlan(
         images,
         source,
@@ -222,6 +231,7 @@ def batch_plan(config: TrainConfig, data: TrainingData, tokenizer: Tokenizer, so
         unknown=tokenizer.unknown,
         augmentation=augmentation(config),
         swaps=swapped_words(config, tokenizer),
+        soft=soft,
     )
 
 
@@ -229,7 +239,7 @@ def objective_of(
     config: TrainConfig, tokenizer: Tokenizer, filters: Sequence[TokenFilter], plan: BatchPlan
 ) -> ObjectiveFunction:
     """What the run's updates make better."""
-    cross_entropy = CrossEntropy(config.label_smoothing)
+    cross_entropy = CrossEntropy(config.label_smoothing, config.distil)
     if config.objective == "cross-entropy":
         return cross_entropy
     search = SearchSettings(

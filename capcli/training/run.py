@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from capcli.errors import BundleError, DataError, UsageError
 from capcli.filters import caption_filters
 from capcli.habits import Habits
 from capcli.tokens import Tokenizer
+from capcli.training.batches import SoftTargets, TrainingImage
 from capcli.training.config import TrainConfig
 from capcli.training.graphs import read_bundle_network, read_bundle_tokenizer
 from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
@@ -24,6 +27,7 @@ from capcli.training.preparation import (
     choose_precision,
     drop_unreadable,
     dropout,
+    encode_captions,
     first_encoder,
     new_network,
     new_vocabulary,
@@ -33,6 +37,7 @@ from capcli.training.preparation import (
 )
 from capcli.training.resnet import EncoderConfig, ResNet50
 from capcli.training.run_folder import RunFolder
+from capcli.training.teachers import Teacher, ask
 from capcli.training.trainer import Listener, Trainer, load_trained
 
 
@@ -51,6 +56,8 @@ class RunListener(Listener):
     def note(self, line: str) -> None: ...
 
     def encoding(self, done: int, total: int) -> None: ...
+
+    def asking(self, done: int, total: int) -> None: ...
 
 
 def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener) -> RunFolder:
@@ -87,7 +94,12 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     if len(errors) > 5:
         listener.note(f"left out: {len(errors) - 5} more images that cannot be read")
     data = drop_unreadable(data, errors)
-    plan = batch_plan(config, data, start.tokenizer, source)
+    images = encode_captions(data.train, start.tokenizer, config.max_words)
+    soft = None
+    if config.teachers:
+        teachers = _teachers(config, start.tokenizer, data, cache, device, autocast, listener)
+        soft = _soft_targets(folder, teachers, images, start.tokenizer, device, autocast, listener)
+    plan = batch_plan(config, images, start.tokenizer, source, soft)
     filters = caption_filters(start.tokenizer, start.habits)
     Trainer(
         config,
@@ -141,7 +153,7 @@ def _starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) 
     if folder.has("start"):
         return StartingPoint(_load_start(folder, dropout(config)), folder.read_tokenizer(), folder.read_habits())
     if config.init is not None:
-        start = _load_init(config, Path(config.init))
+        start = _load_trained("--init", config.init, dropout(config))
     else:
         tokenizer, habits = new_vocabulary(config, data)
         start = StartingPoint(new_network(config, first_encoder(config), len(tokenizer)), tokenizer, habits)
@@ -155,14 +167,60 @@ def _starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) 
     return start
 
 
-def _load_init(config: TrainConfig, path: Path) -> StartingPoint:
+def _load_trained(flag: str, name: str, drop: Dropout | None) -> StartingPoint:
+    """A run's best network or a bundle's."""
+    path = Path(name)
     if RunFolder(path).has_config:
-        return load_run(path, dropout(config))
+        return load_run(path, drop)
     try:
-        network, bundle = read_bundle_network(find_bundle(path), dropout(config))
+        network, bundle = read_bundle_network(find_bundle(path), drop)
     except BundleError as error:
-        raise BundleError(f"--init {path}: {error}") from error
+        raise BundleError(f"{flag} {path}: {error}") from error
     return StartingPoint(network, read_bundle_tokenizer(bundle), bundle.manifest.habits)
+
+
+def _teachers(
+    config: TrainConfig,
+    tokenizer: Tokenizer,
+    data: TrainingData,
+    cache: Path,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    listener: RunListener,
+) -> Iterator[Teacher]:
+    """Loads the teachers one after another, each with its own encoder's view of the plain images."""
+    plain = replace(config, fine_tune=0, crop=1.0, light=0.0)
+    data = replace(data, validation=[])
+    words = tokenizer.tokens(range(len(tokenizer)))
+    for name in config.teachers:
+        point = _load_trained("--teachers", name, None)
+        if point.tokenizer.tokens(range(len(point.tokenizer))) != words:
+            raise UsageError(f"--teachers {name}: has another vocabulary; start from it with --init")
+        network = point.network.to(device).eval()
+        source, _ = prepare_maps(
+            plain, network, data, cache=cache, device=device, autocast=autocast, progress=listener.encoding
+        )
+        yield Teacher(network.decoder, source)
+
+
+def _soft_targets(
+    folder: RunFolder,
+    teachers: Iterable[Teacher],
+    images: Sequence[TrainingImage],
+    tokenizer: Tokenizer,
+    device: torch.device,
+    autocast: torch.dtype | None,
+    listener: RunListener,
+) -> SoftTargets:
+    """What the teachers say, from the run's folder if they were asked of these captions before."""
+    captions = hashlib.sha256(repr([image.said(tokenizer.end) for image in images]).encode()).hexdigest()
+    if folder.has("teachers"):
+        saved = folder.load("teachers")
+        if saved["captions"] == captions:
+            return SoftTargets(saved["tokens"], saved["probabilities"])
+    soft = ask(list(teachers), images, tokenizer, device=device, autocast=autocast, progress=listener.asking)
+    folder.save("teachers", {"captions": captions, "tokens": soft.tokens, "probabilities": soft.probabilities})
+    return soft
 
 
 def describe_network(network: CaptionNetwork) -> dict[str, Any]:

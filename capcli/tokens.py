@@ -94,6 +94,11 @@ class Tokenizer:
     def tokens(self, numbers: Sequence[int]) -> tuple[str, ...]:
         return tuple(self._text[number] for number in numbers)
 
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Every token, in the order of the ids."""
+        return tuple(self._text)
+
     def id_of(self, token: str) -> int | None:
         """The id of a token, None if the vocabulary lacks it."""
         number: int | None = self._words.token_to_id(token)

@@ -26,8 +26,9 @@ from capcli.training.config import DataSource, TrainConfig
 from capcli.training.export import ExportOptions, export_run
 from capcli.training.preparation import new_network, read_data
 from capcli.training.resnet import Bottleneck, EncoderConfig, ResNet50
-from capcli.training.run import RunListener, describe_network, train
+from capcli.training.run import RunListener, train
 from capcli.training.run_folder import RunFolder
+from capcli.training.starting_point import describe_network
 from capcli.training.trainer import EpochResult
 
 TARGET = Path(__file__).parent / "tiny_bundle"

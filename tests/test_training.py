@@ -22,8 +22,9 @@ from capcli import Captioner  # noqa: E402
 from capcli.errors import DataError, UsageError  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
 from capcli.training.export import ExportOptions, export_run  # noqa: E402
-from capcli.training.run import RunListener, load_run, train  # noqa: E402
+from capcli.training.run import RunListener, train  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
+from capcli.training.starting_point import load_run  # noqa: E402
 from capcli.training.trainer import Progress  # noqa: E402
 
 
@@ -347,6 +348,25 @@ def test_a_run_with_teachers_asks_them_once_and_resumes(shapes: Path, cache: Pat
     assert any(not torch.equal(left[name], right[name]) for name in left)
 
 
+def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    runs = [tmp_path / "one", tmp_path / "two"]
+    branch = replace(small(shapes), fine_tune=1, epochs=1)
+    train(branch, runs[0], cache=cache, listener=RunListener())
+    branch = replace(branch, seed=2, encoder=None, init=(str(runs[0]),))
+    train(branch, runs[1], cache=cache, listener=RunListener())
+    config = replace(small(shapes), encoder=None, epochs=1, init=tuple(map(str, runs)))
+    train(config, tmp_path / "mean", cache=cache, listener=RunListener())
+    start = tensors(tmp_path / "mean", "start")
+    states = [load_run(out).network.state_dict() for out in runs]
+    assert any(not torch.equal(states[0][name], states[1][name]) for name in start)
+    for name, tensor in start.items():
+        assert torch.allclose(tensor, (states[0][name] + states[1][name]) / 2, atol=1e-6)
+    other = tmp_path / "other"
+    train(replace(small(shapes), hidden=24, epochs=1), other, cache=cache, listener=RunListener())
+    with pytest.raises(UsageError, match="not of the same shape"):
+        train(replace(config, init=(str(runs[0]), str(other))), tmp_path / "no", cache=cache, listener=RunListener())
+
+
 def test_a_teacher_of_another_vocabulary_is_refused(
     shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand
 ) -> None:
@@ -363,7 +383,7 @@ def test_self_critical_training_goes_on_from_a_run_resumes_and_exports(
 ) -> None:
     first = tmp_path / "first"
     train(small(shapes), first, cache=cache, listener=RunListener())
-    config = replace(small(shapes), objective="self-critical", samples=3, init=str(first), encoder=None, rate=1e-4)
+    config = replace(small(shapes), objective="self-critical", samples=3, init=(str(first),), encoder=None, rate=1e-4)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(config, whole, cache=cache, listener=RunListener())
     log = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]

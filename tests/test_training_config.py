@@ -12,7 +12,7 @@ from capcli.training.config import DataSource, TrainConfig, read_toml
 
 
 def test_settings_survive_a_round_trip_through_plain_values() -> None:
-    config = TrainConfig(data=(DataSource("a", "b", "c"),), epochs=3, flip=False, init="x")
+    config = TrainConfig(data=(DataSource("a", "b", "c"),), epochs=3, flip=False, init=("x", "y"), teachers=("z",))
     assert TrainConfig.from_dict(config.as_dict(), "here") == config
 
 
@@ -34,7 +34,8 @@ def test_a_toml_file_gives_settings_and_data_sets_beside_it(tmp_path: Path) -> N
         ("val = 1.5", "between 0 and 0.9"),
         ("decoder = 'transformer'", "attention, pooled"),
         ("left_right = ['a']", "two words"),
-        ("teachers = 'a'", "list of bundles and runs"),
+        ("teachers = 3", "list of bundles and runs"),
+        ("init = [3]", "list of bundles and runs"),
         ("teachers = ['a']\nobjective = 'self-critical'", "--objective cross-entropy"),
         ("data = 3", r"\[\[data\]\]"),
         ("[[data]]\nimage = 'x'", r"\[\[data\]\]"),

@@ -78,7 +78,7 @@ class TrainConfig:
     threads: int = option(0, "CPU threads; 0 for all cores. Part of the result: sums depend on it.", 0)
     device: str = option("auto", "auto, cpu or cuda.")
     precision: str = option("auto", "auto, float32 or mixed (bfloat16; float16 on older GPUs).")
-    init: str | None = option(None, "Bundle or run to go on from: encoder, decoder and vocabulary.")
+    init: tuple[str, ...] = option((), "Bundle or run to go on from; several: the mean of their weights. Repeatable.")
     encoder: str | None = option(None, "Encoder weights: .npz, torchvision .pth or a bundle. Default: the shipped one.")
     encoder_stride: str | None = option(None, "v1 or v1.5: where a ResNet-50 weights file has its strides.")
 
@@ -102,7 +102,8 @@ class TrainConfig:
         """Plain values, as JSON holds them."""
         values = dataclasses.asdict(self)
         values["data"] = [dataclasses.asdict(source) for source in self.data]
-        values["left_right"], values["teachers"] = list(self.left_right), list(self.teachers)
+        for name in ("left_right", "init", "teachers"):
+            values[name] = list(values[name])
         return values
 
     @classmethod
@@ -139,11 +140,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         for key in ("images", "captions", "train_split", "val_split"):
             if isinstance(entry.get(key), str):
                 entry[key] = str(path.parent / entry[key])
-    for key in ("init", "encoder"):
+    for key in ("init", "encoder", "teachers"):
         if isinstance(values.get(key), str):
             values[key] = _beside(path, values[key])
-    if isinstance(values.get("teachers"), list):
-        values["teachers"] = [_beside(path, each) if isinstance(each, str) else each for each in values["teachers"]]
+        elif isinstance(values.get(key), list):
+            values[key] = [_beside(path, each) if isinstance(each, str) else each for each in values[key]]
     return values
 
 
@@ -164,10 +165,11 @@ def _typed(name: str, value: Any, declared: Any, source: str) -> Any:
         if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, str) for v in value):
             return (value[0], value[1])
         raise UsageError(f"{source}: left_right takes two words")
-    if name == "teachers":
-        if isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value):
-            return tuple(value)
-        raise UsageError(f"{source}: teachers takes a list of bundles and runs")
+    if name in ("init", "teachers"):
+        names = [value] if isinstance(value, str) else [] if value is None else value
+        if isinstance(names, (list, tuple)) and all(isinstance(each, str) for each in names):
+            return tuple(names)
+        raise UsageError(f"{source}: {name} takes a bundle or run, or a list of bundles and runs")
     kind = str(declared).removesuffix(" | None")
     if value is None and str(declared).endswith("| None"):
         return None

@@ -35,8 +35,8 @@ from capcli.training.graphs import write_decoder, write_encoder
 from capcli.training.network import CaptionNetwork
 from capcli.training.preparation import read_data
 from capcli.training.quantise import quantise
-from capcli.training.run import StartingPoint, load_run
 from capcli.training.run_folder import RunFolder
+from capcli.training.starting_point import StartingPoint, load_run
 
 FILES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "tokenizer": "tokenizer.json", "card": "MODEL_CARD.md"}
 PROOF_IMAGES = 32

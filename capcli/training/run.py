@@ -4,50 +4,32 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from capcli.bundle import find_bundle
 from capcli.cores import available_cores
-from capcli.errors import BundleError, DataError, UsageError
+from capcli.errors import UsageError
 from capcli.filters import caption_filters
-from capcli.habits import Habits
 from capcli.tokens import Tokenizer
 from capcli.training.batches import SoftTargets, TrainingImage
 from capcli.training.config import TrainConfig
-from capcli.training.graphs import read_bundle_network, read_bundle_tokenizer
-from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
 from capcli.training.preparation import (
     TrainingData,
     batch_plan,
     choose_device,
     choose_precision,
     drop_unreadable,
-    dropout,
     encode_captions,
-    first_encoder,
-    new_network,
-    new_vocabulary,
     objective_of,
     prepare_maps,
     read_data,
 )
-from capcli.training.resnet import EncoderConfig, ResNet50
 from capcli.training.run_folder import RunFolder
+from capcli.training.starting_point import StartingPoint, load_trained_network, starting_point
 from capcli.training.teachers import Teacher, ask
-from capcli.training.trainer import Listener, Trainer, load_trained
-
-
-@dataclass(frozen=True)
-class StartingPoint:
-    """A network and its words before the first update."""
-
-    network: CaptionNetwork
-    tokenizer: Tokenizer
-    habits: Habits
+from capcli.training.trainer import Listener, Trainer
 
 
 class RunListener(Listener):
@@ -83,7 +65,7 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     for line in data.notes:
         listener.note(line)
     folder.create()
-    start = _starting_point(config, folder, data)
+    start = starting_point(config, folder, data)
     network = start.network.to(device)
     listener.note(_summary(config, data, start, device, autocast))
     source, errors = prepare_maps(
@@ -118,65 +100,19 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     return folder
 
 
-def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
-    """The best network of a run, in float32 on the CPU.
-
-    Raises:
-        DataError: not a run, or one without a finished epoch.
-    """
-    folder = RunFolder(path)
-    if not folder.has_config:
-        raise DataError(f"{path}: not a run of capcli train: it has no config.json")
-    if not folder.has("best"):
-        raise DataError(f"{path}: no epoch of this run is finished yet; let it train on")
-    network = _load_start(folder, drop)
-    load_trained(network, folder.load("best")["model"])
-    return StartingPoint(network, folder.read_tokenizer(), folder.read_habits())
-
-
 def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
     if not folder.has_config:
         if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
             raise UsageError(f"{folder.path}: not empty and not a run of capcli train; choose another --out")
         return
     # A setting that is newer than the run had its default.
-    before, now = {**TrainConfig().as_dict(), **folder.read_config()}, config.as_dict()
+    before, now = TrainConfig.from_dict(folder.read_config(), str(folder.path)).as_dict(), config.as_dict()
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
         raise UsageError(
             f"{folder.path}: holds a run with other settings ({', '.join(changed)}); "
             "use the same ones to go on with it, or choose another --out"
         )
-
-
-def _starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -> StartingPoint:
-    if folder.has("start"):
-        return StartingPoint(_load_start(folder, dropout(config)), folder.read_tokenizer(), folder.read_habits())
-    if config.init is not None:
-        start = _load_trained("--init", config.init, dropout(config))
-    else:
-        tokenizer, habits = new_vocabulary(config, data)
-        start = StartingPoint(new_network(config, first_encoder(config), len(tokenizer)), tokenizer, habits)
-    if config.init is not None and config.encoder is not None:
-        network = CaptionNetwork(first_encoder(config), start.network.decoder)
-        start = StartingPoint(network, start.tokenizer, start.habits)
-    folder.write_vocabulary(start.tokenizer, start.habits)
-    folder.save("start", describe_network(start.network))
-    # Last, so that a run folder with a config is one that can be gone on with.
-    folder.write_config(config.as_dict())
-    return start
-
-
-def _load_trained(flag: str, name: str, drop: Dropout | None) -> StartingPoint:
-    """A run's best network or a bundle's."""
-    path = Path(name)
-    if RunFolder(path).has_config:
-        return load_run(path, drop)
-    try:
-        network, bundle = read_bundle_network(find_bundle(path), drop)
-    except BundleError as error:
-        raise BundleError(f"{flag} {path}: {error}") from error
-    return StartingPoint(network, read_bundle_tokenizer(bundle), bundle.manifest.habits)
 
 
 def _teachers(
@@ -191,10 +127,9 @@ def _teachers(
     """Loads the teachers one after another, each with its own encoder's view of the plain images."""
     plain = replace(config, fine_tune=0, crop=1.0, light=0.0)
     data = replace(data, validation=[])
-    words = tokenizer.tokens(range(len(tokenizer)))
     for name in config.teachers:
-        point = _load_trained("--teachers", name, None)
-        if point.tokenizer.tokens(range(len(point.tokenizer))) != words:
+        point = load_trained_network("--teachers", name, None)
+        if point.tokenizer.vocabulary != tokenizer.vocabulary:
             raise UsageError(f"--teachers {name}: has another vocabulary; start from it with --init")
         network = point.network.to(device).eval()
         source, _ = prepare_maps(
@@ -221,26 +156,6 @@ def _soft_targets(
     soft = ask(list(teachers), images, tokenizer, device=device, autocast=autocast, progress=listener.asking)
     folder.save("teachers", {"captions": captions, "tokens": soft.tokens, "probabilities": soft.probabilities})
     return soft
-
-
-def describe_network(network: CaptionNetwork) -> dict[str, Any]:
-    """What `start.pt` holds: how to build the network, and its weights."""
-    encoder = network.encoder_config.as_dict()
-    return {
-        "encoder": {**encoder, "blocks": list(encoder["blocks"])},
-        "decoder": network.decoder.config.as_dict(),
-        "model": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
-    }
-
-
-def _load_start(folder: RunFolder, drop: Dropout | None) -> CaptionNetwork:
-    saved = folder.load("start")
-    network = CaptionNetwork(
-        ResNet50(EncoderConfig.from_dict(saved["encoder"])),
-        build_decoder(DecoderConfig.from_dict(saved["decoder"]), drop),
-    )
-    network.load_state_dict(saved["model"])
-    return network
 
 
 def _summary(

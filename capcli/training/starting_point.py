@@ -1,0 +1,124 @@
+"""The networks that runs start from: a run's best, a bundle's, the mean of several, or a fresh one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from capcli.bundle import find_bundle
+from capcli.errors import BundleError, DataError, UsageError
+from capcli.habits import Habits
+from capcli.tokens import Tokenizer
+from capcli.training.config import TrainConfig
+from capcli.training.graphs import read_bundle_network, read_bundle_tokenizer
+from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
+from capcli.training.preparation import TrainingData, dropout, first_encoder, new_network, new_vocabulary
+from capcli.training.resnet import EncoderConfig, ResNet50
+from capcli.training.run_folder import RunFolder
+from capcli.training.trainer import load_trained
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A network and its words before the first update."""
+
+    network: CaptionNetwork
+    tokenizer: Tokenizer
+    habits: Habits
+
+
+def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -> StartingPoint:
+    """Where a run starts: at its own `start.pt` once it has one, else at --init or afresh.
+
+    Raises:
+        UsageError: several --init that are not of one kind.
+        DataError, BundleError: what --init or --encoder names cannot be read.
+    """
+    if folder.has("start"):
+        return StartingPoint(_load_start(folder, dropout(config)), folder.read_tokenizer(), folder.read_habits())
+    if config.init:
+        start = _mean([load_trained_network("--init", name, dropout(config)) for name in config.init], config.init)
+    else:
+        tokenizer, habits = new_vocabulary(config, data)
+        start = StartingPoint(new_network(config, first_encoder(config), len(tokenizer)), tokenizer, habits)
+    if config.init and config.encoder is not None:
+        start = replace(start, network=CaptionNetwork(first_encoder(config), start.network.decoder))
+    folder.write_vocabulary(start.tokenizer, start.habits)
+    folder.save("start", describe_network(start.network))
+    # Last, so that a run folder with a config is one that can be gone on with.
+    folder.write_config(config.as_dict())
+    return start
+
+
+def _mean(points: Sequence[StartingPoint], names: Sequence[str]) -> StartingPoint:
+    """The network with the mean weights of several that were trained on from one.
+
+    It is better than each where they ended in one valley (Wortsman et al., 2022, arXiv:2203.05482).
+    """
+    first, *others = points
+    tensors = first.network.state_dict()
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    for point, name in zip(others, names[1:], strict=True):
+        if {key: tensor.shape for key, tensor in point.network.state_dict().items()} != shapes:
+            raise UsageError(f"--init {name}: not of the same shape as {names[0]}; give branches of one network")
+        if point.tokenizer.vocabulary != first.tokenizer.vocabulary:
+            raise UsageError(f"--init {name}: has another vocabulary than {names[0]}")
+    states = [point.network.state_dict() for point in points]
+    first.network.load_state_dict({name: torch.stack([state[name] for state in states]).mean(0) for name in tensors})
+    return first
+
+
+def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
+    """The best network of a run, in float32 on the CPU.
+
+    Raises:
+        DataError: not a run, or one without a finished epoch.
+    """
+    folder = RunFolder(path)
+    if not folder.has_config:
+        raise DataError(f"{path}: not a run of capcli train: it has no config.json")
+    if not folder.has("best"):
+        raise DataError(f"{path}: no epoch of this run is finished yet; let it train on")
+    network = _load_start(folder, drop)
+    load_trained(network, folder.load("best")["model"])
+    return StartingPoint(network, folder.read_tokenizer(), folder.read_habits())
+
+
+def load_trained_network(flag: str, name: str, drop: Dropout | None) -> StartingPoint:
+    """A run's best network or a bundle's, named by the option `flag`.
+
+    Raises:
+        DataError, BundleError: it cannot be read.
+    """
+    path = Path(name)
+    if RunFolder(path).has_config:
+        return load_run(path, drop)
+    try:
+        network, bundle = read_bundle_network(find_bundle(path), drop)
+    except BundleError as error:
+        raise BundleError(f"{flag} {path}: {error}") from error
+    return StartingPoint(network, read_bundle_tokenizer(bundle), bundle.manifest.habits)
+
+
+def describe_network(network: CaptionNetwork) -> dict[str, Any]:
+    """What `start.pt` holds: how to build the network, and its weights."""
+    encoder = network.encoder_config.as_dict()
+    return {
+        "encoder": {**encoder, "blocks": list(encoder["blocks"])},
+        "decoder": network.decoder.config.as_dict(),
+        "model": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
+    }
+
+
+def _load_start(folder: RunFolder, drop: Dropout | None) -> CaptionNetwork:
+    saved = folder.load("start")
+    network = CaptionNetwork(
+        ResNet50(EncoderConfig.from_dict(saved["encoder"])),
+        build_decoder(DecoderConfig.from_dict(saved["decoder"]), drop),
+    )
+    network.load_state_dict(saved["model"])
+    return network

@@ -376,6 +376,8 @@ def test_a_teacher_of_another_vocabulary_is_refused(
         *("--teachers", TINY_BUNDLE),
     )
     assert done.code == 2 and "another vocabulary" in done.errors
+    # It leaves no run behind, so that the corrected command may use the folder.
+    assert not any((tmp_path / "run").iterdir())
 
 
 def test_self_critical_training_goes_on_from_a_run_resumes_and_exports(

@@ -15,6 +15,7 @@ from capcli.filters import caption_filters
 from capcli.tokens import Tokenizer
 from capcli.training.batches import SoftTargets, TrainingImage
 from capcli.training.config import TrainConfig
+from capcli.training.network import CaptionNetwork
 from capcli.training.preparation import (
     TrainingData,
     batch_plan,
@@ -27,7 +28,7 @@ from capcli.training.preparation import (
     read_data,
 )
 from capcli.training.run_folder import RunFolder
-from capcli.training.starting_point import StartingPoint, load_trained_network, starting_point
+from capcli.training.starting_point import StartingPoint, load_trained_network, starting_point, write_start
 from capcli.training.teachers import Teacher, ask
 from capcli.training.trainer import Listener, Trainer
 
@@ -66,6 +67,11 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         listener.note(line)
     folder.create()
     start = starting_point(config, folder, data)
+    if not folder.has("teachers"):
+        # Before anything is written: what is refused leaves no run behind.
+        for name in config.teachers:
+            _load_teacher(name, start.tokenizer)
+    write_start(folder, config, start)
     network = start.network.to(device)
     listener.note(_summary(config, data, start, device, autocast))
     source, errors = prepare_maps(
@@ -128,14 +134,18 @@ def _teachers(
     plain = replace(config, fine_tune=0, crop=1.0, light=0.0)
     data = replace(data, validation=[])
     for name in config.teachers:
-        point = load_trained_network("--teachers", name, None)
-        if point.tokenizer.vocabulary != tokenizer.vocabulary:
-            raise UsageError(f"--teachers {name}: has another vocabulary; start from it with --init")
-        network = point.network.to(device).eval()
+        network = _load_teacher(name, tokenizer).to(device).eval()
         source, _ = prepare_maps(
             plain, network, data, cache=cache, device=device, autocast=autocast, progress=listener.encoding
         )
         yield Teacher(network.decoder, source)
+
+
+def _load_teacher(name: str, tokenizer: Tokenizer) -> CaptionNetwork:
+    point = load_trained_network("--teachers", name, None)
+    if point.tokenizer.vocabulary != tokenizer.vocabulary:
+        raise UsageError(f"--teachers {name}: has another vocabulary; start from it with --init")
+    return point.network
 
 
 def _soft_targets(

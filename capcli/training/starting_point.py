@@ -47,11 +47,21 @@ def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -
         start = StartingPoint(new_network(config, first_encoder(config), len(tokenizer)), tokenizer, habits)
     if config.init and config.encoder is not None:
         start = replace(start, network=CaptionNetwork(first_encoder(config), start.network.decoder))
+    return start
+
+
+def write_start(folder: RunFolder, config: TrainConfig, start: StartingPoint) -> None:
+    """Makes the folder that of a run, unless it is one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    if folder.has_config:
+        return
     folder.write_vocabulary(start.tokenizer, start.habits)
     folder.save("start", describe_network(start.network))
     # Last, so that a run folder with a config is one that can be gone on with.
     folder.write_config(config.as_dict())
-    return start
 
 
 def _mean(points: Sequence[StartingPoint], names: Sequence[str]) -> StartingPoint:

@@ -1,14 +1,16 @@
-"""The rewards of self-critical training are the CIDEr-D and BLEU that pycocoevalcap computes."""
+"""The rewards of self-critical training are the CIDEr-D, BLEU and METEOR that pycocoevalcap computes."""
 
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from capcli.training.reward import BleuReward, CiderReward
+from capcli.evaluation.java import MeteorProgram, find_java
+from capcli.training.reward import BleuReward, CiderReward, MeteorReward
 
 SENTENCE = st.lists(st.integers(4, 12), min_size=1, max_size=9)
 CORPUS = st.lists(st.tuples(SENTENCE, st.lists(SENTENCE, min_size=1, max_size=3)), min_size=2, max_size=5)
@@ -39,6 +41,26 @@ def test_it_is_the_mean_of_the_official_bleus(sentences: list[list[int]], refere
     wanted = list(map(text, references))
     theirs = [sum(bleu.Bleu(4).compute_score({0: wanted}, {0: [text(words)]}, verbose=0)[0]) / 4 for words in sentences]
     assert BleuReward().score(sentences, references, 0) == pytest.approx(theirs, abs=1e-6)
+
+
+def test_it_is_the_official_meteor() -> None:
+    meteor = pytest.importorskip("pycocoevalcap.meteor.meteor", reason="needs the eval extra")
+    if shutil.which("java") is None:
+        pytest.skip("needs Java")
+    vocabulary = ["<end>", "a", "dog", "dogs", "hound", "runs", "running", "quickly", "on", "the", "grass"]
+    number = {word: place for place, word in enumerate(vocabulary)}
+    said = ["a dog runs on the grass", "a hound running", "the the the", "grass"]
+    wanted = ["a dog runs quickly", "the dogs running on grass", ""]
+    with MeteorProgram(find_java()) as program:
+        ours = MeteorReward(program, vocabulary, [0]).score(
+            [*([*map(number.__getitem__, text.split()), 0] for text in said), [0]],
+            [[*map(number.__getitem__, text.split()), 0] for text in wanted],
+            0,
+        )
+        nothing = MeteorReward(program, vocabulary, [0]).score([[1, 0]], [[0]], 0)
+    _, theirs = meteor.Meteor().compute_score(dict.fromkeys(range(4), wanted[:2]), {n: [t] for n, t in enumerate(said)})
+    assert ours == pytest.approx([*theirs, 0.0]) and nothing == [0.0]
+    assert ours[0] > ours[1] > ours[2] > 0
 
 
 def test_better_sentences_score_higher() -> None:

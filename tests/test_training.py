@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 import signal
@@ -399,3 +400,31 @@ def test_self_critical_training_goes_on_from_a_run_resumes_and_exports(
     assert done.code == 0
     photo = next((shapes / "images").iterdir())
     assert capcli("caption", photo, "--model", tmp_path / "bundle").text.endswith(".\n")
+
+
+def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pycocoevalcap", reason="needs the eval extra")
+    if shutil.which("java") is None:
+        pytest.skip("needs Java")
+    config = replace(
+        small(shapes), objective="self-critical", samples=2, init=(str(TINY_BUNDLE),), encoder=None, meteor=2.0
+    )
+    with pytest.raises(KeyboardInterrupt):
+        train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=StopAt(2))
+    programs = [thing for thing in gc.get_objects() if isinstance(thing, subprocess.Popen)]
+    assert all(program.poll() is not None for program in programs)
+    train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=RunListener())
+    with_it, without = tmp_path / "run", tmp_path / "without"
+    train(replace(config, meteor=0.0), without, cache=cache, listener=RunListener())
+    rewards = [json.loads((run / "log.jsonl").read_text().splitlines()[0])["reward"] for run in (with_it, without)]
+    assert rewards[0] > rewards[1]
+
+
+def test_meteor_without_java_is_refused_at_once(shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand) -> None:
+    done = capcli(
+        *("train", "--images", shapes / "images", "--captions", shapes / "captions.csv", "--out", tmp_path / "run"),
+        *("--init", TINY_BUNDLE, "--objective", "self-critical", "--meteor", "2", "--cache", cache),
+        env={**environment(), "PATH": str(tmp_path)},
+    )
+    assert done.code == 3 and done.errors.count("\n") == 1 and "Java" in done.errors
+    assert not (tmp_path / "run").exists()

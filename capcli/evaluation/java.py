@@ -10,7 +10,7 @@ import contextlib
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,37 +69,24 @@ def ptb_tokenise(java: str, texts: Sequence[str]) -> list[str]:
     return [" ".join(token for token in line.rstrip().split(" ") if token not in dropped) for line in tokenised]
 
 
-def meteor(
-    java: str, references: Mapping[str, list[str]], captions: Mapping[str, list[str]]
-) -> tuple[float, list[float]]:
-    """METEOR 1.5 (Denkowski and Lavie, 2014) for English.
+class MeteorProgram:
+    """METEOR 1.5 (Denkowski and Lavie, 2014) for English, running until it is closed. Used with `with`.
 
     Args:
         java: as `find_java` found it.
-        references: tokenised references of each image.
-        captions: one tokenised caption of each image, in the same order.
-    Returns:
-        The corpus score and each image's, from 0 to 1.
-    Raises:
-        DependencyError: METEOR fails.
     """
-    with _meteor_program() as scorer:
-        try:
-            corpus, each = scorer.compute_score(references, captions)
-        except (OSError, ValueError) as error:
-            raise DependencyError(f"METEOR failed ({_complaint(scorer.meteor_p)}); check {java}") from error
-    return float(corpus), [float(score) for score in each]
 
+    def __init__(self, java: str) -> None:
+        from pycocoevalcap.meteor.meteor import Meteor
 
-@contextlib.contextmanager
-def _meteor_program() -> Iterator[Any]:
-    from pycocoevalcap.meteor.meteor import Meteor
+        self._java = java
+        self._scorer: Any = Meteor()
 
-    scorer = Meteor()
-    try:
-        yield scorer
-    finally:
-        process = scorer.meteor_p
+    def __enter__(self) -> MeteorProgram:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        process = self._scorer.meteor_p
         process.kill()
         with contextlib.suppress(OSError):
             process.stdin.close()
@@ -107,7 +94,26 @@ def _meteor_program() -> Iterator[Any]:
         process.stdout.close()
         process.stderr.close()
         # Its destructor waits for this lock, which a run that was interrupted or failed never gives back.
-        scorer.lock = threading.Lock()
+        self._scorer.lock = threading.Lock()
+
+    def score(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
+        """Scores captions.
+
+        Args:
+            captions: tokenised captions, at least one.
+            references: for each caption, tokenised references.
+        Returns:
+            The corpus score and each caption's, from 0 to 1.
+        Raises:
+            DependencyError: METEOR fails.
+        """
+        try:
+            corpus, each = self._scorer.compute_score(
+                dict(enumerate(references)), {number: [caption] for number, caption in enumerate(captions)}
+            )
+        except (OSError, ValueError) as error:
+            raise DependencyError(f"METEOR failed ({_complaint(self._scorer.meteor_p)}); check {self._java}") from error
+        return float(corpus), [float(score) for score in each]
 
 
 def _complaint(process: subprocess.Popen[bytes]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capcli.errors import DataError, DependencyError
-from capcli.evaluation.java import find_java, meteor, ptb_tokenise
+from capcli.evaluation.java import MeteorProgram, find_java, ptb_tokenise
 
 _EXTRA = "capcli evaluate needs the eval extra: pip install 'capcli[eval]'"
 _FEW = 3
@@ -105,7 +105,8 @@ def official_scores(
     if not any(text for texts in wanted.values() for text in texts):
         raise DataError("no reference caption has a word in it")
     bleu, bleu_each = Bleu(4).compute_score(wanted, given, verbose=0)
-    meteor_all, meteor_each = meteor(java, wanted, given)
+    with MeteorProgram(java) as meteor:
+        meteor_all, meteor_each = meteor.score(said, list(wanted.values()))
     rouge, rouge_each = Rouge().compute_score(wanted, given)
     cider, cider_each = Cider().compute_score(wanted, given)
     return Scores(

@@ -47,6 +47,7 @@ class TrainConfig:
     objective: str = option("cross-entropy", "cross-entropy, or self-critical: CIDEr of the network's own captions.")
     samples: int = option(5, "Self-critical: captions of each image, compared with each other.", 2, 64)
     bleu: float = option(0.0, "Self-critical: weight of BLEU-1 to 4's mean beside CIDEr-D in the reward.", 0)
+    meteor: float = option(0.0, "Self-critical: weight of METEOR beside CIDEr-D in the reward; needs Java.", 0)
     cross_entropy: float = option(0.1, "Self-critical: share of cross-entropy on people's captions.", 0, 1)
     teachers: tuple[str, ...] = option((), "Bundle or run whose word probabilities are learnt too. Repeatable.")
     distil: float = option(0.5, "Share of the teachers' words in the cross-entropy.", 0, 1)

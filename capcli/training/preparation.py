@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from capcli.decoding import SearchSettings, TokenFilter
 from capcli.errors import DataError, UsageError
+from capcli.evaluation.java import MeteorProgram, find_java
 from capcli.habits import Habits, learn_habits
 from capcli.tokens import Tokenizer
 from capcli.training.augment import Augmentation
@@ -23,7 +25,7 @@ from capcli.training.features import FeatureStore, encoder_fingerprint, fill_sto
 from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
 from capcli.training.objectives import CrossEntropy, ObjectiveFunction, SelfCritical
 from capcli.training.resnet import SLICE, STAGES, ResNet50
-from capcli.training.reward import BleuReward, CiderReward, Reward
+from capcli.training.reward import BleuReward, CiderReward, MeteorReward, Reward
 from capcli.training.splits import choose_split
 
 
@@ -235,13 +237,29 @@ def batch_plan(
     )
 
 
+def check_rewards(config: TrainConfig) -> None:
+    """Looks for what the run's rewards need.
+
+    Raises:
+        DependencyError: METEOR is asked for and there is no Java.
+    """
+    if config.objective == "self-critical" and config.meteor:
+        find_java()
+
+
+@contextlib.contextmanager
 def objective_of(
     config: TrainConfig, tokenizer: Tokenizer, filters: Sequence[TokenFilter], plan: BatchPlan
-) -> ObjectiveFunction:
-    """What the run's updates make better."""
+) -> Iterator[ObjectiveFunction]:
+    """What the run's updates make better, and the programs it takes, until the `with` is left.
+
+    Raises:
+        DependencyError: METEOR is asked for and there is no Java.
+    """
     cross_entropy = CrossEntropy(config.label_smoothing, config.distil)
     if config.objective == "cross-entropy":
-        return cross_entropy
+        yield cross_entropy
+        return
     search = SearchSettings(
         beam=config.samples,
         max_length=config.max_length,
@@ -251,7 +269,12 @@ def objective_of(
     rewards: list[tuple[float, Reward]] = [(1.0, CiderReward(plan.references()))]
     if config.bleu:
         rewards.append((config.bleu, BleuReward()))
-    return SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy)
+    with contextlib.ExitStack() as programs:
+        if config.meteor:
+            program = programs.enter_context(MeteorProgram(find_java()))
+            unsaid = (tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown)
+            rewards.append((config.meteor, MeteorReward(program, tokenizer.vocabulary, unsaid)))
+        yield SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy)
 
 
 def choose_device(name: str) -> torch.device:

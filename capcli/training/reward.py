@@ -2,16 +2,19 @@
 
 CIDEr-D (Vedantam et al., 2015, arXiv:1411.5726) over token ids, with document frequencies of the training captions.
 pycocoevalcap's scorer gives the same figures (a test compares them) but counts its frequencies among the very images
-it scores, which for a batch are no frequencies at all. BLEU is pycocoevalcap's. Knows nothing of networks.
+it scores, which for a batch are no frequencies at all. BLEU and METEOR are pycocoevalcap's. Knows nothing of networks.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+
+from capcli.evaluation.java import MeteorProgram
+from capcli.tokens import raw_text
 
 _ORDERS = 4
 _SIGMA = 6.0
@@ -61,6 +64,36 @@ class BleuReward:
             scorer += (_text(words), wanted)
         _, orders = scorer.compute_score(option="closest")
         return [sum(scores) / _ORDERS for scores in zip(*orders, strict=True)]
+
+
+class MeteorReward:
+    """METEOR of each sentence: from 0 to 1. It asks above all whether what people say is said, in whatever words.
+
+    Args:
+        program: METEOR, running.
+        vocabulary: the token of every id, since METEOR knows stems, synonyms and paraphrases.
+        unsaid: ids that are no words.
+    """
+
+    def __init__(self, program: MeteorProgram, vocabulary: Sequence[str], unsaid: Collection[int]) -> None:
+        self._program = program
+        self._vocabulary = vocabulary
+        self._unsaid = frozenset(unsaid)
+
+    def score(
+        self, sentences: Sequence[Sequence[int]], references: Sequence[Sequence[int]], data_set: int
+    ) -> list[float]:
+        # METEOR takes the last reference for a caption that is empty.
+        wanted = [words for words in map(self._words, references) if words]
+        given = [self._words(words) for words in sentences]
+        asked = [words for words in given if words]
+        if not wanted or not asked:
+            return [0.0] * len(given)
+        scores = iter(self._program.score(asked, [wanted] * len(asked))[1])
+        return [next(scores) if words else 0.0 for words in given]
+
+    def _words(self, numbers: Sequence[int]) -> str:
+        return raw_text([self._vocabulary[number] for number in numbers if number not in self._unsaid])
 
 
 class CiderReward:

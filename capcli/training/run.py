@@ -19,6 +19,7 @@ from capcli.training.network import CaptionNetwork
 from capcli.training.preparation import (
     TrainingData,
     batch_plan,
+    check_rewards,
     choose_device,
     choose_precision,
     drop_unreadable,
@@ -56,9 +57,11 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         DataError: no usable data.
         BundleError: what --init or --encoder names cannot be read.
         OutputError: the run folder cannot be written.
+        DependencyError: the objective needs a program that is not there or fails.
     """
     folder = RunFolder(out)
     _check_folder(folder, config)
+    check_rewards(config)
     torch.set_num_threads(config.threads or available_cores())
     device = choose_device(config.device)
     autocast = choose_precision(config.precision, device)
@@ -89,20 +92,21 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         soft = _soft_targets(folder, teachers, images, start.tokenizer, device, autocast, listener)
     plan = batch_plan(config, images, start.tokenizer, source, soft)
     filters = caption_filters(start.tokenizer, start.habits)
-    Trainer(
-        config,
-        folder,
-        network,
-        start.tokenizer,
-        filters,
-        objective_of(config, start.tokenizer, filters, plan),
-        plan,
-        data.validation,
-        source,
-        device=device,
-        autocast=autocast,
-        listener=listener,
-    ).run()
+    with objective_of(config, start.tokenizer, filters, plan) as objective:
+        Trainer(
+            config,
+            folder,
+            network,
+            start.tokenizer,
+            filters,
+            objective,
+            plan,
+            data.validation,
+            source,
+            device=device,
+            autocast=autocast,
+            listener=listener,
+        ).run()
     return folder
 
 

@@ -188,9 +188,7 @@ class BatchPlan:
         self._augmentation = augmentation
         self._swaps = swaps
         self._soft = soft
-        lengths = [[len(words) for words in image.said(end)] for image in images]
-        starts = accumulate((length for each in lengths for length in each), initial=0)
-        self._first_rows = [[next(starts) for _ in each] for each in lengths]
+        self._first_rows = [] if soft is None else _first_rows(images, end)
 
     @property
     def updates_per_epoch(self) -> int:
@@ -244,3 +242,10 @@ class BatchPlan:
         sentences = Sentences.lay_out(said, self._start, self._unknown)
         data_sets = [image.data_set for image in chosen]
         return Batch(maps, sentences, references, data_sets, self._asked(rows, views, sentences))
+
+
+def _first_rows(images: Sequence[TrainingImage], end: int) -> list[list[int]]:
+    """For each image, the row of each of its captions' first words among those of all captions."""
+    lengths = [[len(words) for words in image.said(end)] for image in images]
+    starts = accumulate((length for each in lengths for length in each), initial=0)
+    return [[next(starts) for _ in each] for each in lengths]

@@ -74,12 +74,12 @@ class CrossEntropy:
     def of(self, logits: Tensor, targets: Tensor, soft: SoftTargets | None = None) -> Objective:
         """From scores [T, V] of the words `targets`, int64 [T]."""
         total = loss = self._loss(logits.float(), targets.to(logits.device))
-        words = int((targets != Sentences.IGNORED).sum())
+        known = targets != Sentences.IGNORED
+        words = int(known.sum())
         if soft is not None:
             log_probs = torch.log_softmax(logits.float(), dim=-1).gather(1, soft.tokens.to(logits.device))
             asked = -(soft.probabilities.to(logits.device) * log_probs).sum(1)
-            known = (targets != Sentences.IGNORED).to(logits.device)
-            loss = (1 - self._soft) * total + self._soft * asked[known].sum()
+            loss = (1 - self._soft) * total + self._soft * asked[known.to(logits.device)].sum()
         return Objective(loss / max(1, words), float(total.detach()), words)
 
 

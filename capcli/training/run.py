@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from capcli.cores import available_cores
 from capcli.errors import UsageError
 from capcli.filters import caption_filters
 from capcli.tokens import Tokenizer
-from capcli.training.batches import SoftTargets, TrainingImage
+from capcli.training.batches import SoftTargets
 from capcli.training.config import TrainConfig
 from capcli.training.network import CaptionNetwork
 from capcli.training.preparation import (
@@ -70,10 +70,8 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         listener.note(line)
     folder.create()
     start = starting_point(config, folder, data)
-    if not folder.has("teachers"):
-        # Before anything is written: what is refused leaves no run behind.
-        for name in config.teachers:
-            _load_teacher(name, start.tokenizer)
+    # Before anything is written: what is refused leaves no run behind.
+    taught = [] if folder.has("teachers") else _load_teachers(config, start.tokenizer)
     write_start(folder, config, start)
     network = start.network.to(device)
     listener.note(_summary(config, data, start, device, autocast))
@@ -88,8 +86,13 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     images = encode_captions(data.train, start.tokenizer, config.max_words)
     soft = None
     if config.teachers:
-        teachers = _teachers(config, start.tokenizer, data, cache, device, autocast, listener)
-        soft = _soft_targets(folder, teachers, images, start.tokenizer, device, autocast, listener)
+        captions = hashlib.sha256(repr([image.said(start.tokenizer.end) for image in images]).encode()).hexdigest()
+        soft = _read_soft_targets(folder, captions)
+        if soft is None:
+            taught = taught or _load_teachers(config, start.tokenizer)
+            teachers = _teachers(config, taught, data, cache, device, autocast, listener)
+            soft = ask(teachers, images, start.tokenizer, device=device, autocast=autocast, progress=listener.asking)
+            _write_soft_targets(folder, captions, soft)
     plan = batch_plan(config, images, start.tokenizer, source, soft)
     filters = caption_filters(start.tokenizer, start.habits)
     with objective_of(config, start.tokenizer, filters, plan) as objective:
@@ -125,51 +128,51 @@ def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
         )
 
 
+def _load_teachers(config: TrainConfig, tokenizer: Tokenizer) -> list[CaptionNetwork]:
+    points = [load_trained_network("--teachers", name, None) for name in config.teachers]
+    for name, point in zip(config.teachers, points, strict=True):
+        if point.tokenizer.vocabulary != tokenizer.vocabulary:
+            raise UsageError(f"--teachers {name}: has another vocabulary; start from it with --init")
+    return [point.network for point in points]
+
+
 def _teachers(
     config: TrainConfig,
-    tokenizer: Tokenizer,
+    networks: Sequence[CaptionNetwork],
     data: TrainingData,
     cache: Path,
     device: torch.device,
     autocast: torch.dtype | None,
     listener: RunListener,
-) -> Iterator[Teacher]:
-    """Loads the teachers one after another, each with its own encoder's view of the plain images."""
+) -> list[Teacher]:
+    """Each network with its own encoder's view of the plain images."""
     plain = replace(config, fine_tune=0, crop=1.0, light=0.0)
     data = replace(data, validation=[])
-    for name in config.teachers:
-        network = _load_teacher(name, tokenizer).to(device).eval()
+    teachers = []
+    for network in networks:
         source, _ = prepare_maps(
-            plain, network, data, cache=cache, device=device, autocast=autocast, progress=listener.encoding
+            plain,
+            network.to(device).eval(),
+            data,
+            cache=cache,
+            device=device,
+            autocast=autocast,
+            progress=listener.encoding,
         )
-        yield Teacher(network.decoder, source)
+        teachers.append(Teacher(network.decoder, source))
+    return teachers
 
 
-def _load_teacher(name: str, tokenizer: Tokenizer) -> CaptionNetwork:
-    point = load_trained_network("--teachers", name, None)
-    if point.tokenizer.vocabulary != tokenizer.vocabulary:
-        raise UsageError(f"--teachers {name}: has another vocabulary; start from it with --init")
-    return point.network
+def _read_soft_targets(folder: RunFolder, captions: str) -> SoftTargets | None:
+    """What the teachers said when they were asked of these captions before, known by their hash."""
+    saved = folder.load("teachers") if folder.has("teachers") else None
+    if saved is None or saved["captions"] != captions:
+        return None
+    return SoftTargets(saved["tokens"], saved["probabilities"])
 
 
-def _soft_targets(
-    folder: RunFolder,
-    teachers: Iterable[Teacher],
-    images: Sequence[TrainingImage],
-    tokenizer: Tokenizer,
-    device: torch.device,
-    autocast: torch.dtype | None,
-    listener: RunListener,
-) -> SoftTargets:
-    """What the teachers say, from the run's folder if they were asked of these captions before."""
-    captions = hashlib.sha256(repr([image.said(tokenizer.end) for image in images]).encode()).hexdigest()
-    if folder.has("teachers"):
-        saved = folder.load("teachers")
-        if saved["captions"] == captions:
-            return SoftTargets(saved["tokens"], saved["probabilities"])
-    soft = ask(list(teachers), images, tokenizer, device=device, autocast=autocast, progress=listener.asking)
+def _write_soft_targets(folder: RunFolder, captions: str, soft: SoftTargets) -> None:
     folder.save("teachers", {"captions": captions, "tokens": soft.tokens, "probabilities": soft.probabilities})
-    return soft
 
 
 def _summary(

@@ -23,7 +23,7 @@ from shapes import write_data_set
 from capcli.habits import Habits
 from capcli.tokens import Tokenizer
 from capcli.training.config import DataSource, TrainConfig
-from capcli.training.export import ExportOptions, export_run
+from capcli.training.export import ExportOptions, export_runs
 from capcli.training.preparation import new_network, read_data
 from capcli.training.resnet import Bottleneck, EncoderConfig, ResNet50
 from capcli.training.run import RunListener, train
@@ -95,8 +95,8 @@ def main() -> None:
         run.write_config(config.as_dict())
         train(config, run.path, cache=work / "cache", listener=Printed())
         shutil.rmtree(TARGET, ignore_errors=True)
-        result = export_run(
-            run.path,
+        result = export_runs(
+            [run.path],
             TARGET,
             ExportOptions(
                 name="tiny",

@@ -20,12 +20,15 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
 from capcli import Captioner  # noqa: E402
+from capcli.bundle import find_bundle  # noqa: E402
 from capcli.errors import DataError, UsageError  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
-from capcli.training.export import ExportOptions, export_run  # noqa: E402
+from capcli.training.export import ExportOptions, export_runs  # noqa: E402
+from capcli.training.graphs import read_bundle_network  # noqa: E402
+from capcli.training.quantise import Int8Weight, quantise  # noqa: E402
 from capcli.training.run import RunListener, train  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
-from capcli.training.starting_point import load_run  # noqa: E402
+from capcli.training.starting_point import load_run, mean_of  # noqa: E402
 from capcli.training.trainer import Progress  # noqa: E402
 
 
@@ -296,7 +299,9 @@ def test_an_existing_bundle_is_replaced_only_when_told(
 def test_exporting_twice_gives_the_same_bytes(shapes: Path, cache: Path, tmp_path: Path) -> None:
     train(replace(small(shapes), epochs=1), tmp_path / "run", cache=cache, listener=RunListener())
     for name in ("one", "two"):
-        export_run(tmp_path / "run", tmp_path / name, ExportOptions(name="x"), overwrite=False, note=lambda line: None)
+        export_runs(
+            [tmp_path / "run"], tmp_path / name, ExportOptions(name="x"), overwrite=False, note=lambda line: None
+        )
     for file in (tmp_path / "one").iterdir():
         assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
 
@@ -349,7 +354,7 @@ def test_a_run_with_teachers_asks_them_once_and_resumes(shapes: Path, cache: Pat
     assert any(not torch.equal(left[name], right[name]) for name in left)
 
 
-def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_path: Path) -> None:
+def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand) -> None:
     runs = [tmp_path / "one", tmp_path / "two"]
     branch = replace(small(shapes), fine_tune=1, epochs=1)
     train(branch, runs[0], cache=cache, listener=RunListener())
@@ -366,6 +371,20 @@ def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_pa
     train(replace(small(shapes), hidden=24, epochs=1), other, cache=cache, listener=RunListener())
     with pytest.raises(UsageError, match="not of the same shape"):
         train(replace(config, init=(str(runs[0]), str(other))), tmp_path / "no", cache=cache, listener=RunListener())
+    # The same mean can leave as a bundle.
+    done = capcli("export", *runs, tmp_path / "bundle")
+    assert done.code == 0, done.errors
+    bundle = find_bundle(tmp_path / "bundle")
+    kept = read_bundle_network(bundle, None)[0].state_dict()
+    mean = mean_of([(run.name, load_run(run)) for run in runs]).network
+    rounded = {name: part for name, part in quantise(mean).named_modules() if isinstance(part, Int8Weight)}
+    assert rounded
+    for name, part in rounded.items():
+        assert torch.allclose(kept[f"{name}.weight"], part.weight, atol=1e-6), name
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text("utf-8")
+    assert "the mean weights of 2 runs" in card and "one alone" in card and "two alone" in card
+    done = capcli("export", runs[0], other, tmp_path / "no-bundle")
+    assert done.code == 2 and "not of the same shape" in done.errors
 
 
 def test_a_teacher_of_another_vocabulary_is_refused(

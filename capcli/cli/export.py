@@ -1,4 +1,4 @@
-"""`capcli export RUN BUNDLE`."""
+"""`capcli export RUNS... BUNDLE`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from capcli.errors import UsageError
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a finished run of capcli train.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folder of a finished run of capcli train; of several, the mean of their weights."),
+    ],
     bundle: Annotated[Path, typer.Argument(help="Folder to write the bundle to.")],
     name: Annotated[str | None, typer.Option(help="The bundle's name. Default: its folder's.")] = None,
     description: Annotated[str, typer.Option(help="One sentence on the model.")] = "",
@@ -25,12 +28,12 @@ def export(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Turn a training run into a bundle, and prove that it says the same."""
+    """Turn a training run, or the mean of several branches, into a bundle, and prove that it says the same."""
     from capcli.cli.extras import need_torch
     from capcli.cli.terminal import say
 
     need_torch()
-    from capcli.training.export import ExportOptions, export_run
+    from capcli.training.export import ExportOptions, export_runs
 
     if card is not None and not card.is_file():
         raise UsageError(f"{card}: no such file; --card takes a Markdown file")
@@ -43,7 +46,7 @@ def export(
     )
     if terms is not None:
         options = ExportOptions(**{**options.__dict__, "weights_terms": terms})
-    result = export_run(run, bundle, options, overwrite=overwrite, note=say)
+    result = export_runs(runs, bundle, options, overwrite=overwrite, note=say)
     same = f"the same words as the network on {result.proved} images"
     if result.ties:
         same += f" ({result.ties} of them ties)"

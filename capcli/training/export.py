@@ -1,4 +1,4 @@
-"""A finished run -> a bundle, and the proof that the bundle says what the network says."""
+"""A finished run, or the mean of several -> a bundle, and the proof that the bundle says what the network says."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from capcli.training.network import CaptionNetwork
 from capcli.training.preparation import read_data
 from capcli.training.quantise import quantise
 from capcli.training.run_folder import RunFolder
-from capcli.training.starting_point import StartingPoint, load_run
+from capcli.training.starting_point import StartingPoint, load_run, mean_of
 
 FILES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "tokenizer": "tokenizer.json", "card": "MODEL_CARD.md"}
 PROOF_IMAGES = 32
@@ -66,16 +66,18 @@ class ExportResult:
     ties: int
 
 
-def export_run(
-    run: Path, bundle: Path, options: ExportOptions, *, overwrite: bool, note: Callable[[str], None]
+def export_runs(
+    runs: Sequence[Path], bundle: Path, options: ExportOptions, *, overwrite: bool, note: Callable[[str], None]
 ) -> ExportResult:
-    """Writes the best checkpoint of a run as a bundle.
+    """Writes the best checkpoint of a run, or the mean weights of several runs' best, as a bundle.
+
+    Settings come from the first run.
 
     The bundle is made beside its final place and moved there only after it captioned real images word for word like
     the PyTorch network holding the same rounded weights.
 
     Raises:
-        UsageError: the folder exists and `overwrite` is false, or holds something else.
+        UsageError: the folder exists and `overwrite` is false, or holds something else; or the runs are of two kinds.
         DataError: not a finished run, or no image to prove the bundle on.
         CapcliError: bundle and network disagree.
         OutputError: the bundle cannot be written.
@@ -85,9 +87,9 @@ def export_run(
     # What is not a bundle is never deleted: somebody's folder may have been named by mistake.
     if bundle.exists() and not (bundle / MANIFEST).is_file() and not (bundle.is_dir() and not any(bundle.iterdir())):
         raise UsageError(f"{bundle}: not a bundle, so not replaced; choose another folder")
-    folder = RunFolder(run)
-    point = load_run(run)
-    config = TrainConfig.from_dict(folder.read_config(), str(run))
+    point = mean_of([(str(run), load_run(run)) for run in runs])
+    configs = [TrainConfig.from_dict(RunFolder(run).read_config(), str(run)) for run in runs]
+    config = configs[0]
     images = _proof_pixels(config, options)
     rounded = quantise(point.network)
     try:
@@ -97,7 +99,7 @@ def export_run(
         raise OutputError(f"{bundle}: cannot be written ({error.strerror})") from error
     try:
         note("writing the graphs")
-        _write(partial, rounded, point, folder, config, options)
+        _write(partial, rounded, point, runs, configs, options)
         note(f"captioning {len(images)} images with the network and with the bundle")
         ties = _prove(partial, rounded, point, config, images)
         size = sum(file.stat().st_size for file in partial.iterdir())
@@ -116,10 +118,11 @@ def _write(
     target: Path,
     network: CaptionNetwork,
     point: StartingPoint,
-    folder: RunFolder,
-    config: TrainConfig,
+    runs: Sequence[Path],
+    configs: Sequence[TrainConfig],
     options: ExportOptions,
 ) -> None:
+    config = configs[0]
     side = _grid_side(network, config.input_size)
     write_encoder(network, target / FILES["encoder"], config.input_size)
     write_decoder(network, target / FILES["decoder"], side * side)
@@ -127,7 +130,7 @@ def _write(
     if options.card is not None:
         shutil.copyfile(options.card, target / FILES["card"])
     else:
-        (target / FILES["card"]).write_text(_card(folder, config, options), "utf-8")
+        (target / FILES["card"]).write_text(_card(runs, configs, options), "utf-8")
     files: dict[str, BundleFile] = {role: describe_file(target, name) for role, name in FILES.items()}
     tokenizer, decoder = point.tokenizer, network.decoder
     encoder = network.encoder_config.as_dict()
@@ -145,7 +148,7 @@ def _write(
             tokens=SpecialTokens(tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown),
             search=SearchDefaults(config.beam, config.max_length, config.length_penalty),
             habits=point.habits,
-            trained_on=tuple(_set_name(source.images) for source in config.data),
+            trained_on=_trained_on(configs),
             scores=options.scores,
             network={
                 "encoder": {**encoder, "blocks": list(encoder["blocks"])},
@@ -215,18 +218,27 @@ def _set_name(images: str) -> str:
     return path.parent.name if path.name.lower() == "images" and path.parent.name else path.name
 
 
-def _card(folder: RunFolder, config: TrainConfig, options: ExportOptions) -> str:
-    """A first model card from what the run knows; its maker completes it."""
-    best = folder.load("best")["result"]
+def _trained_on(configs: Sequence[TrainConfig]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_set_name(source.images) for config in configs for source in config.data))
+
+
+def _card(runs: Sequence[Path], configs: Sequence[TrainConfig], options: ExportOptions) -> str:
+    """A first model card from what the runs know; its maker completes it."""
+    results = [RunFolder(run).load("best")["result"] for run in runs]
+    epochs = [f"epoch {best['epoch']} of {config.epochs}" for best, config in zip(results, configs, strict=True)]
+    parts = list(zip(runs, configs, results, strict=True))
     rows = "\n".join(
-        f"| {_set_name(source.images)} | {score} |" for source, score in zip(config.data, best["cider"], strict=False)
+        f"| {_set_name(source.images)}{f', {run.name} alone' if len(runs) > 1 else ''} | {score} |"
+        for run, config, best in parts
+        for source, score in zip(config.data, best["cider"], strict=False)
     )
-    sets = "\n".join(f"- {_set_name(source.images)}" for source in config.data)
+    origin = epochs[0] if len(runs) == 1 else f"the mean weights of {len(runs)} runs: {', '.join(epochs)}"
+    sets = "\n".join(f"- {name}" for name in _trained_on(configs))
     return f"""# {options.name}
 
 {options.description or "An image-captioning model made with capcli: a ResNet-50 encoder and an LSTM decoder."}
 
-Exported {date.today().isoformat()} from epoch {best["epoch"]} of {config.epochs}.
+Exported {date.today().isoformat()} from {origin}.
 
 ## Trained on
 {sets}

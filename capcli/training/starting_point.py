@@ -41,7 +41,9 @@ def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -
     if folder.has("start"):
         return StartingPoint(_load_start(folder, dropout(config)), folder.read_tokenizer(), folder.read_habits())
     if config.init:
-        start = _mean([load_trained_network("--init", name, dropout(config)) for name in config.init], config.init)
+        start = mean_of(
+            [(f"--init {name}", load_trained_network("--init", name, dropout(config))) for name in config.init]
+        )
     else:
         tokenizer, habits = new_vocabulary(config, data)
         start = StartingPoint(new_network(config, first_encoder(config), len(tokenizer)), tokenizer, habits)
@@ -64,20 +66,25 @@ def write_start(folder: RunFolder, config: TrainConfig, start: StartingPoint) ->
     folder.write_config(config.as_dict())
 
 
-def _mean(points: Sequence[StartingPoint], names: Sequence[str]) -> StartingPoint:
+def mean_of(points: Sequence[tuple[str, StartingPoint]]) -> StartingPoint:
     """The network with the mean weights of several that were trained on from one.
 
     It is better than each where they ended in one valley (Wortsman et al., 2022, arXiv:2203.05482).
+
+    Args:
+        points: at least one, with what to call it in error messages.
+    Raises:
+        UsageError: they are not of one kind.
     """
-    first, *others = points
+    (first_name, first), *others = points
     tensors = first.network.state_dict()
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    for point, name in zip(others, names[1:], strict=True):
+    for name, point in others:
         if {key: tensor.shape for key, tensor in point.network.state_dict().items()} != shapes:
-            raise UsageError(f"--init {name}: not of the same shape as {names[0]}; give branches of one network")
+            raise UsageError(f"{name}: not of the same shape as {first_name}; give branches of one network")
         if point.tokenizer.vocabulary != first.tokenizer.vocabulary:
-            raise UsageError(f"--init {name}: has another vocabulary than {names[0]}")
-    states = [point.network.state_dict() for point in points]
+            raise UsageError(f"{name}: has another vocabulary than {first_name}")
+    states = [point.network.state_dict() for _, point in points]
     first.network.load_state_dict({name: torch.stack([state[name] for state in states]).mean(0) for name in tensors})
     return first
 

@@ -421,6 +421,19 @@ def test_self_critical_training_goes_on_from_a_run_resumes_and_exports(
     assert capcli("caption", photo, "--model", tmp_path / "bundle").text.endswith(".\n")
 
 
+def test_images_are_as_large_as_those_of_the_bundle_it_starts_from(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    config = replace(small(shapes), init=(str(TINY_BUNDLE),), encoder=None, input_size=0, epochs=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "one", cache=cache, listener=StopAt(2))
+    # It is the same run, whether the size is said or not.
+    train(replace(config, input_size=64), tmp_path / "one", cache=cache, listener=RunListener())
+    train(config, tmp_path / "one", cache=cache, listener=RunListener())
+    with pytest.raises(UsageError, match="other settings \\(input_size\\)"):
+        train(replace(config, input_size=96), tmp_path / "one", cache=cache, listener=RunListener())
+    train(replace(config, init=(str(tmp_path / "one"),)), tmp_path / "two", cache=cache, listener=RunListener())
+    assert [RunFolder(tmp_path / name).read_config()["input_size"] for name in ("one", "two")] == [64, 64]
+
+
 def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cache: Path, tmp_path: Path) -> None:
     pytest.importorskip("pycocoevalcap", reason="needs the eval extra")
     if shutil.which("java") is None:

@@ -31,6 +31,7 @@ def test_a_toml_file_gives_settings_and_data_sets_beside_it(tmp_path: Path) -> N
         ("epochs = '3'", "epochs is '3'"),
         ("epochs = true", "epochs is True"),
         ("epochs = 0", "at least 1"),
+        ("input_size = 8", "between 32 and 1024, or 0"),
         ("val = 1.5", "between 0 and 0.9"),
         ("decoder = 'transformer'", "attention, pooled"),
         ("left_right = ['a']", "two words"),

@@ -69,7 +69,9 @@ class TrainConfig:
     crop: float = option(1.0, "Random crops: the smallest part of the image's area they keep; 1 for no crops.", 0.05, 1)
     light: float = option(0.0, "Random brightness, contrast and saturation: the largest change, as a part.", 0, 0.9)
     left_right: tuple[str, str] = ("left", "right")
-    input_size: int = option(224, "Images are resized to this many pixels square.", 32, 1024)
+    input_size: int = option(
+        0, "Images are resized to this many pixels square, at least 32; 0: as those of --init, else 224.", 0, 1024
+    )
     beam: int = option(3, "Beam of the captions made for validation.", 1, 64)
     max_length: int = option(20, "Longest caption made for validation, in words.", 1, 200)
     length_penalty: float = option(0.7, "Length penalty of the captions made for validation.", 0, 10)
@@ -90,6 +92,8 @@ class TrainConfig:
             if (low is not None and value < low) or (high is not None and value > high):
                 wanted = f"at least {low}" if high is None else f"between {low} and {high}"
                 raise UsageError(f"--{item.name.replace('_', '-')} is {value}; it must be {wanted}")
+        if 0 < self.input_size < 32:
+            raise UsageError(f"--input-size is {self.input_size}; it must be between 32 and 1024, or 0")
         _one_of("decoder", self.decoder, ("attention", "pooled"))
         _one_of("objective", self.objective, ("cross-entropy", "self-critical"))
         if self.teachers and self.objective != "cross-entropy":

@@ -70,6 +70,7 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         listener.note(line)
     folder.create()
     start = starting_point(config, folder, data)
+    config = replace(config, input_size=config.input_size or start.input_size)
     # Before anything is written: what is refused leaves no run behind.
     taught = [] if folder.has("teachers") else _load_teachers(config, start.tokenizer)
     write_start(folder, config, start)
@@ -119,7 +120,9 @@ def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
             raise UsageError(f"{folder.path}: not empty and not a run of capcli train; choose another --out")
         return
     # A setting that is newer than the run had its default.
-    before, now = TrainConfig.from_dict(folder.read_config(), str(folder.path)).as_dict(), config.as_dict()
+    earlier = TrainConfig.from_dict(folder.read_config(), str(folder.path))
+    now = replace(config, input_size=config.input_size or earlier.input_size).as_dict()
+    before = earlier.as_dict()
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
     if changed:
         raise UsageError(
@@ -187,5 +190,6 @@ def _summary(
     precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
     return (
         f"{len(data.train)} training images with {captions} captions, {held} validation images, "
-        f"{len(start.tokenizer)} tokens; {config.decoder} decoder, on {device.type} in {precision}"
+        f"{len(start.tokenizer)} tokens; {config.input_size} pixels, {config.decoder} decoder, on {device.type} in "
+        f"{precision}"
     )

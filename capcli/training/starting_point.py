@@ -21,14 +21,18 @@ from capcli.training.resnet import EncoderConfig, ResNet50
 from capcli.training.run_folder import RunFolder
 from capcli.training.trainer import load_trained
 
+# What ImageNet classifiers are trained on.
+_INPUT_SIZE = 224
+
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A network and its words before the first update."""
+    """A network and its words before the first update; images are `input_size` pixels square."""
 
     network: CaptionNetwork
     tokenizer: Tokenizer
     habits: Habits
+    input_size: int
 
 
 def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -> StartingPoint:
@@ -39,14 +43,15 @@ def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -
         DataError, BundleError: what --init or --encoder names cannot be read.
     """
     if folder.has("start"):
-        return StartingPoint(_load_start(folder, dropout(config)), folder.read_tokenizer(), folder.read_habits())
+        return _of_folder(folder, dropout(config))
     if config.init:
         start = mean_of(
             [(f"--init {name}", load_trained_network("--init", name, dropout(config))) for name in config.init]
         )
     else:
         tokenizer, habits = new_vocabulary(config, data)
-        start = StartingPoint(new_network(config, first_encoder(config), len(tokenizer)), tokenizer, habits)
+        network = new_network(config, first_encoder(config), len(tokenizer))
+        start = StartingPoint(network, tokenizer, habits, _INPUT_SIZE)
     if config.init and config.encoder is not None:
         start = replace(start, network=CaptionNetwork(first_encoder(config), start.network.decoder))
     return start
@@ -100,9 +105,9 @@ def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
         raise DataError(f"{path}: not a run of capcli train: it has no config.json")
     if not folder.has("best"):
         raise DataError(f"{path}: no epoch of this run is finished yet; let it train on")
-    network = _load_start(folder, drop)
-    load_trained(network, folder.load("best")["model"])
-    return StartingPoint(network, folder.read_tokenizer(), folder.read_habits())
+    point = _of_folder(folder, drop)
+    load_trained(point.network, folder.load("best")["model"])
+    return point
 
 
 def load_trained_network(flag: str, name: str, drop: Dropout | None) -> StartingPoint:
@@ -118,7 +123,7 @@ def load_trained_network(flag: str, name: str, drop: Dropout | None) -> Starting
         network, bundle = read_bundle_network(find_bundle(path), drop)
     except BundleError as error:
         raise BundleError(f"{flag} {path}: {error}") from error
-    return StartingPoint(network, read_bundle_tokenizer(bundle), bundle.manifest.habits)
+    return StartingPoint(network, read_bundle_tokenizer(bundle), bundle.manifest.habits, bundle.manifest.input_size)
 
 
 def describe_network(network: CaptionNetwork) -> dict[str, Any]:
@@ -131,11 +136,13 @@ def describe_network(network: CaptionNetwork) -> dict[str, Any]:
     }
 
 
-def _load_start(folder: RunFolder, drop: Dropout | None) -> CaptionNetwork:
+def _of_folder(folder: RunFolder, drop: Dropout | None) -> StartingPoint:
+    """Where a run started."""
     saved = folder.load("start")
     network = CaptionNetwork(
         ResNet50(EncoderConfig.from_dict(saved["encoder"])),
         build_decoder(DecoderConfig.from_dict(saved["decoder"]), drop),
     )
     network.load_state_dict(saved["model"])
-    return network
+    config = TrainConfig.from_dict(folder.read_config(), str(folder.path))
+    return StartingPoint(network, folder.read_tokenizer(), folder.read_habits(), config.input_size)

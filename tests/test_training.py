@@ -443,7 +443,7 @@ def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cac
     )
     with pytest.raises(KeyboardInterrupt):
         train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=StopAt(2))
-    programs = [thing for thing in gc.get_objects() if isinstance(thing, subprocess.Popen)]
+    programs = [thing for thing in gc.get_objects() if type(thing) is subprocess.Popen]
     assert all(program.poll() is not None for program in programs)
     train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=RunListener())
     with_it, without = tmp_path / "run", tmp_path / "without"

@@ -104,6 +104,26 @@ def test_a_run_stopped_in_mid_epoch_ends_like_one_that_was_not(
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
+def test_maps_lose_channels_in_training_alone_and_an_encoder_without_a_rate_stays_as_it_is(
+    shapes: Path, cache: Path, tmp_path: Path
+) -> None:
+    frozen = replace(small(shapes), fine_tune=1, encoder_rate=0.0)
+    config = replace(frozen, dropout_maps=0.4, save_every=2)
+    train(config, tmp_path / "whole", cache=cache, listener=RunListener())
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "stopped", cache=cache, listener=StopAt(3))
+    train(config, tmp_path / "stopped", cache=cache, listener=RunListener())
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
+    learnt = tensors(tmp_path / "whole", "last")
+    assert learnt and all(name.startswith("decoder.") for name in learnt)
+    # What is dropped is missed, most of all where nearly all is.
+    train(replace(frozen, dropout_maps=0.95), tmp_path / "blind", cache=cache, listener=RunListener())
+    train(frozen, tmp_path / "plain", cache=cache, listener=RunListener())
+    first = {run: RunFolder(tmp_path / run).read_log()[0] for run in ("whole", "blind", "plain")}
+    assert first["plain"]["loss"] != first["whole"]["loss"]
+    assert first["blind"]["loss"] > first["plain"]["loss"]
+
+
 def test_a_killed_process_is_resumed_by_the_same_command(shapes: Path, cache: Path, tmp_path: Path) -> None:
     arguments = [
         *("--images", str(shapes / "images"), "--captions", str(shapes / "captions.csv")),
@@ -352,6 +372,17 @@ def test_a_run_with_teachers_asks_them_once_and_resumes(shapes: Path, cache: Pat
     train(replace(config, teachers=()), alone, cache=cache, listener=RunListener())
     left, right = tensors(alone, "last"), tensors(whole, "last")
     assert any(not torch.equal(left[name], right[name]) for name in left)
+
+
+def test_a_teacher_sees_images_as_large_as_it_learnt_from(shapes: Path, cache: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    train(small(shapes), first, cache=cache, listener=RunListener())
+    config = replace(small(shapes), teachers=(str(first),), epochs=1)
+    for size in (64, 96):
+        train(replace(config, input_size=size), tmp_path / str(size), cache=cache, listener=RunListener())
+    said = [RunFolder(tmp_path / size).load("teachers") for size in ("64", "96")]
+    assert torch.equal(said[0]["tokens"], said[1]["tokens"])
+    assert torch.equal(said[0]["probabilities"], said[1]["probabilities"])
 
 
 def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand) -> None:

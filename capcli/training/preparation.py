@@ -237,24 +237,23 @@ def batch_plan(
     )
 
 
-def check_rewards(config: TrainConfig) -> None:
-    """Looks for what the run's rewards need.
+def java_for(config: TrainConfig) -> str | None:
+    """The Java that the run's rewards need, None where they need none.
 
     Raises:
         DependencyError: METEOR is asked for and there is no Java.
     """
-    if config.objective == "self-critical" and config.meteor:
-        find_java()
+    return find_java() if config.meteor else None
 
 
 @contextlib.contextmanager
 def objective_of(
-    config: TrainConfig, tokenizer: Tokenizer, filters: Sequence[TokenFilter], plan: BatchPlan
+    config: TrainConfig, tokenizer: Tokenizer, filters: Sequence[TokenFilter], plan: BatchPlan, java: str | None
 ) -> Iterator[ObjectiveFunction]:
     """What the run's updates make better, and the programs it takes, until the `with` is left.
 
-    Raises:
-        DependencyError: METEOR is asked for and there is no Java.
+    Args:
+        java: from `java_for`; METEOR is in the reward where there is one.
     """
     cross_entropy = CrossEntropy(config.label_smoothing, config.distil)
     if config.objective == "cross-entropy":
@@ -270,8 +269,8 @@ def objective_of(
     if config.bleu:
         rewards.append((config.bleu, BleuReward()))
     with contextlib.ExitStack() as programs:
-        if config.meteor:
-            program = programs.enter_context(MeteorProgram(find_java()))
+        if java is not None:
+            program = programs.enter_context(MeteorProgram(java))
             unsaid = (tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown)
             rewards.append((config.meteor, MeteorReward(program, tokenizer.vocabulary, unsaid)))
         yield SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy)

@@ -15,15 +15,14 @@ from capcli.filters import caption_filters
 from capcli.tokens import Tokenizer
 from capcli.training.batches import SoftTargets
 from capcli.training.config import TrainConfig
-from capcli.training.network import CaptionNetwork
 from capcli.training.preparation import (
     TrainingData,
     batch_plan,
-    check_rewards,
     choose_device,
     choose_precision,
     drop_unreadable,
     encode_captions,
+    java_for,
     objective_of,
     prepare_maps,
     read_data,
@@ -61,7 +60,7 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     """
     folder = RunFolder(out)
     _check_folder(folder, config)
-    check_rewards(config)
+    java = java_for(config)
     torch.set_num_threads(config.threads or available_cores())
     device = choose_device(config.device)
     autocast = choose_precision(config.precision, device)
@@ -96,7 +95,7 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
             _write_soft_targets(folder, captions, soft)
     plan = batch_plan(config, images, start.tokenizer, source, soft)
     filters = caption_filters(start.tokenizer, start.habits)
-    with objective_of(config, start.tokenizer, filters, plan) as objective:
+    with objective_of(config, start.tokenizer, filters, plan, java) as objective:
         Trainer(
             config,
             folder,
@@ -131,31 +130,31 @@ def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
         )
 
 
-def _load_teachers(config: TrainConfig, tokenizer: Tokenizer) -> list[CaptionNetwork]:
+def _load_teachers(config: TrainConfig, tokenizer: Tokenizer) -> list[StartingPoint]:
     points = [load_trained_network("--teachers", name, None) for name in config.teachers]
     for name, point in zip(config.teachers, points, strict=True):
         if point.tokenizer.vocabulary != tokenizer.vocabulary:
             raise UsageError(f"--teachers {name}: has another vocabulary; start from it with --init")
-    return [point.network for point in points]
+    return points
 
 
 def _teachers(
     config: TrainConfig,
-    networks: Sequence[CaptionNetwork],
+    points: Sequence[StartingPoint],
     data: TrainingData,
     cache: Path,
     device: torch.device,
     autocast: torch.dtype | None,
     listener: RunListener,
 ) -> list[Teacher]:
-    """Each network with its own encoder's view of the plain images."""
-    plain = replace(config, fine_tune=0, crop=1.0, light=0.0)
+    """Each network with its own encoder's view of the plain images, at the size it was trained for."""
     data = replace(data, validation=[])
     teachers = []
-    for network in networks:
+    for point in points:
+        network = point.network.to(device).eval()
         source, _ = prepare_maps(
-            plain,
-            network.to(device).eval(),
+            replace(config, fine_tune=0, crop=1.0, light=0.0, input_size=point.input_size),
+            network,
             data,
             cache=cache,
             device=device,

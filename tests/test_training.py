@@ -104,26 +104,6 @@ def test_a_run_stopped_in_mid_epoch_ends_like_one_that_was_not(
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
-def test_maps_lose_channels_in_training_alone_and_an_encoder_without_a_rate_stays_as_it_is(
-    shapes: Path, cache: Path, tmp_path: Path
-) -> None:
-    frozen = replace(small(shapes), fine_tune=1, encoder_rate=0.0)
-    config = replace(frozen, dropout_maps=0.4, save_every=2)
-    train(config, tmp_path / "whole", cache=cache, listener=RunListener())
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "stopped", cache=cache, listener=StopAt(3))
-    train(config, tmp_path / "stopped", cache=cache, listener=RunListener())
-    assert_same_run(tmp_path / "whole", tmp_path / "stopped")
-    learnt = tensors(tmp_path / "whole", "last")
-    assert learnt and all(name.startswith("decoder.") for name in learnt)
-    # What is dropped is missed, most of all where nearly all is.
-    train(replace(frozen, dropout_maps=0.95), tmp_path / "blind", cache=cache, listener=RunListener())
-    train(frozen, tmp_path / "plain", cache=cache, listener=RunListener())
-    first = {run: RunFolder(tmp_path / run).read_log()[0] for run in ("whole", "blind", "plain")}
-    assert first["plain"]["loss"] != first["whole"]["loss"]
-    assert first["blind"]["loss"] > first["plain"]["loss"]
-
-
 def test_a_killed_process_is_resumed_by_the_same_command(shapes: Path, cache: Path, tmp_path: Path) -> None:
     arguments = [
         *("--images", str(shapes / "images"), "--captions", str(shapes / "captions.csv")),

@@ -40,7 +40,6 @@ def test_a_toml_file_gives_settings_and_data_sets_beside_it(tmp_path: Path) -> N
         ("teachers = ['a']\nobjective = 'self-critical'", "--objective cross-entropy"),
         ("bleu = 1", "--objective self-critical"),
         ("meteor = 1", "--objective self-critical"),
-        ("dropout_maps = 0.5\nfine_tune = 5", "starts from the pixels"),
         ("data = 3", r"\[\[data\]\]"),
         ("[[data]]\nimage = 'x'", r"\[\[data\]\]"),
         ("epochs =", "not readable as a TOML file"),

@@ -54,9 +54,7 @@ class TrainConfig:
     min_count: int = option(5, "Words seen less often in the training captions are unknown.", 1)
     max_words: int = option(20, "Longer captions are cut, without an end.", 1)
     rate: float = option(1e-3, "Highest learning rate of the decoder.", 0)
-    encoder_rate: float = option(
-        3e-5, "Highest learning rate of the encoder's trained parts; 0: run in each update, but left as they are.", 0
-    )
+    encoder_rate: float = option(3e-5, "Highest learning rate of the encoder's trained stages.", 0)
     final_rate: float = option(0.03, "Last learning rate, as a part of the highest.", 0, 1)
     warmup: int = option(200, "Updates until the highest learning rate.", 0)
     weight_decay: float = option(0.01, "AdamW's weight decay.", 0)
@@ -64,9 +62,6 @@ class TrainConfig:
     label_smoothing: float = option(0.1, "Label smoothing.", 0, 0.99)
     dropout_features: float = option(0.3, "Dropout on projected image features.", 0, 0.99)
     dropout_words: float = option(0.5, "Dropout on word vectors and outputs.", 0, 0.99)
-    dropout_maps: float = option(
-        0.0, "Dropout of whole channels of the maps that go into the encoder's trained part.", 0, 0.99
-    )
     fine_tune: int = option(
         0, "Encoder parts to train, from the last: 0 none, 1 stage 4, ... 4 all stages, 5 the stem too.", 0, 5
     )
@@ -101,8 +96,6 @@ class TrainConfig:
             raise UsageError(f"--input-size is {self.input_size}; it must be between 32 and 1024, or 0")
         _one_of("decoder", self.decoder, ("attention", "pooled"))
         _one_of("objective", self.objective, ("cross-entropy", "self-critical"))
-        if self.dropout_maps and self.fine_tune == 5:
-            raise UsageError("--dropout-maps is on the maps of a stage; --fine-tune 5 starts from the pixels")
         if self.objective != "self-critical" and (self.bleu or self.meteor):
             raise UsageError("--bleu and --meteor go with --objective self-critical")
         if self.teachers and self.objective != "cross-entropy":

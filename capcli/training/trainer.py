@@ -149,7 +149,7 @@ class Trainer:
         self._autocast = autocast
         self._listener = listener
         self._first_trained = STAGES - config.fine_tune  # maps of this stage are the trained part's input
-        self._trained = freeze(network, config.fine_tune if config.encoder_rate else 0)
+        self._trained = freeze(network, config.fine_tune)
         self._total = plan.updates_per_epoch * config.epochs
         self._optimizer = self._make_optimizer()
         # float16 needs its gradients scaled; bfloat16 has float32's range.
@@ -230,9 +230,6 @@ class Trainer:
                 )
         if self._autocast is None:
             maps = maps.float()
-        # Whole channels (Tompson et al., 2015, arXiv:1411.4280): what they say is then said by no neighbour either, and
-        # a training image is as hard to make out as one never seen.
-        maps = nn.functional.dropout2d(maps, self._config.dropout_maps, self._network.training)
         maps = maps.to(memory_format=torch.channels_last)
         return grid(self._network.encoder.forward_from(maps, self._first_trained))
 

@@ -323,6 +323,24 @@ def test_the_run_is_proved_on_other_images_when_its_own_are_gone(
     assert Captioner(tmp_path / "bundle").caption(others / "one.png").text
 
 
+def test_a_bundle_searches_as_the_run_validated_or_as_it_was_exported(
+    capcli: RunCommand, shapes: Path, cache: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    train(replace(small(shapes), epochs=1, beam=2, length_penalty=0.3), run, cache=cache, listener=RunListener())
+    for number, (given, wanted) in enumerate(
+        (([], (2, 0.3)), (["--length-penalty", "0"], (2, 0.0)), (["--beam", "4", "--length-penalty", "0.9"], (4, 0.9)))
+    ):
+        bundle = tmp_path / str(number)
+        done = capcli("export", run, bundle, *given)
+        assert done.code == 0, done.errors
+        settings = Captioner(bundle).settings()
+        assert (settings.beam, settings.length_penalty) == wanted
+    done = capcli("export", run, tmp_path / "none", "--beam", "0")
+    assert done.code == 2 and "--beam is 0" in done.errors
+    assert not (tmp_path / "none").exists()
+
+
 def test_the_manifest_keeps_scores_and_terms(capcli: RunCommand, shapes: Path, cache: Path, tmp_path: Path) -> None:
     train(replace(small(shapes), epochs=1), tmp_path / "run", cache=cache, listener=RunListener())
     scores = tmp_path / "scores.json"

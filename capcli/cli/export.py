@@ -26,6 +26,12 @@ def export(
     proof_images: Annotated[
         Path | None, typer.Option(help="Folder of images to prove the bundle on. Default: the run's own.")
     ] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="Beam the bundle searches with. Default: the first run's validation beam.")
+    ] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(help="Length penalty the bundle searches with. Default: as for --beam.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Turn a training run, or the mean of several branches, into a bundle, and prove that it says the same."""
@@ -43,6 +49,8 @@ def export(
         card=card,
         scores=tuple(_read_scores(path) for path in scores or ()),
         proof_images=proof_images,
+        beam=beam,
+        length_penalty=length_penalty,
     )
     if terms is not None:
         options = ExportOptions(**{**options.__dict__, "weights_terms": terms})

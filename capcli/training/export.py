@@ -6,7 +6,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,10 @@ _TIE = 1e-4
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a bundle says of itself beyond what the run knows."""
+    """What a bundle says of itself beyond what the run knows.
+
+    `beam`, `length_penalty`: its search settings; None for those the run validated with.
+    """
 
     name: str
     description: str = ""
@@ -54,6 +57,8 @@ class ExportOptions:
     card: Path | None = None
     scores: tuple[dict[str, Any], ...] = ()
     proof_images: Path | None = None
+    beam: int | None = None
+    length_penalty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ def export_runs(
     the PyTorch network holding the same rounded weights.
 
     Raises:
-        UsageError: the folder exists and `overwrite` is false, or holds something else; or the runs are of two kinds.
+        UsageError: the folder exists and `overwrite` is false, or holds something else; the runs are of two kinds; or
+            the search settings are out of range.
         DataError: not a finished run, or no image to prove the bundle on.
         CapcliError: bundle and network disagree.
         OutputError: the bundle cannot be written.
@@ -89,7 +95,9 @@ def export_runs(
         raise UsageError(f"{bundle}: not a bundle, so not replaced; choose another folder")
     point = mean_of([(str(run), load_run(run)) for run in runs])
     configs = [TrainConfig.from_dict(RunFolder(run).read_config(), str(run)) for run in runs]
-    config = configs[0]
+    chosen: dict[str, Any] = {"beam": options.beam, "length_penalty": options.length_penalty}
+    config = replace(configs[0], **{name: value for name, value in chosen.items() if value is not None})
+    configs[0] = config
     images = _proof_pixels(config, options)
     rounded = quantise(point.network)
     try:

@@ -39,21 +39,20 @@ def export(
     from capcli.cli.terminal import say
 
     need_torch()
-    from capcli.training.export import ExportOptions, export_runs
+    from capcli.training.export import DEFAULT_TERMS, ExportOptions, export_runs
 
     if card is not None and not card.is_file():
         raise UsageError(f"{card}: no such file; --card takes a Markdown file")
     options = ExportOptions(
         name=name or bundle.resolve().name,
         description=description,
+        weights_terms=DEFAULT_TERMS if terms is None else terms,
         card=card,
         scores=tuple(_read_scores(path) for path in scores or ()),
         proof_images=proof_images,
         beam=beam,
         length_penalty=length_penalty,
     )
-    if terms is not None:
-        options = ExportOptions(**{**options.__dict__, "weights_terms": terms})
     result = export_runs(runs, bundle, options, overwrite=overwrite, note=say)
     same = f"the same words as the network on {result.proved} images"
     if result.ties:

@@ -36,9 +36,10 @@ from capcli.training.network import CaptionNetwork
 from capcli.training.preparation import read_data
 from capcli.training.quantise import quantise
 from capcli.training.run_folder import RunFolder
-from capcli.training.starting_point import StartingPoint, load_run, mean_of
+from capcli.training.starting_point import StartingPoint, load_run, mean_of, run_settings
 
 FILES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "tokenizer": "tokenizer.json", "card": "MODEL_CARD.md"}
+DEFAULT_TERMS = "The terms of the images and captions it was trained on; see MODEL_CARD.md."
 PROOF_IMAGES = 32
 # Two hypotheses closer than this are a tie, which either side may break its own way.
 _TIE = 1e-4
@@ -53,7 +54,7 @@ class ExportOptions:
 
     name: str
     description: str = ""
-    weights_terms: str = "The terms of the images and captions it was trained on; see MODEL_CARD.md."
+    weights_terms: str = DEFAULT_TERMS
     card: Path | None = None
     scores: tuple[dict[str, Any], ...] = ()
     proof_images: Path | None = None
@@ -93,11 +94,10 @@ def export_runs(
     # What is not a bundle is never deleted: somebody's folder may have been named by mistake.
     if bundle.exists() and not (bundle / MANIFEST).is_file() and not (bundle.is_dir() and not any(bundle.iterdir())):
         raise UsageError(f"{bundle}: not a bundle, so not replaced; choose another folder")
-    point = mean_of([(str(run), load_run(run)) for run in runs])
-    configs = [TrainConfig.from_dict(RunFolder(run).read_config(), str(run)) for run in runs]
+    configs = [run_settings(run) for run in runs]
     chosen: dict[str, Any] = {"beam": options.beam, "length_penalty": options.length_penalty}
     config = replace(configs[0], **{name: value for name, value in chosen.items() if value is not None})
-    configs[0] = config
+    point = mean_of([(str(run), load_run(run)) for run in runs])
     images = _proof_pixels(config, options)
     rounded = quantise(point.network)
     try:
@@ -107,7 +107,7 @@ def export_runs(
         raise OutputError(f"{bundle}: cannot be written ({error.strerror})") from error
     try:
         note("writing the graphs")
-        _write(partial, rounded, point, runs, configs, options)
+        _write(partial, rounded, point, config, runs, configs, options)
         note(f"captioning {len(images)} images with the network and with the bundle")
         ties = _prove(partial, rounded, point, config, images)
         size = sum(file.stat().st_size for file in partial.iterdir())
@@ -126,11 +126,11 @@ def _write(
     target: Path,
     network: CaptionNetwork,
     point: StartingPoint,
+    config: TrainConfig,
     runs: Sequence[Path],
     configs: Sequence[TrainConfig],
     options: ExportOptions,
 ) -> None:
-    config = configs[0]
     side = _grid_side(network, config.input_size)
     write_encoder(network, target / FILES["encoder"], config.input_size)
     write_decoder(network, target / FILES["decoder"], side * side)

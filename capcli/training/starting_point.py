@@ -94,8 +94,8 @@ def mean_of(points: Sequence[tuple[str, StartingPoint]]) -> StartingPoint:
     return first
 
 
-def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
-    """The best network of a run, in float32 on the CPU.
+def run_settings(path: Path) -> TrainConfig:
+    """The settings of a run that has a network to give.
 
     Raises:
         DataError: not a run, or one without a finished epoch.
@@ -105,6 +105,17 @@ def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
         raise DataError(f"{path}: not a run of capcli train: it has no config.json")
     if not folder.has("best"):
         raise DataError(f"{path}: no epoch of this run is finished yet; let it train on")
+    return TrainConfig.from_dict(folder.read_config(), str(path))
+
+
+def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
+    """The best network of a run, in float32 on the CPU.
+
+    Raises:
+        DataError: not a run, or one without a finished epoch.
+    """
+    run_settings(path)
+    folder = RunFolder(path)
     point = _of_folder(folder, drop)
     load_trained(point.network, folder.load("best")["model"])
     return point

@@ -92,7 +92,7 @@ def main() -> None:
         )
         run.write_vocabulary(tokenizer, Habits())
         run.save("start", describe_network(new_network(config, narrow_encoder(), len(tokenizer))))
-        run.write_config(config.as_dict())
+        run.write_config(config)
         train(config, run.path, cache=work / "cache", listener=Printed())
         shutil.rmtree(TARGET, ignore_errors=True)
         result = export_runs(

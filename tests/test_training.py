@@ -460,7 +460,7 @@ def test_images_are_as_large_as_those_of_the_bundle_it_starts_from(shapes: Path,
     with pytest.raises(UsageError, match="other settings \\(input_size\\)"):
         train(replace(config, input_size=96), tmp_path / "one", cache=cache, listener=RunListener())
     train(replace(config, init=(str(tmp_path / "one"),)), tmp_path / "two", cache=cache, listener=RunListener())
-    assert [RunFolder(tmp_path / name).read_config()["input_size"] for name in ("one", "two")] == [64, 64]
+    assert [RunFolder(tmp_path / name).read_config().input_size for name in ("one", "two")] == [64, 64]
 
 
 def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cache: Path, tmp_path: Path) -> None:

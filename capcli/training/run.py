@@ -118,8 +118,7 @@ def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
         if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
             raise UsageError(f"{folder.path}: not empty and not a run of capcli train; choose another --out")
         return
-    # A setting that is newer than the run had its default.
-    earlier = TrainConfig.from_dict(folder.read_config(), str(folder.path))
+    earlier = folder.read_config()
     now = replace(config, input_size=config.input_size or earlier.input_size).as_dict()
     before = earlier.as_dict()
     changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))

@@ -25,6 +25,7 @@ import torch
 from capcli.errors import DataError, OutputError
 from capcli.habits import Habits
 from capcli.tokens import Tokenizer
+from capcli.training.config import TrainConfig
 
 
 class RunFolder:
@@ -47,11 +48,12 @@ class RunFolder:
         """Whether the checkpoint `name` ("start", "teachers", "last" or "best") exists."""
         return (self.path / f"{name}.pt").is_file()
 
-    def write_config(self, config: dict[str, Any]) -> None:
-        self._write_text("config.json", json.dumps(config, indent=1, ensure_ascii=False))
+    def write_config(self, config: TrainConfig) -> None:
+        self._write_text("config.json", json.dumps(config.as_dict(), indent=1, ensure_ascii=False))
 
-    def read_config(self) -> dict[str, Any]:
-        return self._read_json("config.json")
+    def read_config(self) -> TrainConfig:
+        """The settings; one that is newer than the run has its default."""
+        return TrainConfig.from_dict(self._read_json("config.json"), str(self.path))
 
     def write_vocabulary(self, tokenizer: Tokenizer, habits: Habits) -> None:
         partial = self.path / "tokenizer.json.part"

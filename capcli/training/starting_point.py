@@ -43,7 +43,7 @@ def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -
         DataError, BundleError: what --init or --encoder names cannot be read.
     """
     if folder.has("start"):
-        return _of_folder(folder, dropout(config))
+        return _of_folder(folder, folder.read_config(), dropout(config))
     if config.init:
         start = mean_of(
             [(f"--init {name}", load_trained_network("--init", name, dropout(config))) for name in config.init]
@@ -68,7 +68,7 @@ def write_start(folder: RunFolder, config: TrainConfig, start: StartingPoint) ->
     folder.write_vocabulary(start.tokenizer, start.habits)
     folder.save("start", describe_network(start.network))
     # Last, so that a run folder with a config is one that can be gone on with.
-    folder.write_config(config.as_dict())
+    folder.write_config(config)
 
 
 def mean_of(points: Sequence[tuple[str, StartingPoint]]) -> StartingPoint:
@@ -105,7 +105,7 @@ def run_settings(path: Path) -> TrainConfig:
         raise DataError(f"{path}: not a run of capcli train: it has no config.json")
     if not folder.has("best"):
         raise DataError(f"{path}: no epoch of this run is finished yet; let it train on")
-    return TrainConfig.from_dict(folder.read_config(), str(path))
+    return folder.read_config()
 
 
 def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
@@ -114,9 +114,9 @@ def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
     Raises:
         DataError: not a run, or one without a finished epoch.
     """
-    run_settings(path)
+    config = run_settings(path)
     folder = RunFolder(path)
-    point = _of_folder(folder, drop)
+    point = _of_folder(folder, config, drop)
     load_trained(point.network, folder.load("best")["model"])
     return point
 
@@ -147,7 +147,7 @@ def describe_network(network: CaptionNetwork) -> dict[str, Any]:
     }
 
 
-def _of_folder(folder: RunFolder, drop: Dropout | None) -> StartingPoint:
+def _of_folder(folder: RunFolder, config: TrainConfig, drop: Dropout | None) -> StartingPoint:
     """Where a run started."""
     saved = folder.load("start")
     network = CaptionNetwork(
@@ -155,5 +155,4 @@ def _of_folder(folder: RunFolder, drop: Dropout | None) -> StartingPoint:
         build_decoder(DecoderConfig.from_dict(saved["decoder"]), drop),
     )
     network.load_state_dict(saved["model"])
-    config = TrainConfig.from_dict(folder.read_config(), str(folder.path))
     return StartingPoint(network, folder.read_tokenizer(), folder.read_habits(), config.input_size)

@@ -27,6 +27,12 @@ class DataError(UsageError):
     """Training or evaluation data cannot be used: unreadable captions, no image left."""
 
 
+class TrainingError(CapcliError):
+    """A training run cannot go on: its loss is no longer finite."""
+
+    exit_code = 1
+
+
 class ImageError(CapcliError):
     """One image cannot be read. Never ends a run over many images."""
 

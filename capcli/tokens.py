@@ -66,6 +66,17 @@ class Tokenizer:
             raise DataError(f"no word occurs {min_count} times in the training captions; lower --min-count")
         return cls(_word_tokenizer({token: number for number, token in enumerate((*SPECIAL, *kept))}))
 
+    def extended(self, captions: Iterable[str], min_count: int) -> Tokenizer:
+        """This vocabulary, its ids as they are, and after them the words it lacks, as `learn` would choose them."""
+        counts: Counter[str] = Counter()
+        for caption in captions:
+            counts.update(_pieces(self._words, caption))
+        lacking = [word for word, n in counts.items() if n >= min_count and self.id_of(word) is None]
+        vocabulary = dict(self._words.get_vocab())
+        for word in sorted(lacking, key=lambda word: (-counts[word], word)):
+            vocabulary[word] = len(vocabulary)
+        return Tokenizer(_word_tokenizer(vocabulary))
+
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
         """Reads a tokenizer.json.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,11 @@ pytest.importorskip("torch", reason="needs the train extra")
 
 from capcli.training.augment import Augmentation, View
 from capcli.training.batches import StoredMaps, StoredPixels
+from capcli.training.corruptions import CorruptionChances
 from capcli.training.features import FeatureStore, fill_store
 
 seeds = st.integers(0, 2**32 - 1)
+EVERYTHING = CorruptionChances(**{item.name: 1.0 for item in fields(CorruptionChances)})
 
 
 def noise(seed: int, size: int = 32) -> np.ndarray:
@@ -42,7 +45,9 @@ def test_no_change_gives_the_image_and_two_mirrors_give_it_back(seed: int) -> No
 
 @given(seeds, st.floats(0.05, 1), st.floats(0, 0.9))
 def test_views_stay_within_what_was_asked_for(seed: int, crop: float, light: float) -> None:
-    for view in Augmentation(crop=crop, light=light).draw(np.random.default_rng(seed), 20):
+    random = np.random.default_rng(seed)
+    augmentation = Augmentation(min_crop_area=crop, color_jitter=light)
+    for view in (augmentation.draw(random) for _ in range(20)):
         for factor in (view.brightness, view.contrast, view.saturation):
             assert 1 - light <= factor <= 1 + light
         if view.box is None:
@@ -59,17 +64,21 @@ def test_views_stay_within_what_was_asked_for(seed: int, crop: float, light: flo
 
 @given(seeds, st.floats(0.05, 0.99))
 def test_a_seed_mirrors_the_same_images_whatever_else_changes(seed: int, crop: float) -> None:
-    plain = Augmentation().draw(np.random.default_rng(seed), 50)
-    cropped = Augmentation(crop=crop, light=0.5).draw(np.random.default_rng(seed), 50)
-    assert [view.flip for view in plain] == [view.flip for view in cropped]
-    assert {view.flip for view in plain} == {True, False}
-    assert not any(view.flip for view in Augmentation(flip=False).draw(np.random.default_rng(seed), 50))
+    def flips(augmentation: Augmentation) -> list[bool]:
+        return [augmentation.draw(np.random.default_rng([seed, number])).flip for number in range(50)]
+
+    plain = flips(Augmentation())
+    changed = Augmentation(min_crop_area=crop, color_jitter=0.5, corruptions=CorruptionChances(noise=1, grey=1))
+    assert plain == flips(changed)
+    assert {*plain} == {True, False}
+    assert not any(flips(Augmentation(flip=False)))
 
 
 @given(seeds)
 def test_a_crop_shows_the_part_of_the_image_that_its_box_names(seed: int) -> None:
     image = gradient()
-    for view in Augmentation(flip=True, crop=0.3).draw(np.random.default_rng(seed), 4):
+    random = np.random.default_rng(seed)
+    for view in (Augmentation(flip=True, min_crop_area=0.3).draw(random) for _ in range(4)):
         assert view.box is not None
         left, top, right, bottom = view.box
         seen = view.of(image).astype(float) / 255
@@ -92,17 +101,18 @@ def test_light_changes_what_its_factors_name() -> None:
     assert (flat @ grey).std() == pytest.approx(0.5 * (image @ grey).std(), rel=0.02)
     assert (flat @ grey).mean() == pytest.approx((image @ grey).mean(), rel=0.01)
     pale = View(saturation=0.5).of(image)
-    assert np.allclose(pale @ grey, image @ grey, atol=1)
+    assert np.allclose(pale @ grey, image @ grey, atol=1.5)
     assert pale.std(axis=2).mean() == pytest.approx(0.5 * image.std(axis=2).mean(), rel=0.05)
     assert View(saturation=1e-9).of(image).std(axis=2).max() < 1
 
 
 @settings(max_examples=20)
-@given(seeds, st.integers(1, 6))
-def test_the_same_seed_draws_the_same_views(seed: int, count: int) -> None:
-    augmentation = Augmentation(crop=0.5, light=0.4)
-    first = augmentation.draw(np.random.default_rng(seed), count)
-    assert first == augmentation.draw(np.random.default_rng(seed), count)
+@given(seeds)
+def test_the_same_seed_draws_the_same_views(seed: int) -> None:
+    augmentation = Augmentation(min_crop_area=0.5, color_jitter=0.4, corruptions=EVERYTHING)
+    first, second = (augmentation.draw(np.random.default_rng(seed)) for _ in range(2))
+    assert first == second
+    assert np.array_equal(first.of(gradient()), second.of(gradient()))
 
 
 def test_stored_pixels_are_the_images_and_their_views(tmp_path: Path) -> None:

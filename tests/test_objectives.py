@@ -48,7 +48,6 @@ def test_sentences_are_laid_out_step_by_step() -> None:
     assert sentences.tokens.tolist() == [[1, 5, 6], [1, 7, 1]]
     assert sentences.targets.tolist() == [5, 7, 6, 2, 2]
     assert sentences.owners.tolist() == [0, 1, 0, 1, 0]
-    assert sentences.positions.tolist() == [0, 0, 1, 1, 2]
 
 
 def test_unknown_words_are_not_learnt() -> None:

@@ -95,7 +95,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 def test_a_run_stopped_in_mid_epoch_ends_like_one_that_was_not(
     fine_tune: int, crop: float, shapes: Path, cache: Path, tmp_path: Path
 ) -> None:
-    config = replace(small(shapes), fine_tune=fine_tune, crop=crop, save_every=2)
+    config = replace(small(shapes), fine_tune=fine_tune, min_crop_area=crop, save_every=2)
     train(config, tmp_path / "whole", cache=cache, listener=RunListener())
     for update in (3, 6, 7):
         with pytest.raises(KeyboardInterrupt):
@@ -142,7 +142,7 @@ def test_other_settings_in_the_same_folder_are_refused(shapes: Path, cache: Path
     config = replace(small(shapes), epochs=1)
     train(config, tmp_path / "run", cache=cache, listener=RunListener())
     with pytest.raises(UsageError, match=r"other settings \(rate, seed\)"):
-        train(replace(config, rate=0.5, seed=2), tmp_path / "run", cache=cache, listener=RunListener())
+        train(replace(config, learning_rate=0.5, seed=2), tmp_path / "run", cache=cache, listener=RunListener())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("precious")
     with pytest.raises(UsageError, match="not empty"):
@@ -162,11 +162,16 @@ def test_feature_maps_are_computed_once(shapes: Path, tmp_path: Path) -> None:
 def test_views_are_new_in_every_epoch_and_only_where_asked_for(shapes: Path, cache: Path, tmp_path: Path) -> None:
     """Without dropout and learning, the loss of an epoch depends on the images' views alone."""
     still = replace(
-        small(shapes), rate=1e-12, encoder_rate=0.0, weight_decay=0.0, dropout_words=0.0, dropout_features=0.0
+        small(shapes),
+        learning_rate=1e-12,
+        encoder_learning_rate=0.0,
+        weight_decay=0.0,
+        dropout_words=0.0,
+        dropout_features=0.0,
     )
     losses = {}
     for name, crop, light in (("plain", 1.0, 0.0), ("crops", 0.4, 0.0), ("light", 1.0, 0.5)):
-        config = replace(still, flip=False, epochs=2, crop=crop, light=light)
+        config = replace(still, flip=False, epochs=2, min_crop_area=crop, color_jitter=light)
         folder = train(config, tmp_path / name, cache=cache, listener=RunListener())
         losses[name] = [line["loss"] for line in folder.read_log()]
     assert losses["plain"][0] == losses["plain"][1]
@@ -352,37 +357,6 @@ def test_the_manifest_keeps_scores_and_terms(capcli: RunCommand, shapes: Path, c
     assert (manifest["name"], manifest["licence"]["weights"]) == ("own", "mine")
 
 
-def test_a_run_with_teachers_asks_them_once_and_resumes(shapes: Path, cache: Path, tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    train(small(shapes), first, cache=cache, listener=RunListener())
-    config = replace(small(shapes), teachers=(str(first),), distil=0.7, crop=0.7, fine_tune=1, save_every=2)
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    train(config, whole, cache=cache, listener=RunListener())
-    for update in (3, 6):
-        with pytest.raises(KeyboardInterrupt):
-            train(config, stopped, cache=cache, listener=StopAt(update))
-    # What was asked is in the run's folder: the teacher is no longer needed.
-    first.rename(tmp_path / "elsewhere")
-    train(config, stopped, cache=cache, listener=RunListener())
-    assert_same_run(whole, stopped)
-    # It does teach.
-    alone = tmp_path / "alone"
-    train(replace(config, teachers=()), alone, cache=cache, listener=RunListener())
-    left, right = tensors(alone, "last"), tensors(whole, "last")
-    assert any(not torch.equal(left[name], right[name]) for name in left)
-
-
-def test_a_teacher_sees_images_as_large_as_it_learnt_from(shapes: Path, cache: Path, tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    train(small(shapes), first, cache=cache, listener=RunListener())
-    config = replace(small(shapes), teachers=(str(first),), epochs=1)
-    for size in (64, 96):
-        train(replace(config, input_size=size), tmp_path / str(size), cache=cache, listener=RunListener())
-    said = [RunFolder(tmp_path / size).load("teachers") for size in ("64", "96")]
-    assert torch.equal(said[0]["tokens"], said[1]["tokens"])
-    assert torch.equal(said[0]["probabilities"], said[1]["probabilities"])
-
-
 def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand) -> None:
     runs = [tmp_path / "one", tmp_path / "two"]
     branch = replace(small(shapes), fine_tune=1, epochs=1)
@@ -416,25 +390,14 @@ def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_pa
     assert done.code == 2 and "not of the same shape" in done.errors
 
 
-def test_a_teacher_of_another_vocabulary_is_refused(
-    shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand
-) -> None:
-    done = capcli(
-        *("train", "--images", shapes / "images", "--captions", shapes / "captions.csv", "--out", tmp_path / "run"),
-        *("--encoder", TINY_BUNDLE, "--input-size", "64", "--min-count", "3", "--cache", cache, "--threads", "1"),
-        *("--teachers", TINY_BUNDLE),
-    )
-    assert done.code == 2 and "another vocabulary" in done.errors
-    # It leaves no run behind, so that the corrected command may use the folder.
-    assert not any((tmp_path / "run").iterdir())
-
-
 def test_self_critical_training_goes_on_from_a_run_resumes_and_exports(
     shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand
 ) -> None:
     first = tmp_path / "first"
     train(small(shapes), first, cache=cache, listener=RunListener())
-    config = replace(small(shapes), objective="self-critical", samples=3, init=(str(first),), encoder=None, rate=1e-4)
+    config = replace(
+        small(shapes), objective="self-critical", beam_samples=3, init=(str(first),), encoder=None, learning_rate=1e-4
+    )
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(config, whole, cache=cache, listener=RunListener())
     log = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
@@ -468,7 +431,7 @@ def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cac
     if shutil.which("java") is None:
         pytest.skip("needs Java")
     config = replace(
-        small(shapes), objective="self-critical", samples=2, init=(str(TINY_BUNDLE),), encoder=None, meteor=2.0
+        small(shapes), objective="self-critical", beam_samples=2, init=(str(TINY_BUNDLE),), encoder=None, meteor=2.0
     )
     with pytest.raises(KeyboardInterrupt):
         train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=StopAt(2))

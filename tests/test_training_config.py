@@ -12,7 +12,7 @@ from capcli.training.config import DataSource, TrainConfig, read_toml
 
 
 def test_settings_survive_a_round_trip_through_plain_values() -> None:
-    config = TrainConfig(data=(DataSource("a", "b", "c"),), epochs=3, flip=False, init=("x", "y"), teachers=("z",))
+    config = TrainConfig(data=(DataSource("a", "b", "c"),), epochs=3, flip=False, init=("x", "y"))
     assert TrainConfig.from_dict(config.as_dict(), "here") == config
 
 
@@ -20,7 +20,7 @@ def test_a_toml_file_gives_settings_and_data_sets_beside_it(tmp_path: Path) -> N
     file = tmp_path / "recipe.toml"
     file.write_text('epochs = 3\nrate = 1\nmin-count = 2\n[[data]]\nimages = "photos"\ncaptions = "c.csv"\n', "utf-8")
     config = TrainConfig.from_dict(read_toml(file), str(file))
-    assert (config.epochs, config.rate, config.min_count) == (3, 1.0, 2)
+    assert (config.epochs, config.learning_rate, config.min_count) == (3, 1.0, 2)
     assert config.data == (DataSource(str(tmp_path / "photos"), str(tmp_path / "c.csv")),)
 
 
@@ -35,9 +35,13 @@ def test_a_toml_file_gives_settings_and_data_sets_beside_it(tmp_path: Path) -> N
         ("val = 1.5", "between 0 and 0.9"),
         ("decoder = 'transformer'", "attention, pooled"),
         ("left_right = ['a']", "two words"),
-        ("teachers = 3", "list of bundles and runs"),
+        ("rate = 1e-3\nlearning-rate = 1e-3", "learning_rate is given twice"),
+        ("rate = nan", "finite number"),
+        ("distil = 0.7", "'distil' is gone"),
+        ("keep_vocabulary = true", "--init"),
+        ("word_presence = 0.1\nobjective = 'self-critical'", "--objective cross-entropy"),
         ("init = [3]", "list of bundles and runs"),
-        ("teachers = ['a']\nobjective = 'self-critical'", "--objective cross-entropy"),
+        ("teachers = ['a']", "'teachers' is gone"),
         ("bleu = 1", "--objective self-critical"),
         ("meteor = 1", "--objective self-critical"),
         ("data = 3", r"\[\[data\]\]"),

@@ -27,10 +27,6 @@ class LineListener(RunListener):
         if self._due():
             say(f"encoding images: {done} of {total}")
 
-    def asking(self, done: int, total: int) -> None:
-        if self._due():
-            say(f"asking teachers: {done} of {total} images")
-
     def progress(self, progress: TrainingProgress) -> None:
         if self._due():
             say(
@@ -75,9 +71,6 @@ class BarListener(RunListener):
 
     def encoding(self, done: int, total: int) -> None:
         self._show("encoding images", done, total)
-
-    def asking(self, done: int, total: int) -> None:
-        self._show("asking teachers", done, total)
 
     def progress(self, progress: TrainingProgress) -> None:
         known = means(progress.loss, progress.reward)

@@ -1,19 +1,18 @@
-"""Random views of training images: mirrored, cropped, with other light.
+"""Random views of training images: mirrored, cropped, in other light, as other cameras and files would have them.
 
 A network that sees each photo in one way only learns the photo by heart. Crops keep most of the image, since its
-captions must stay true; hues stay as they are, since captions name colours. Knows nothing of files or networks.
+captions must stay true. Knows nothing of files or networks.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
-# Grey of an RGB pixel (ITU-R BT.601), as Pillow has it.
-_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+from capcli.training.corruptions import Corruption, CorruptionChances
 
 
 @dataclass(frozen=True)
@@ -21,7 +20,7 @@ class View:
     """How an image is looked at.
 
     `flip`: mirrored. `box`: left, top, right, bottom of the crop, as parts of width and height. `brightness`,
-    `contrast`, `saturation`: factors, 1 for no change.
+    `contrast`, `saturation`: factors, 1 for no change. `corruptions`: applied last, in this order.
     """
 
     flip: bool = False
@@ -29,6 +28,7 @@ class View:
     brightness: float = 1.0
     contrast: float = 1.0
     saturation: float = 1.0
+    corruptions: tuple[Corruption, ...] = ()
 
     def of(self, pixels: np.ndarray) -> np.ndarray:
         """The view of an image, uint8 [H, W, 3] to uint8 [H, W, 3]."""
@@ -41,52 +41,55 @@ class View:
         if self.flip:
             pixels = pixels[:, ::-1]
         if (self.brightness, self.contrast, self.saturation) != (1.0, 1.0, 1.0):
-            pixels = self._light(pixels)
+            pixels = self._jitter(pixels)
+        for corruption in self.corruptions:
+            pixels = corruption.apply(pixels)
         return pixels
 
-    def _light(self, pixels: np.ndarray) -> np.ndarray:
-        values: np.ndarray = pixels.astype(np.float32)
-        grey = values @ _GREY
-        values = grey[..., None] + self.saturation * (values - grey[..., None])
-        mean = float(grey.mean())
-        values = self.brightness * (mean + self.contrast * (values - mean))
-        return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    def _jitter(self, pixels: np.ndarray) -> np.ndarray:
+        image = Image.fromarray(pixels)
+        grey = image.convert("L")
+        if self.saturation != 1:
+            image = Image.blend(grey.convert("RGB"), image, self.saturation)
+        # Brightness and contrast are one line through the levels.
+        mean = float(np.asarray(grey).mean())
+        levels = np.arange(256, dtype=np.float32)
+        line = self.brightness * (mean + self.contrast * (levels - mean))
+        return np.asarray(image.point(np.clip(np.rint(line), 0, 255).astype(int).tolist() * 3))
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """What views are drawn from.
 
-    `flip`: every second one mirrored. `crop`: the smallest part of the image's area that is kept, 1 for all of it;
-    its sides' ratio changes by at most 4 to 3 (as in Szegedy et al., 2015, arXiv:1409.4842, who go down to 8 %).
-    `light`: brightness, contrast and saturation change by at most this factor's part, 0 for none.
+    `flip`: every second one mirrored. `min_crop_area`: the smallest fraction of the image's area that is kept, 1 for
+    all of it; its sides' ratio changes by at most 4 to 3 (as in Szegedy et al., 2015, arXiv:1409.4842, who go down to
+    8 %). `color_jitter`: brightness, contrast and saturation change by at most this fraction, 0 for none.
+    `corruptions`: what cameras and files do.
     """
 
     flip: bool = True
-    crop: float = 1.0
-    light: float = 0.0
+    min_crop_area: float = 1.0
+    color_jitter: float = 0.0
+    corruptions: CorruptionChances = field(default_factory=CorruptionChances)
 
     @property
     def changes_pixels(self) -> bool:
         """Whether views are more than mirror images, so that they cannot be made from feature maps."""
-        return self.crop < 1 or self.light > 0
+        return self.min_crop_area < 1 or self.color_jitter > 0 or self.corruptions.any
 
-    def draw(self, random: np.random.Generator, count: int) -> list[View]:
-        """`count` independent views."""
+    def draw(self, random: np.random.Generator) -> View:
+        """One view."""
         # Whether or not a part is used its numbers are drawn, so that seeds give the same flips with any settings.
-        flips = (random.random(count) < 0.5) & self.flip
+        flip = bool(random.random() < 0.5) and self.flip
         if not self.changes_pixels:
-            return [View(bool(flip)) for flip in flips]
-        numbers = random.random((count, 7))
-        return [self._view(bool(flip), row) for flip, row in zip(flips, numbers, strict=True)]
-
-    def _view(self, flip: bool, numbers: np.ndarray) -> View:
-        area, ratio, x, y, *light = (float(number) for number in numbers)
+            return View(flip)
+        area, ratio, x, y, *light = random.random(7).tolist()
         box = None
-        if self.crop < 1:
-            side = math.sqrt(self.crop + (1 - self.crop) * area)
+        if self.min_crop_area < 1:
+            side = math.sqrt(self.min_crop_area + (1 - self.min_crop_area) * area)
             stretch = math.exp((2 * ratio - 1) * math.log(4 / 3) / 2)
             width, height = min(1.0, side * stretch), min(1.0, side / stretch)
             box = (x * (1 - width), y * (1 - height), x * (1 - width) + width, y * (1 - height) + height)
-        brightness, contrast, saturation = (1 + self.light * (2 * value - 1) for value in light)
-        return View(flip, box, brightness, contrast, saturation)
+        brightness, contrast, saturation = (1 + self.color_jitter * (2 * value - 1) for value in light)
+        return View(flip, box, brightness, contrast, saturation, self.corruptions.draw(random))

@@ -9,7 +9,7 @@ is computed by `prepare`, once an image; `step` does only what changes with the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -89,6 +89,22 @@ class Decoder(nn.Module):
         self.output_bias = nn.Parameter(torch.zeros(config.vocabulary))
         self.drop_features = nn.Dropout(dropout.features)
         self.drop_words = nn.Dropout(dropout.words)
+
+    def grow_vocabulary(self, size: int) -> None:
+        """Makes room for words that come after the known ones, whose rows stay; never makes it smaller."""
+        known = self.config.vocabulary
+        if size <= known:
+            return
+        embedding = nn.Embedding(size, self.config.embedding)
+        nn.init.normal_(embedding.weight, std=self.config.embedding**-0.5)
+        # New words are rare ones: as probable at first as the rarer half of the known.
+        bias = self.output_bias.detach().median().expand(size).clone()
+        with torch.no_grad():
+            embedding.weight[:known] = self.embedding.weight
+            bias[:known] = self.output_bias
+        self.embedding = embedding
+        self.output_bias = nn.Parameter(bias)
+        self.config = replace(self.config, vocabulary=size)
 
     def prepare(self, grid: Tensor) -> tuple[Tensors, Tensors]:
         """Everything that depends on the image alone.
@@ -230,13 +246,29 @@ def build_decoder(config: DecoderConfig, dropout: Dropout | None = None) -> Deco
     return DECODERS[config.kind](config, dropout or Dropout())
 
 
+# What the names of the word-presence head's parameters begin with.
+PRESENCE = "presence."
+
+
 class CaptionNetwork(nn.Module):
-    """Encoder and decoder together: what is trained, saved and exported."""
+    """Encoder and decoder together: what is trained, saved and exported.
+
+    `presence`: a linear layer from the pooled grid to a score for each word of the vocabulary, whether the image's
+    captions hold it; only training uses it.
+    """
 
     def __init__(self, encoder: ResNet50, decoder: Decoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder
+        self.presence: nn.Linear | None = None
+
+    def add_presence(self, seed: int) -> nn.Linear:
+        """Adds the word-presence head, with fresh weights that `seed` decides."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.presence = nn.Linear(self.encoder.config.channels, self.decoder.config.vocabulary)
+        return self.presence
 
     @property
     def encoder_config(self) -> EncoderConfig:

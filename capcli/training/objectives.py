@@ -1,15 +1,16 @@
-"""What an update makes better: the probability of people's captions, or the score of the network's own.
+"""Training objectives: cross-entropy on the reference captions, and self-critical sequence training.
 
-`CrossEntropy` is maximum likelihood. `SelfCritical` (Rennie et al., 2017, arXiv:1612.00563) raises the probability of
-sentences that score above the image's others, by CIDEr-D and perhaps BLEU. As in Cornia et al. (2020,
-arXiv:1912.08226) the sentences are those of the beam search, so that what is made better is what users will see, and
-the baseline is the mean of the others. Knows nothing of files, optimisers or epochs.
+`CrossEntropy` is maximum likelihood, perhaps with an auxiliary loss on which words an image's captions hold.
+`SelfCritical` (Rennie et al., 2017, arXiv:1612.00563) raises the probability of sentences that score above the image's
+others, by CIDEr-D and perhaps BLEU and METEOR. As in Cornia et al. (2020, arXiv:1912.08226) the sentences are those of
+the beam search, so that what is made better is what users will see, and the baseline is the mean of the others. Knows
+nothing of files, optimisers or epochs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from capcli.decoding import SearchSettings, TokenFilter
 from capcli.tokens import Tokenizer
-from capcli.training.batches import Batch, Sentences, SoftTargets
+from capcli.training.batches import Batch, Sentences
 from capcli.training.generate import search_grid
 from capcli.training.network import Decoder
 from capcli.training.reward import Reward
@@ -27,8 +28,8 @@ from capcli.training.reward import Reward
 class Objective:
     """The value of an objective on one batch.
 
-    `loss`: what to go down on, a scalar with a gradient. `nats`: cross-entropy summed over `words`. `reward`: x 100,
-    summed over `sentences` of the network's own, 0 of them where it said none.
+    `loss`: the scalar to minimise. `nats`: cross-entropy summed over `words`. `reward`: x 100,
+    summed over `sentences`, the generated captions; 0 of them for cross-entropy.
     """
 
     loss: Tensor
@@ -52,35 +53,61 @@ class ObjectiveFunction(Protocol):
         ...
 
 
-class CrossEntropy:
-    """Mean cross-entropy a word of people's captions, smoothed; where others were asked, of what they say too.
+class WordPresence:
+    """Which words the captions of an image hold, told from the pooled grid: an auxiliary loss.
 
-    Learning from the words that teachers hold probable is distillation (Hinton et al., 2015, arXiv:1503.02531).
+    It asks the encoder for every word that people found worth saying, at once and not one after the other. Words are
+    told apart by a softmax over the vocabulary whose target is shared evenly by the image's words (Mahajan et al.,
+    2018, arXiv:1805.00932, found that to be better than a sigmoid a word).
 
     Args:
-        label_smoothing: for people's words.
-        soft: the share of the soft targets, where a batch has them.
+        head: pooled grid [N, features] to scores [N, V].
+        weight: of this loss beside the cross-entropy.
+        unsaid: ids that are no words.
     """
 
-    def __init__(self, label_smoothing: float, soft: float = 0.0) -> None:
+    def __init__(self, head: nn.Module, weight: float, unsaid: Collection[int]) -> None:
+        self._head = head
+        self._weight = weight
+        self._unsaid = frozenset(unsaid)
+
+    def __call__(self, features: Tensor, references: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+        """The weighted loss, a scalar, of a batch's grid [N, P, features] and each image's captions."""
+        scores = torch.log_softmax(self._head(features.mean(1)).float(), dim=-1)
+        words = [sorted({word for caption in captions for word in caption} - self._unsaid) for captions in references]
+        rows = [row for row, each in enumerate(words) for _ in each]
+        columns = [word for each in words for word in each]
+        shares = [1 / len(each) for each in words for _ in each]
+        device = features.device
+        chosen = scores[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]
+        return -self._weight * (torch.tensor(shares, device=device) * chosen).sum() / len(references)
+
+
+class CrossEntropy:
+    """Mean cross-entropy a word of the reference captions, with label smoothing.
+
+    Args:
+        label_smoothing: the share of the target spread evenly over all words.
+        presence: an auxiliary loss that is added.
+    """
+
+    def __init__(self, label_smoothing: float, presence: WordPresence | None = None) -> None:
         self._loss = nn.CrossEntropyLoss(
             label_smoothing=label_smoothing, reduction="sum", ignore_index=Sentences.IGNORED
         )
-        self._soft = soft
+        self._presence = presence
 
     def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
-        return self.of(_forced(decoder, features, batch.sentences), batch.sentences.targets, batch.soft)
+        value = self.of(_forced(decoder, features, batch.sentences), batch.sentences.targets)
+        if self._presence is None:
+            return value
+        return replace(value, loss=value.loss + self._presence(features, batch.references))
 
-    def of(self, logits: Tensor, targets: Tensor, soft: SoftTargets | None = None) -> Objective:
+    def of(self, logits: Tensor, targets: Tensor) -> Objective:
         """From scores [T, V] of the words `targets`, int64 [T]."""
-        total = loss = self._loss(logits.float(), targets.to(logits.device))
-        known = targets != Sentences.IGNORED
-        words = int(known.sum())
-        if soft is not None:
-            log_probs = torch.log_softmax(logits.float(), dim=-1).gather(1, soft.tokens.to(logits.device))
-            asked = -(soft.probabilities.to(logits.device) * log_probs).sum(1)
-            loss = (1 - self._soft) * total + self._soft * asked[known.to(logits.device)].sum()
-        return Objective(loss / max(1, words), float(total.detach()), words)
+        total = self._loss(logits.float(), targets.to(logits.device))
+        words = int((targets != Sentences.IGNORED).sum())
+        return Objective(total / max(1, words), float(total.detach()), words)
 
 
 class SelfCritical:

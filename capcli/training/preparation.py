@@ -5,36 +5,31 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from capcli.cores import available_cores
 from capcli.decoding import SearchSettings, TokenFilter
 from capcli.errors import DataError, UsageError
 from capcli.evaluation.java import MeteorProgram, find_java
 from capcli.habits import Habits, learn_habits
 from capcli.tokens import Tokenizer
 from capcli.training.augment import Augmentation
-from capcli.training.batches import BatchPlan, MapSource, SoftTargets, StoredMaps, StoredPixels, TrainingImage
+from capcli.training.batches import BatchPlan, MapSource, StoredMaps, StoredPixels, TrainingImage
 from capcli.training.captions import CaptionedImage, read_captions
 from capcli.training.config import TrainConfig
+from capcli.training.corruptions import CorruptionChances
 from capcli.training.encoder_files import load_encoder
 from capcli.training.features import FeatureStore, encoder_fingerprint, fill_store
 from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
-from capcli.training.objectives import CrossEntropy, ObjectiveFunction, SelfCritical
+from capcli.training.objectives import CrossEntropy, ObjectiveFunction, SelfCritical, WordPresence
 from capcli.training.resnet import SLICE, STAGES, ResNet50
 from capcli.training.reward import BleuReward, CiderReward, MeteorReward, Reward
 from capcli.training.splits import choose_split
-
-
-@dataclass(frozen=True)
-class ValidationSet:
-    """Held-back images of one data set, with the captions people wrote."""
-
-    name: str
-    images: list[CaptionedImage]
+from capcli.training.validation import ValidationSet, Validator
 
 
 @dataclass(frozen=True)
@@ -79,10 +74,18 @@ def read_data(config: TrainConfig) -> TrainingData:
     return TrainingData(train, validation, notes)
 
 
-def new_vocabulary(config: TrainConfig, data: TrainingData) -> tuple[Tokenizer, Habits]:
-    """Vocabulary and habits of the training captions alone."""
+def learn_vocabulary(
+    config: TrainConfig, data: TrainingData, known: Tokenizer | None = None
+) -> tuple[Tokenizer, Habits]:
+    """Vocabulary and habits of the training captions alone.
+
+    Args:
+        known: a vocabulary whose words and their ids are kept; new words come after them.
+    """
     captions = [caption for image in data.train for caption in image.captions]
-    tokenizer = Tokenizer.learn(captions, config.min_count)
+    tokenizer = (
+        Tokenizer.learn(captions, config.min_count) if known is None else known.extended(captions, config.min_count)
+    )
     return tokenizer, learn_habits(captions, lambda caption: tokenizer.tokens(tokenizer.encode(caption)))
 
 
@@ -105,7 +108,12 @@ def dropout(config: TrainConfig) -> Dropout:
 
 
 def augmentation(config: TrainConfig) -> Augmentation:
-    return Augmentation(config.flip, config.crop, config.light)
+    return Augmentation(
+        config.flip,
+        config.min_crop_area,
+        config.color_jitter,
+        CorruptionChances(**{item.name: getattr(config, item.name) for item in fields(CorruptionChances)}),
+    )
 
 
 def first_encoder(config: TrainConfig) -> ResNet50:
@@ -220,7 +228,6 @@ def batch_plan(
     images: Sequence[TrainingImage],
     tokenizer: Tokenizer,
     source: MapSource,
-    soft: SoftTargets | None,
 ) -> BatchPlan:
     """The run's batches."""
     return BatchPlan(
@@ -233,7 +240,6 @@ def batch_plan(
         unknown=tokenizer.unknown,
         augmentation=augmentation(config),
         swaps=swapped_words(config, tokenizer),
-        soft=soft,
     )
 
 
@@ -248,22 +254,31 @@ def java_for(config: TrainConfig) -> str | None:
 
 @contextlib.contextmanager
 def objective_of(
-    config: TrainConfig, tokenizer: Tokenizer, filters: Sequence[TokenFilter], plan: BatchPlan, java: str | None
+    config: TrainConfig,
+    network: CaptionNetwork,
+    tokenizer: Tokenizer,
+    filters: Sequence[TokenFilter],
+    plan: BatchPlan,
+    java: str | None,
 ) -> Iterator[ObjectiveFunction]:
-    """What the run's updates make better, and the programs it takes, until the `with` is left.
+    """What the run's updates minimise, and the programs it takes, until the `with` is left.
 
     Args:
+        network: with its word-presence head, if the run has one.
         java: from `java_for`; METEOR is in the reward where there is one.
     """
-    cross_entropy = CrossEntropy(config.label_smoothing, config.distil)
+    unsaid = (tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown)
+    head = network.presence
+    presence = None if head is None else WordPresence(head, config.word_presence, unsaid)
+    cross_entropy = CrossEntropy(config.label_smoothing, presence)
     if config.objective == "cross-entropy":
         yield cross_entropy
         return
     search = SearchSettings(
-        beam=config.samples,
+        beam=config.beam_samples,
         max_length=config.max_length,
         length_penalty=config.length_penalty,
-        captions=config.samples,
+        captions=config.beam_samples,
     )
     rewards: list[tuple[float, Reward]] = [(1.0, CiderReward(plan.references()))]
     if config.bleu:
@@ -271,9 +286,27 @@ def objective_of(
     with contextlib.ExitStack() as programs:
         if java is not None:
             program = programs.enter_context(MeteorProgram(java))
-            unsaid = (tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown)
             rewards.append((config.meteor, MeteorReward(program, tokenizer.vocabulary, unsaid)))
         yield SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy)
+
+
+def validator_of(
+    config: TrainConfig,
+    validation: Sequence[ValidationSet],
+    source: MapSource,
+    tokenizer: Tokenizer,
+    filters: Sequence[TokenFilter],
+) -> Validator | None:
+    """What scores the network after epochs; None without validation images."""
+    search = SearchSettings(beam=config.beam, max_length=config.max_length, length_penalty=config.length_penalty)
+    return Validator(validation, source, tokenizer, search, filters, config.max_words) if validation else None
+
+
+def choose_workers(config: TrainConfig, device: torch.device) -> int:
+    """Processes that prepare batches: a GPU is fed by all cores, a CPU has its own work to do."""
+    if config.workers:
+        return config.workers
+    return max(1, available_cores() - 1) if device.type == "cuda" else 1
 
 
 def choose_device(name: str) -> torch.device:

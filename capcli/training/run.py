@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,24 +10,23 @@ import torch
 from capcli.cores import available_cores
 from capcli.errors import UsageError
 from capcli.filters import caption_filters
-from capcli.tokens import Tokenizer
-from capcli.training.batches import SoftTargets
 from capcli.training.config import TrainConfig
 from capcli.training.preparation import (
     TrainingData,
     batch_plan,
     choose_device,
     choose_precision,
+    choose_workers,
     drop_unreadable,
     encode_captions,
     java_for,
     objective_of,
     prepare_maps,
     read_data,
+    validator_of,
 )
 from capcli.training.run_folder import RunFolder
-from capcli.training.starting_point import StartingPoint, load_trained_network, starting_point, write_start
-from capcli.training.teachers import Teacher, ask
+from capcli.training.starting_point import StartingPoint, starting_point, write_start
 from capcli.training.trainer import Listener, Trainer
 
 
@@ -39,8 +36,6 @@ class RunListener(Listener):
     def note(self, line: str) -> None: ...
 
     def encoding(self, done: int, total: int) -> None: ...
-
-    def asking(self, done: int, total: int) -> None: ...
 
 
 def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener) -> RunFolder:
@@ -57,6 +52,7 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         BundleError: what --init or --encoder names cannot be read.
         OutputError: the run folder cannot be written.
         DependencyError: the objective needs a program that is not there or fails.
+        TrainingError: the loss is no longer finite.
     """
     folder = RunFolder(out)
     _check_folder(folder, config)
@@ -70,8 +66,6 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     folder.create()
     start = starting_point(config, folder, data)
     config = replace(config, input_size=config.input_size or start.input_size)
-    # Before anything is written: what is refused leaves no run behind.
-    taught = [] if folder.has("teachers") else _load_teachers(config, start.tokenizer)
     write_start(folder, config, start)
     network = start.network.to(device)
     listener.note(_summary(config, data, start, device, autocast))
@@ -84,30 +78,22 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         listener.note(f"left out: {len(errors) - 5} more images that cannot be read")
     data = drop_unreadable(data, errors)
     images = encode_captions(data.train, start.tokenizer, config.max_words)
-    soft = None
-    if config.teachers:
-        captions = hashlib.sha256(repr([image.said(start.tokenizer.end) for image in images]).encode()).hexdigest()
-        soft = _read_soft_targets(folder, captions)
-        if soft is None:
-            taught = taught or _load_teachers(config, start.tokenizer)
-            teachers = _teachers(config, taught, data, cache, device, autocast, listener)
-            soft = ask(teachers, images, start.tokenizer, device=device, autocast=autocast, progress=listener.asking)
-            _write_soft_targets(folder, captions, soft)
-    plan = batch_plan(config, images, start.tokenizer, source, soft)
+    plan = batch_plan(config, images, start.tokenizer, source)
     filters = caption_filters(start.tokenizer, start.habits)
-    with objective_of(config, start.tokenizer, filters, plan, java) as objective:
+    if config.word_presence:
+        network.add_presence(config.seed).to(device)
+    validator = validator_of(config, data.validation, source, start.tokenizer, filters)
+    with objective_of(config, network, start.tokenizer, filters, plan, java) as objective:
         Trainer(
             config,
             folder,
             network,
-            start.tokenizer,
-            filters,
             objective,
             plan,
-            data.validation,
-            source,
+            validator,
             device=device,
             autocast=autocast,
+            workers=choose_workers(config, device),
             listener=listener,
         ).run()
     return folder
@@ -127,53 +113,6 @@ def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
             f"{folder.path}: holds a run with other settings ({', '.join(changed)}); "
             "use the same ones to go on with it, or choose another --out"
         )
-
-
-def _load_teachers(config: TrainConfig, tokenizer: Tokenizer) -> list[StartingPoint]:
-    points = [load_trained_network("--teachers", name, None) for name in config.teachers]
-    for name, point in zip(config.teachers, points, strict=True):
-        if point.tokenizer.vocabulary != tokenizer.vocabulary:
-            raise UsageError(f"--teachers {name}: has another vocabulary; start from it with --init")
-    return points
-
-
-def _teachers(
-    config: TrainConfig,
-    points: Sequence[StartingPoint],
-    data: TrainingData,
-    cache: Path,
-    device: torch.device,
-    autocast: torch.dtype | None,
-    listener: RunListener,
-) -> list[Teacher]:
-    """Each network with its own encoder's view of the plain images, at the size it was trained for."""
-    data = replace(data, validation=[])
-    teachers = []
-    for point in points:
-        network = point.network.to(device).eval()
-        source, _ = prepare_maps(
-            replace(config, fine_tune=0, crop=1.0, light=0.0, input_size=point.input_size),
-            network,
-            data,
-            cache=cache,
-            device=device,
-            autocast=autocast,
-            progress=listener.encoding,
-        )
-        teachers.append(Teacher(network.decoder, source))
-    return teachers
-
-
-def _read_soft_targets(folder: RunFolder, captions: str) -> SoftTargets | None:
-    """What the teachers said when they were asked of these captions before, known by their hash."""
-    saved = folder.load("teachers") if folder.has("teachers") else None
-    if saved is None or saved["captions"] != captions:
-        return None
-    return SoftTargets(saved["tokens"], saved["probabilities"])
-
-
-def _write_soft_targets(folder: RunFolder, captions: str, soft: SoftTargets) -> None:
-    folder.save("teachers", {"captions": captions, "tokens": soft.tokens, "probabilities": soft.probabilities})
 
 
 def _summary(

@@ -4,7 +4,6 @@
     tokenizer.json   the vocabulary
     words.json       how the captions' writers use words (habits)
     start.pt         encoder and decoder configuration and the encoder's first weights
-    teachers.pt      what the teachers say of the training captions, if there are any
     last.pt          trained tensors, optimiser, random state, position: where to go on
     best.pt          trained tensors of the best epoch so far and its scores
     log.jsonl        one line an epoch
@@ -45,7 +44,7 @@ class RunFolder:
         return (self.path / "config.json").is_file()
 
     def has(self, name: str) -> bool:
-        """Whether the checkpoint `name` ("start", "teachers", "last" or "best") exists."""
+        """Whether the checkpoint `name` ("start", "last" or "best") exists."""
         return (self.path / f"{name}.pt").is_file()
 
     def write_config(self, config: TrainConfig) -> None:

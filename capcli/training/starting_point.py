@@ -15,8 +15,8 @@ from capcli.habits import Habits
 from capcli.tokens import Tokenizer
 from capcli.training.config import TrainConfig
 from capcli.training.graphs import read_bundle_network, read_bundle_tokenizer
-from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
-from capcli.training.preparation import TrainingData, dropout, first_encoder, new_network, new_vocabulary
+from capcli.training.network import PRESENCE, CaptionNetwork, DecoderConfig, Dropout, build_decoder
+from capcli.training.preparation import TrainingData, dropout, first_encoder, learn_vocabulary, new_network
 from capcli.training.resnet import EncoderConfig, ResNet50
 from capcli.training.run_folder import RunFolder
 from capcli.training.trainer import load_trained
@@ -48,8 +48,13 @@ def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -
         start = mean_of(
             [(f"--init {name}", load_trained_network("--init", name, dropout(config))) for name in config.init]
         )
+        if not config.keep_vocabulary:
+            tokenizer, habits = learn_vocabulary(config, data, start.tokenizer)
+            torch.manual_seed(config.seed)
+            start.network.decoder.grow_vocabulary(len(tokenizer))
+            start = replace(start, tokenizer=tokenizer, habits=habits)
     else:
-        tokenizer, habits = new_vocabulary(config, data)
+        tokenizer, habits = learn_vocabulary(config, data)
         network = new_network(config, first_encoder(config), len(tokenizer))
         start = StartingPoint(network, tokenizer, habits, _INPUT_SIZE)
     if config.init and config.encoder is not None:
@@ -143,7 +148,11 @@ def describe_network(network: CaptionNetwork) -> dict[str, Any]:
     return {
         "encoder": {**encoder, "blocks": list(encoder["blocks"])},
         "decoder": network.decoder.config.as_dict(),
-        "model": {name: tensor.detach().cpu() for name, tensor in network.state_dict().items()},
+        "model": {
+            name: tensor.detach().cpu()
+            for name, tensor in network.state_dict().items()
+            if not name.startswith(PRESENCE)
+        },
     }
 
 

@@ -1,4 +1,4 @@
-"""The training loop: one objective, validation by generating, checkpoints that resume exactly.
+"""The training loop: one objective, validation, checkpoints that resume exactly.
 
 On the CPU at a fixed number of threads a run that was killed and resumed, in mid-epoch too, ends bit for bit like an
 uninterrupted one; on CUDA it goes on with the same batches and random state.
@@ -8,36 +8,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from capcli.decoding import SearchSettings, TokenFilter
-from capcli.evaluation import plain_cider
-from capcli.tokens import Tokenizer, raw_text
-from capcli.training.augment import View
-from capcli.training.batches import Batch, BatchPlan, MapSource
+from capcli.errors import TrainingError
+from capcli.training.batches import Batch, BatchPlan
 from capcli.training.config import TrainConfig
-from capcli.training.generate import search_grid
-from capcli.training.network import CaptionNetwork
+from capcli.training.network import PRESENCE, CaptionNetwork
 from capcli.training.objectives import Objective, ObjectiveFunction
-from capcli.training.preparation import ValidationSet
+from capcli.training.optimiser import freeze, learning_rate_factor, make_optimiser, set_learning_rate
 from capcli.training.resnet import SLICE, STAGES, grid
 from capcli.training.run_folder import RunFolder
+from capcli.training.validation import Validator
 
 # Seconds between checkpoints at the ends of short epochs.
 _SAVE_AFTER_S = 20.0
+# float16's scaler skips an update that overflows, and halves its scale; after so many in a row it is no overflow.
+_SKIPPED_IN_A_ROW = 10
 
 
 @dataclass(frozen=True)
 class Progress:
     """Where training stands, after an update.
 
-    Means over the epoch so far: `loss` in nats a word, None without people's captions; `reward` x 100 of the
-    network's own sentences, None where it said none.
+    Means over the epoch so far: `loss` in nats a word, None without reference captions; `reward`: mean reward x 100
+    of the generated captions, None for cross-entropy.
     """
 
     epoch: int
@@ -52,9 +50,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """An epoch's line in the log. `cider` per validation set, x 100; `mean_cider` decides which epoch is best.
+    """An epoch's line in the log.
 
-    `loss` and `reward` as in `Progress`.
+    `loss` and `reward` as in `Progress`. `cider` per validation set, x 100, and `val_loss`, the references' nats a
+    word, of epochs that were validated; `mean_cider` decides which epoch is best.
     """
 
     epoch: int
@@ -64,6 +63,7 @@ class EpochResult:
     rate: float
     cider: tuple[float, ...]
     mean_cider: float | None
+    val_loss: float | None
     best: bool
     seconds: float
 
@@ -112,12 +112,11 @@ class Trainer:
         config: settings.
         folder: where checkpoints and log go.
         network: encoder and decoder, on the device.
-        tokenizer: the decoder's vocabulary.
-        filters: what captions may not say.
-        objective: what updates make better.
-        plan: batches; validation: images with references, possibly none.
-        val_source: maps of the validation images.
+        objective: what updates minimise.
+        plan: batches.
+        validator: scores the network after epochs; None without validation images.
         autocast: type of mixed precision, None for float32.
+        workers: processes that prepare batches.
     """
 
     def __init__(
@@ -125,46 +124,47 @@ class Trainer:
         config: TrainConfig,
         folder: RunFolder,
         network: CaptionNetwork,
-        tokenizer: Tokenizer,
-        filters: Sequence[TokenFilter],
         objective: ObjectiveFunction,
         plan: BatchPlan,
-        validation: list[ValidationSet],
-        val_source: MapSource,
+        validator: Validator | None,
         *,
         device: torch.device,
         autocast: torch.dtype | None,
+        workers: int,
         listener: Listener,
     ) -> None:
         self._config = config
         self._folder = folder
         self._network = network
-        self._tokenizer = tokenizer
-        self._filters = filters
         self._objective = objective
         self._plan = plan
-        self._validation = validation
-        self._val_source = val_source
+        self._validator = validator
         self._device = device
         self._autocast = autocast
+        self._workers = workers
         self._listener = listener
-        self._first_trained = STAGES - config.fine_tune  # maps of this stage are the trained part's input
+        self._last_frozen = STAGES - config.fine_tune  # maps of this stage are the trained part's input
         self._trained = freeze(network, config.fine_tune)
         self._total = plan.updates_per_epoch * config.epochs
-        self._optimizer = self._make_optimizer()
+        self._optimizer = make_optimiser(config, self._trained, device)
         # float16 needs its gradients scaled; bfloat16 has float32's range.
         self._scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)
+        self._skipped = 0
         self._update = 0
         self._sums = _Sums()
         self._best: float | None = None
         self._seconds = 0.0
         self._saved_at = -math.inf
+        if device.type == "cuda":
+            # Convolutions in half precision are quickest with channels last.
+            network.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def run(self) -> None:
         """Trains to the last epoch, from where `last.pt` stands.
 
         Raises:
             OutputError: a checkpoint cannot be written.
+            TrainingError: the loss or a gradient is no longer finite.
         """
         if self._folder.has("last"):
             self._restore(self._folder.load("last"))
@@ -172,140 +172,114 @@ class Trainer:
             torch.manual_seed(self._config.seed)
         per_epoch = self._plan.updates_per_epoch
         started, started_at = time.monotonic(), self._update
-        while self._update < self._total:
-            epoch, first = divmod(self._update, per_epoch)
-            clock = time.monotonic()
-            for batch in self._plan.epoch(epoch, first):
-                self._train_on(batch)
-                self._update += 1
-                pace = (time.monotonic() - started) / (self._update - started_at)
-                self._listener.progress(
-                    Progress(
-                        epoch + 1,
-                        self._config.epochs,
-                        self._update,
-                        self._total,
-                        self._sums.loss,
-                        self._sums.reward,
-                        self._rate(self._update) * self._config.rate,
-                        pace * (self._total - self._update),
-                    )
+        clock = time.monotonic()
+        batches = self._plan.batches(
+            self._update, self._total, workers=self._workers, pin_memory=self._device.type == "cuda"
+        )
+        for batch in batches:
+            self._train_on(batch)
+            self._update += 1
+            pace = (time.monotonic() - started) / (self._update - started_at)
+            self._listener.progress(
+                Progress(
+                    -(-self._update // per_epoch),
+                    self._config.epochs,
+                    self._update,
+                    self._total,
+                    self._sums.loss,
+                    self._sums.reward,
+                    self._rate(self._update) * self._config.learning_rate,
+                    pace * (self._total - self._update),
                 )
-                if self._update % self._config.save_every == 0 and self._update % per_epoch:
-                    self._seconds += time.monotonic() - clock
-                    clock = time.monotonic()
-                    self._save()
-            self._end_epoch(epoch, clock)
+            )
+            if self._update % per_epoch == 0:
+                self._end_epoch(self._update // per_epoch, clock)
+                clock = time.monotonic()
+            elif self._update % self._config.save_every == 0:
+                self._seconds += time.monotonic() - clock
+                clock = time.monotonic()
+                self._save()
 
     def _train_on(self, batch: Batch) -> None:
         self._network.train()
-        scale = self._rate(self._update + 1)
-        for group in self._optimizer.param_groups:
-            group["lr"] = group["highest"] * scale
-        with torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None):
+        set_learning_rate(self._optimizer, self._rate(self._update + 1))
+        with self._mixed_precision():
             features = self._grid(batch.maps)
             value = self._objective(self._network.decoder, features, batch)
         self._optimizer.zero_grad(set_to_none=True)
         scaled: Tensor = self._scaler.scale(value.loss)
         torch.autograd.backward(scaled)
         self._scaler.unscale_(self._optimizer)
-        if self._config.clip:
-            nn.utils.clip_grad_norm_(self._trained.values(), self._config.clip)
+        norm = float(nn.utils.clip_grad_norm_(self._trained.values(), self._config.max_grad_norm or math.inf))
+        finite = math.isfinite(norm) and math.isfinite(float(value.loss.detach()))
+        # Where gradients are scaled, an overflow now and then is part of it: the scaler leaves the update out.
+        self._skipped = 0 if finite else self._skipped + 1
+        if self._skipped >= (_SKIPPED_IN_A_ROW if self._scaler.is_enabled() else 1):
+            raise TrainingError(
+                f"training diverged at update {self._update + 1}: the loss or its gradient is not finite; "
+                f"lower --learning-rate or --encoder-learning-rate. {self._folder.path} keeps the state before"
+            )
         self._scaler.step(self._optimizer)
         self._scaler.update()
-        # Where gradients are scaled, an overflow now and then is part of it, and its update was left out.
-        if math.isfinite(value.nats) or not self._scaler.is_enabled():
+        if finite:
             self._sums.add(value)
+
+    def _mixed_precision(self) -> torch.autocast:
+        return torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None)
 
     def _grid(self, maps: Tensor) -> Tensor:
         """Runs over a batch's maps the trained part of the encoder, over images the frozen part first."""
-        maps = maps.to(self._device)
+        maps = maps.to(self._device, non_blocking=True)
         if maps.dtype == torch.uint8:
-            if self._first_trained < 0:
+            if self._last_frozen < 0:
                 return grid(self._network.encoder.forward_until(maps, STAGES))
             with torch.no_grad():
                 slices = torch.split(maps, SLICE if self._device.type == "cpu" else len(maps))
-                maps = torch.cat(
-                    [self._network.encoder.forward_until(images, self._first_trained) for images in slices]
-                )
+                maps = torch.cat([self._network.encoder.forward_until(images, self._last_frozen) for images in slices])
         if self._autocast is None:
             maps = maps.float()
         maps = maps.to(memory_format=torch.channels_last)
-        return grid(self._network.encoder.forward_from(maps, self._first_trained))
+        return grid(self._network.encoder.forward_from(maps, self._last_frozen))
 
     def _end_epoch(self, epoch: int, clock: float) -> None:
-        ciders = self.validate() if self._validation else ()
-        mean = sum(ciders) / len(ciders) if ciders else None
-        # Without validation images the latest epoch is the best that is known.
-        best = mean is None or self._best is None or mean > self._best
+        last = epoch == self._config.epochs
+        scores = None
+        if self._validator is not None and (last or epoch % self._config.val_every == 0):
+            self._network.eval()
+            with self._mixed_precision():
+                scores = self._validator(self._network, self._grid, self._listener.validating)
+        # Without validation images the latest epoch is the best that is known. Of equals the later one has learnt more.
+        best = self._validator is None or (
+            scores is not None and (self._best is None or scores.mean_cider >= self._best)
+        )
         self._seconds += time.monotonic() - clock
         result = EpochResult(
-            epoch=epoch + 1,
+            epoch=epoch,
             update=self._update,
             loss=_rounded(self._sums.loss, 4),
             reward=_rounded(self._sums.reward, 2),
-            rate=self._rate(self._update) * self._config.rate,
-            cider=tuple(round(value, 2) for value in ciders),
-            mean_cider=None if mean is None else round(mean, 2),
+            rate=self._rate(self._update) * self._config.learning_rate,
+            cider=() if scores is None else tuple(round(value, 2) for value in scores.cider),
+            mean_cider=None if scores is None else round(scores.mean_cider, 2),
+            val_loss=None if scores is None else _rounded(scores.loss, 4),
             best=best,
             seconds=round(self._seconds, 1),
         )
         # On a few images an epoch takes less time than writing it down; a resumed run repeats what was not saved.
-        due = self._update == self._total or time.monotonic() - self._saved_at > _SAVE_AFTER_S
-        if best and (due or mean is not None):
+        due = last or time.monotonic() - self._saved_at > _SAVE_AFTER_S
+        if best and (due or scores is not None):
             self._folder.save("best", {"model": self._tensors(), "result": result.as_dict()})
-        if best:
-            self._best = mean
+        if best and scores is not None:
+            self._best = scores.mean_cider
         self._sums = _Sums()
         self._folder.append_log(result.as_dict())
         if due:
             self._save()
         self._listener.epoch(result)
 
-    def validate(self) -> tuple[float, ...]:
-        """CIDEr x 100 of each validation set over a plain tokeniser: for choosing, not for quoting."""
-        settings = SearchSettings(
-            beam=self._config.beam,
-            max_length=self._config.max_length,
-            length_penalty=self._config.length_penalty,
-        )
-        self._network.eval()
-        total = sum(len(held.images) for held in self._validation)
-        done = 0
-        scores = []
-        for held in self._validation:
-            captions = []
-            for begin in range(0, len(held.images), 64):
-                images = held.images[begin : begin + 64]
-                maps = self._val_source.read([image.path for image in images], [View()] * len(images))
-                with (
-                    torch.inference_mode(),
-                    torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None),
-                ):
-                    features = self._grid(maps)
-                    found = search_grid(self._network.decoder, features, self._tokenizer, settings, self._filters)
-                captions += [raw_text(self._tokenizer.tokens(best[0].tokens)) for best in found]
-                done += len(images)
-                self._listener.validating(done, total)
-            scores.append(plain_cider(captions, [image.captions for image in held.images]))
-        return tuple(scores)
-
     def _rate(self, update: int) -> float:
-        """Linear warm-up, then a cosine down to `final_rate`; a factor of the highest rate."""
-        warmup = min(self._config.warmup, self._total // 2)
-        if update <= warmup:
-            return update / max(1, warmup)
-        part = (update - warmup) / max(1, self._total - warmup)
-        final = self._config.final_rate
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * part))
-
-    def _make_optimizer(self) -> torch.optim.AdamW:
-        groups = []
-        for prefix, rate in (("decoder.", self._config.rate), ("encoder.", self._config.encoder_rate)):
-            tensors = [tensor for name, tensor in self._trained.items() if name.startswith(prefix)]
-            if tensors:
-                groups.append({"params": tensors, "lr": 0.0, "highest": rate})
-        return torch.optim.AdamW(groups, weight_decay=self._config.weight_decay, betas=(0.9, 0.98))
+        """The learning rate of an update, counted from 1, as a factor of the peak."""
+        return learning_rate_factor(update, self._total, self._config.warmup, self._config.final_lr_fraction)
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu() for name, tensor in self._trained.items()}
@@ -323,6 +297,7 @@ class Trainer:
                 "sums": asdict(self._sums),
                 "best": self._best,
                 "seconds": self._seconds,
+                "skipped": self._skipped,
             },
         )
         self._saved_at = time.monotonic()
@@ -338,28 +313,16 @@ class Trainer:
         self._sums = _Sums(**checkpoint["sums"])
         self._best = checkpoint["best"]
         self._seconds = checkpoint["seconds"]
-
-
-def freeze(network: CaptionNetwork, fine_tune: int) -> dict[str, nn.Parameter]:
-    """Lets gradients through the decoder and the encoder's last `fine_tune` parts only.
-
-    Returns:
-        The trained parameters by name.
-    """
-    for parameter in network.encoder.parameters():
-        parameter.requires_grad_(False)
-    for number in range(STAGES + 1 - fine_tune, STAGES + 1):
-        for parameter in network.encoder.stage_parameters(number):
-            parameter.requires_grad_(True)
-    return {name: tensor for name, tensor in network.named_parameters() if tensor.requires_grad}
+        self._skipped = checkpoint["skipped"]
 
 
 def load_trained(network: CaptionNetwork, tensors: dict[str, Tensor]) -> None:
-    """Copies a checkpoint's tensors into the network."""
+    """Copies a checkpoint's tensors into the network, which need not have the head that only training uses."""
     parameters = dict(network.named_parameters())
     with torch.no_grad():
         for name, tensor in tensors.items():
-            parameters[name].copy_(tensor)
+            if name in parameters or not name.startswith(PRESENCE):
+                parameters[name].copy_(tensor)
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

@@ -1,0 +1,76 @@
+"""Which parameters are trained, at which learning rate, with how much weight decay. Knows nothing of data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from capcli.training.config import TrainConfig
+from capcli.training.network import CaptionNetwork
+from capcli.training.resnet import STAGES
+
+_BETAS = (0.9, 0.98)
+
+
+def freeze(network: CaptionNetwork, fine_tune: int) -> dict[str, nn.Parameter]:
+    """Lets gradients through the decoder and the encoder's last `fine_tune` parts only.
+
+    Returns:
+        The trained parameters by name.
+    """
+    for parameter in network.encoder.parameters():
+        parameter.requires_grad_(False)
+    for number in range(STAGES + 1 - fine_tune, STAGES + 1):
+        for parameter in network.encoder.stage_parameters(number):
+            parameter.requires_grad_(True)
+    return {name: tensor for name, tensor in network.named_parameters() if tensor.requires_grad}
+
+
+def make_optimiser(config: TrainConfig, trained: Mapping[str, nn.Parameter], device: torch.device) -> torch.optim.AdamW:
+    """AdamW over groups of parameters; each group's `peak` is its highest learning rate."""
+    return torch.optim.AdamW(parameter_groups(config, trained), betas=_BETAS, fused=device.type == "cuda")
+
+
+def parameter_groups(config: TrainConfig, trained: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
+    """Encoder and rest apart, each with and without weight decay.
+
+    Weight matrices decay; biases and norms, which have one dimension, do not (as in nanoGPT).
+    """
+    groups: list[dict[str, Any]] = []
+    for of_encoder, peak in ((False, config.learning_rate), (True, config.encoder_learning_rate)):
+        for decays in (True, False):
+            tensors = [
+                tensor
+                for name, tensor in trained.items()
+                if name.startswith("encoder.") == of_encoder and (tensor.ndim >= 2) == decays
+            ]
+            if tensors:
+                decay = config.weight_decay if decays else 0.0
+                groups.append({"params": tensors, "lr": 0.0, "peak": peak, "weight_decay": decay})
+    return groups
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Sets each group's learning rate to `factor` of its peak."""
+    for group in optimiser.param_groups:
+        group["lr"] = group["peak"] * factor
+
+
+def learning_rate_factor(update: int, total: int, warmup: int, final: float) -> float:
+    """Linear warm-up, then a cosine down to `final`, as a factor of the peak learning rate.
+
+    Args:
+        update: 1 for the first update.
+        total: updates of the run.
+        warmup: updates until the peak; at most half of the run.
+        final: the factor at the last update.
+    """
+    warmup = min(warmup, total // 2)
+    if update <= warmup:
+        return update / max(1, warmup)
+    part = (update - warmup) / max(1, total - warmup)
+    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * part))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from capcli.cores import available_cores
 from capcli.errors import DataError, ImageError
 from capcli.images import load_image
 from capcli.training.resnet import ResNet50
@@ -25,7 +26,7 @@ _KEY_BYTES = 16
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """One image as the encoder sees it, or why it cannot be read."""
+    """One image as the encoder sees it, or why it cannot be read; neither where the store has it."""
 
     path: Path
     key: str
@@ -111,11 +112,13 @@ class FeatureStore:
         return np.stack([self._memory[row] for row in rows])
 
 
-def load_for_training(path: Path, input_size: int) -> LoadedImage:
-    """Reads one image file: its content key and its pixels, uint8 [S, S, 3]."""
+def load_for_training(path: Path, input_size: int, store: FeatureStore) -> LoadedImage:
+    """Reads one image file: its content key and, unless the store has it, its pixels, uint8 [S, S, 3]."""
     try:
         content = path.read_bytes()
         key = hashlib.blake2b(content, digest_size=_KEY_BYTES).hexdigest()
+        if key in store:
+            return LoadedImage(path, key, None, None)
         return LoadedImage(path, key, load_image(content, size=(input_size, input_size)), None)
     except OSError as error:
         return LoadedImage(path, "", None, error.strerror or type(error).__name__)
@@ -123,13 +126,13 @@ def load_for_training(path: Path, input_size: int) -> LoadedImage:
         return LoadedImage(path, "", None, str(error))
 
 
-def load_ahead(paths: Iterable[Path], input_size: int, workers: int = 2) -> Iterator[LoadedImage]:
+def load_ahead(paths: Iterable[Path], input_size: int, store: FeatureStore) -> Iterator[LoadedImage]:
     """Loads images in order, a bounded number ahead of the reader."""
     window = 64
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         pending = []
         for path in paths:
-            pending.append(pool.submit(load_for_training, path, input_size))
+            pending.append(pool.submit(load_for_training, path, input_size, store))
             if len(pending) >= window:
                 yield pending.pop(0).result()
         for future in pending:
@@ -167,12 +170,12 @@ def fill_store(
         store.append(list(waiting), compute(np.stack(list(waiting.values()))))
         waiting.clear()
 
-    for done, image in enumerate(load_ahead(paths, input_size), start=1):
-        if image.pixels is None:
-            errors[image.path] = image.error or "cannot be read"
+    for done, image in enumerate(load_ahead(paths, input_size, store), start=1):
+        if image.error is not None:
+            errors[image.path] = image.error
         else:
             keys[image.path] = image.key
-            if image.key not in store:
+            if image.pixels is not None and image.key not in store:
                 waiting[image.key] = image.pixels
         if len(waiting) >= batch_size:
             flush()

@@ -52,12 +52,12 @@ def test_it_is_the_official_meteor() -> None:
     said = ["a dog runs on the grass", "a hound running", "the the the", "grass"]
     wanted = ["a dog runs quickly", "the dogs running on grass", ""]
     with MeteorProgram(find_java()) as program:
-        ours = MeteorReward(program, vocabulary, [0]).score(
+        ours = MeteorReward([program], vocabulary, [0]).score(
             [*([*map(number.__getitem__, text.split()), 0] for text in said), [0]],
             [[*map(number.__getitem__, text.split()), 0] for text in wanted],
             0,
         )
-        nothing = MeteorReward(program, vocabulary, [0]).score([[1, 0]], [[0]], 0)
+        nothing = MeteorReward([program], vocabulary, [0]).score([[1, 0]], [[0]], 0)
     _, theirs = meteor.Meteor().compute_score(dict.fromkeys(range(4), wanted[:2]), {n: [t] for n, t in enumerate(said)})
     assert ours == pytest.approx([*theirs, 0.0]) and nothing == [0.0]
     assert ours[0] > ours[1] > ours[2] > 0

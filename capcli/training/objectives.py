@@ -10,6 +10,7 @@ nothing of files, optimisers or epochs.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -118,7 +119,8 @@ class SelfCritical:
         search: `captions` sentences an image are compared with each other.
         tokenizer: the decoder's vocabulary.
         filters: what captions may not say.
-        cross_entropy: people's captions; weighs `share`, the reward 1 - `share`.
+        cross_entropy: on the reference captions; weighs `share`, the reward 1 - `share`.
+        threads: images that are scored at once, for rewards that other programs compute.
     """
 
     def __init__(
@@ -129,7 +131,9 @@ class SelfCritical:
         filters: Sequence[TokenFilter],
         cross_entropy: CrossEntropy,
         share: float,
+        threads: int = 1,
     ) -> None:
+        self._threads = threads
         self._rewards = rewards
         self._search = search
         self._tokenizer = tokenizer
@@ -141,8 +145,10 @@ class SelfCritical:
         said: list[tuple[int, list[int]]] = []
         rewards: list[float] = []
         advantages: list[float] = []
-        for image, words in enumerate(self._own(decoder, features)):
-            scores = self._score(words, batch.references[image], batch.data_sets[image])
+        own_captions = self._own(decoder, features)
+        with ThreadPoolExecutor(self._threads) as pool:
+            scored = list(pool.map(self._score, own_captions, batch.references, batch.data_sets))
+        for image, (words, scores) in enumerate(zip(own_captions, scored, strict=True)):
             mean = sum(scores) / len(scores)
             said += [(image, sentence) for sentence in words]
             rewards += scores

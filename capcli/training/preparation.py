@@ -31,6 +31,9 @@ from capcli.training.reward import BleuReward, CiderReward, MeteorReward, Reward
 from capcli.training.splits import choose_split
 from capcli.training.validation import ValidationSet, Validator
 
+# METEOR is slower than a GPU says captions; each of these takes 1 GB.
+_METEOR_PROGRAMS = 4
+
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -283,11 +286,13 @@ def objective_of(
     rewards: list[tuple[float, Reward]] = [(1.0, CiderReward(plan.references()))]
     if config.bleu:
         rewards.append((config.bleu, BleuReward()))
+    at_once = 1
     with contextlib.ExitStack() as programs:
         if java is not None:
-            program = programs.enter_context(MeteorProgram(java))
-            rewards.append((config.meteor, MeteorReward(program, tokenizer.vocabulary, unsaid)))
-        yield SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy)
+            at_once = min(_METEOR_PROGRAMS, available_cores())
+            running = [programs.enter_context(MeteorProgram(java)) for _ in range(at_once)]
+            rewards.append((config.meteor, MeteorReward(running, tokenizer.vocabulary, unsaid)))
+        yield SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy, at_once)
 
 
 def validator_of(

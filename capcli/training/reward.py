@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Protocol
 
 from capcli.evaluation.java import MeteorProgram
@@ -70,13 +71,15 @@ class MeteorReward:
     """METEOR of each sentence: from 0 to 1. It asks above all whether what people say is said, in whatever words.
 
     Args:
-        program: METEOR, running.
+        programs: METEOR, running, at least once; as many images can be scored at once.
         vocabulary: the token of every id, since METEOR knows stems, synonyms and paraphrases.
         unsaid: ids that are no words.
     """
 
-    def __init__(self, program: MeteorProgram, vocabulary: Sequence[str], unsaid: Collection[int]) -> None:
-        self._program = program
+    def __init__(self, programs: Sequence[MeteorProgram], vocabulary: Sequence[str], unsaid: Collection[int]) -> None:
+        self._idle: SimpleQueue[MeteorProgram] = SimpleQueue()
+        for program in programs:
+            self._idle.put(program)
         self._vocabulary = vocabulary
         self._unsaid = frozenset(unsaid)
 
@@ -89,7 +92,11 @@ class MeteorReward:
         asked = [words for words in given if words]
         if not wanted or not asked:
             return [0.0] * len(given)
-        scores = iter(self._program.score(asked, [wanted] * len(asked))[1])
+        program = self._idle.get()
+        try:
+            scores = iter(program.score(asked, [wanted] * len(asked))[1])
+        finally:
+            self._idle.put(program)
         return [next(scores) if words else 0.0 for words in given]
 
     def _words(self, numbers: Sequence[int]) -> str:

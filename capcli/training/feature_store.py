@@ -172,11 +172,10 @@ class StoreWriter:
         try:
             self._end = store.read_keys()
             self._file = store.path.open("r+b", buffering=0)
-        except OSError as error:
+        except BaseException as error:
             self._lock.close()
-            raise _not_writable(store.path, error) from error
-        except BaseException:
-            self._lock.close()
+            if isinstance(error, OSError):
+                raise _not_writable(store.path, error) from error
             raise
         self._without_key: list[tuple[str, int]] = []
         self._committed = time.monotonic()
@@ -188,8 +187,8 @@ class StoreWriter:
             OutputError: they cannot be written; the rows before them stay.
         """
         rows = np.zeros((len(keys), self._store.row_bytes), np.uint8)
-        values = np.ascontiguousarray(arrays, dtype=self._store.dtype).reshape(len(keys), -1)
-        rows[:, KEY_BYTES:] = values.view(np.uint8)
+        values = np.ascontiguousarray(arrays, dtype=self._store.dtype).view(np.uint8)
+        rows[:, KEY_BYTES:] = values.reshape(len(keys), self._store.row_bytes - KEY_BYTES)
         try:
             self._file.seek(self._end * self._store.row_bytes)
             rest = memoryview(rows.tobytes())

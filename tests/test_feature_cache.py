@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
+from io import FileIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from shapes import write_data_set
 from capcli import cli
 from capcli.diagnosis import examine
 from capcli.errors import DataError, OutputError
-from capcli.file_lock import wait_for_lock
+from capcli.file_lock import is_in_place, try_lock, wait_for_lock
 from capcli.images import PREPROCESSING
 from capcli.training import feature_store
 from capcli.training.cache_folder import LOCK, make_folder, prune, stores
@@ -554,6 +555,34 @@ def test_a_store_that_is_pruned_between_two_runs_is_made_anew(tmp_path: Path) ->
     store = FeatureStore(tmp_path / "pixels-64-read1", SHAPE)
     add(store, 1)
     assert_right(store, 1)
+
+
+@posix
+def test_a_store_that_is_pruned_while_a_run_waits_to_open_it_is_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "pixels-64-read1"
+    add(FeatureStore(folder, SHAPE), 1)
+    opened: list[FeatureStore] = []
+    locked: list[FileIO] = []
+    threads = [
+        threading.Thread(target=lambda: opened.append(FeatureStore(folder, SHAPE))),
+        threading.Thread(target=lambda: locked.append(wait_for_lock(folder / LOCK, lambda: None))),
+    ]
+    with rows_file(folder).open("r+b", buffering=0) as rows, (folder / LOCK).open("r+b", buffering=0) as lock:
+        assert try_lock(rows) and try_lock(lock)
+        for thread in threads:
+            thread.start()
+        # Long enough for both to have opened what is now removed.
+        time.sleep(0.3)
+        rows_file(folder).unlink()
+        (folder / LOCK).unlink()
+        add(FeatureStore(folder, SHAPE), 3)
+    for thread in threads:
+        thread.join(10)
+    with locked[0]:
+        assert is_in_place(locked[0], folder / LOCK)
+    add(opened[0], 2)
+    assert_right(opened[0], 2, 3)
+    assert_right(FeatureStore(folder, SHAPE), 2, 3)
 
 
 def test_pruning_loads_neither_numpy_nor_torch(tmp_path: Path) -> None:

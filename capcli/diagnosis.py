@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from capcli.atomic_files import why
 from capcli.bundle import DEFAULT, load_bundle
 from capcli.catalogue import search_places
 from capcli.cores import available_cores
@@ -33,6 +34,7 @@ from capcli.installation import (
     right_runtime,
 )
 from capcli.native_output import captured, one_reason
+from capcli.training.cache_folder import default_cache, in_bytes, stores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +95,7 @@ def examine(model: str | os.PathLike[str] = DEFAULT, provider: str = "auto") -> 
     yield from _guarded("cores", _cores)
     for extra in EXTRAS:
         yield from _guarded(extra.name, partial(_extra, extra))
+    yield from _guarded("cache", _cache)
     yield from _guarded("bundles", _places)
     yield from _guarded("model", partial(_model, model))
     yield from _guarded("self-test", partial(_self_test, model, provider))
@@ -190,6 +193,18 @@ def _extra(extra: Extra) -> Iterator[Check]:
         yield Check(extra.name, "ok", f"{finding}, {find_java()}")
     except DependencyError as error:
         yield Check(extra.name, "warning", f"{finding}; {error}")
+
+
+def _cache() -> Iterator[Check]:
+    place = default_cache()
+    try:
+        found = stores(place)
+    except OSError as error:
+        yield Check("cache", "warning", f"{place}: {why(error)}; train with --cache FOLDER or --no-cache")
+        return
+    size = sum(store.size for store in found)
+    what = f"{in_bytes(size)} of capcli train's; capcli doctor --prune-cache empties it" if found else "empty"
+    yield Check("cache", "ok", f"{place}: {what}")
 
 
 def _places() -> Iterator[Check]:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
+# The version of what `load_image` makes of a file. Whoever changes that raises it: pixels and features that were kept
+# from before are then not taken for new ones.
+PREPROCESSING = 1
 # Larger pictures are refused before they are decoded: a few kilobytes can claim to be gigapixels.
 MAX_PIXELS = 200_000_000
 # Only readers that decode in this process: EPS, for one, would start another program.

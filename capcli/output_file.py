@@ -7,11 +7,9 @@ ends with the process however that ends, keeps other runs out. Knows nothing of 
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import os
 import shutil
-import stat
 import sys
 from collections.abc import Sequence
 from enum import Enum
@@ -21,6 +19,7 @@ from types import TracebackType
 
 from capcli.atomic_files import why
 from capcli.errors import OutputError, UsageError
+from capcli.file_lock import is_in_place, try_lock
 from capcli.outputs import Record, RecordError, Row, RowFormat, read_records
 
 _COPY_BYTES = 1 << 20
@@ -158,24 +157,17 @@ class OutputFile:
             except OSError as error:
                 raise self._failure(error) from error
             try:
-                _lock(file)
-            except OSError as error:
+                taken = try_lock(file)
+            except OSError:
+                # Some network disks and pipes know no locks; that is no reason not to write.
+                taken = True
+            if not taken:
                 file.close()
-                raise OutputError(f"{self._path}: is being written by another run of capcli") from error
+                raise OutputError(f"{self._path}: is being written by another run of capcli")
             # A run that ended between opening and locking may have put another file in this one's place.
-            if self._is_in_place(file):
+            if is_in_place(file, self._path):
                 return file
             file.close()
-
-    def _is_in_place(self, file: FileIO) -> bool:
-        here = os.fstat(file.fileno())
-        if not stat.S_ISREG(here.st_mode):
-            return True
-        try:
-            there = self._path.stat()
-        except OSError:
-            return False
-        return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
 
     def _read(self) -> None:
         """Learns what a file already holds; an end that a kill has torn is forgotten."""
@@ -288,20 +280,3 @@ def _key(path: str) -> bytes:
 
 def _exists(path: Path) -> str:
     return f"{path}: exists; use --resume to go on with it, --overwrite to replace it, or choose another file"
-
-
-def _lock(file: FileIO) -> None:
-    """Takes the operating system's lock, which ends with the process, however it ends."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        return
-    import fcntl
-
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        # Some network disks and pipes know no locks; that is no reason not to write.
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-            raise

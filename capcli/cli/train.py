@@ -35,6 +35,7 @@ def train(
     train_split: list[str] | None,
     val_split: list[str] | None,
     cache: Path | None,
+    no_cache: bool,
     quiet: bool,
     **settings: Any,
 ) -> None:
@@ -43,6 +44,8 @@ def train(
     Captions are read from CSV (image,caption), Flickr token files, COCO and Karpathy JSON, metadata.jsonl, a capcli CSV
     that was edited, or a folder with NAME.txt beside each image. The same command again goes on with a stopped run.
     """
+    if no_cache and cache is not None:
+        raise UsageError("--cache and --no-cache exclude each other")
     values = read_toml(config) if config is not None else {}
     data = _data_sources(images, captions, train_split, val_split)
     if data:
@@ -54,10 +57,12 @@ def train(
     from capcli.cli.extras import need_torch
 
     need_torch()
-    from capcli.training.preparation import default_cache
-    from capcli.training.run import train as run_training
+    from capcli.training.cache_folder import cache_for_run
 
-    folder = run_training(chosen, out, cache=cache or default_cache(), listener=_listener(quiet))
+    with cache_for_run(cache, keep=not no_cache) as place:
+        from capcli.training.run import train as run_training
+
+        folder = run_training(chosen, out, cache=place, listener=_listener(quiet))
     from capcli.cli.terminal import say
 
     say(f"{folder.path}: done; capcli export {folder.path} BUNDLE makes a bundle of the best epoch")
@@ -135,7 +140,21 @@ def _signature() -> inspect.Signature:
         _parameter(
             "val_split", list[str] | None, "--val-split", default=None, help="File naming the validation images."
         ),
-        _parameter("cache", Path | None, "--cache", default=None, help="Folder for feature maps."),
+        _parameter(
+            "cache",
+            Path | None,
+            "--cache",
+            default=None,
+            help="Folder in which features of the images are kept for later runs. "
+            "Default: capcli/features in XDG_CACHE_HOME or ~/.cache.",
+        ),
+        _parameter(
+            "no_cache",
+            bool,
+            "--no-cache",
+            default=False,
+            help="Keep features in a temporary folder (in TMPDIR) that is removed at the end.",
+        ),
         _parameter("quiet", bool, "--quiet", default=False, help="Print errors only."),
     ]
     settings = [_setting(item) for item in fields(TrainConfig) if "help" in item.metadata]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,9 +15,11 @@ from capcli.decoding import SearchSettings, TokenFilter
 from capcli.errors import DataError, UsageError
 from capcli.evaluation.java import MeteorProgram, find_java
 from capcli.habits import Habits, learn_habits
+from capcli.images import PREPROCESSING
 from capcli.tokens import Tokenizer
 from capcli.training.augment import Augmentation
 from capcli.training.batches import BatchPlan, MapSource, StoredMaps, StoredPixels, TrainingImage
+from capcli.training.cache_folder import store_name
 from capcli.training.captions import CaptionedImage, read_captions
 from capcli.training.config import TrainConfig
 from capcli.training.corruptions import CorruptionChances
@@ -158,12 +159,6 @@ def swapped_words(config: TrainConfig, tokenizer: Tokenizer) -> dict[int, int]:
     return {left: right, right: left} if left is not None and right is not None else {}
 
 
-def default_cache() -> Path:
-    """Where feature maps are kept unless --cache says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "capcli" / "features"
-
-
 def prepare_maps(
     config: TrainConfig,
     network: CaptionNetwork,
@@ -173,28 +168,35 @@ def prepare_maps(
     device: torch.device,
     autocast: torch.dtype | None,
     progress: Callable[[int, int], None],
+    note: Callable[[str], None],
 ) -> tuple[MapSource, dict[Path, str]]:
     """The inputs of the encoder's trained part, computed where they are missing.
 
     They are maps where the frozen part sees each image in one way only, or else the resized images.
 
+    Args:
+        cache: where they are kept from run to run.
+        progress: told how many images of how many are done.
+        note: told in one line if another run that fills the cache is waited for.
     Returns:
         Their source, and the images that cannot be read, with the reason.
+    Raises:
+        OutputError: the cache cannot be written.
     """
     last_stage = STAGES - config.fine_tune
     size = config.input_size
     paths = list(dict.fromkeys(image.path for image in data.train))
     paths += list(dict.fromkeys(image.path for held in data.validation for image in held.images))
     if last_stage < 0 or augmentation(config).changes_pixels:
-        store = FeatureStore(cache / f"pixels-{size}", (size, size, 3), np.uint8)
+        store = FeatureStore(cache / store_name(f"pixels-{size}", PREPROCESSING), (size, size, 3), np.uint8)
         keys, errors = fill_store(
-            store, lambda pixels: pixels, paths, input_size=size, batch_size=32, progress=progress
+            store, lambda pixels: pixels, paths, input_size=size, batch_size=32, progress=progress, note=note
         )
         return StoredPixels(store, keys), errors
     encoder = network.encoder.eval()
     encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
-    name = f"{encoder_fingerprint(encoder, last_stage, size)}-stage{last_stage}-{precision}"
+    name = store_name(f"{encoder_fingerprint(encoder, last_stage, size)}-stage{last_stage}-{precision}", PREPROCESSING)
 
     def encode(pixels: np.ndarray) -> np.ndarray:
         images = torch.from_numpy(pixels).to(device)
@@ -205,7 +207,7 @@ def prepare_maps(
     channels, height, width = encode(np.zeros((1, size, size, 3), np.uint8)).shape[1:]
     store = FeatureStore(cache / name, (channels, height, width))
     # More images at once are slower on the CPU: their maps no longer fit its cache.
-    keys, errors = fill_store(store, encode, paths, input_size=size, batch_size=SLICE, progress=progress)
+    keys, errors = fill_store(store, encode, paths, input_size=size, batch_size=SLICE, progress=progress, note=note)
     return StoredMaps(store, keys), errors
 
 

@@ -50,7 +50,7 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         UsageError: `out` holds a run with other settings, or something else.
         DataError: no usable data.
         BundleError: what --init or --encoder names cannot be read.
-        OutputError: the run folder cannot be written.
+        OutputError: the run folder or the cache cannot be written.
         DependencyError: the objective needs a program that is not there or fails.
         TrainingError: the loss is no longer finite.
     """
@@ -70,7 +70,14 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     network = start.network.to(device)
     listener.note(_summary(config, data, start, device, autocast))
     source, errors = prepare_maps(
-        config, network, data, cache=cache, device=device, autocast=autocast, progress=listener.encoding
+        config,
+        network,
+        data,
+        cache=cache,
+        device=device,
+        autocast=autocast,
+        progress=listener.encoding,
+        note=listener.note,
     )
     for path, reason in list(errors.items())[:5]:
         listener.note(f"left out: {path}: {reason}")

@@ -1,0 +1,88 @@
+"""The operating system's locks on open files: they end with the process, however it ends.
+
+A lock holds for a file, not for its name, which another process may have given to a new file in the meantime:
+`is_in_place` tells. Knows nothing of what is in the files.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+
+_EVERY_S = 0.1
+
+
+def try_lock(file: FileIO, *, shared: bool = False) -> bool:
+    """Takes the lock unless another open file has it; closing the file, in every process that it is open in, ends it.
+
+    Args:
+        file: an open file.
+        shared: others may take a shared lock too. Windows has no such lock for whole files: nothing is taken there,
+            and an open file cannot be deleted.
+    Returns:
+        Whether it was taken.
+    Raises:
+        OSError: the disk or the pipe knows no locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        if shared:
+            return True
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+    import fcntl
+
+    try:
+        fcntl.flock(file.fileno(), (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
+
+
+def is_in_place(file: FileIO, path: Path) -> bool:
+    """Whether `path` still names the open file."""
+    here = os.fstat(file.fileno())
+    if not stat.S_ISREG(here.st_mode):
+        return True
+    try:
+        there = path.stat()
+    except OSError:
+        return False
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def wait_for_lock(path: Path, waiting: Callable[[], None]) -> FileIO:
+    """Locks a file that is there for its lock only; made if missing.
+
+    Args:
+        path: the file; its folder must exist.
+        waiting: called once if another process has the lock, before it is waited for.
+    Returns:
+        The open file; closing it ends the lock.
+    Raises:
+        OSError: it cannot be made, or the disk knows no locks.
+    """
+    told = False
+    while True:
+        file = path.open("ab", buffering=0)
+        try:
+            while not try_lock(file):
+                if not told:
+                    waiting()
+                    told = True
+                time.sleep(_EVERY_S)
+            if is_in_place(file, path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()

@@ -127,11 +127,21 @@ def test_images_marked_test_are_trained_on_in_no_other_set(shapes: Path) -> None
     parts = dict.fromkeys(names[:5], "test") | dict.fromkeys(names[5:9], "val")
     rows = [f"{name},a photo,{parts.get(name, 'train')}" for name in names]
     (shapes / "split.csv").write_text("image,caption,split\n" + "\n".join(rows))
-    data = read_data(TrainConfig(data=(source(shapes, "split.csv"), source(shapes)), val=0))
+    # Its first test image is a validation image of the third set.
+    write_split(shapes, 1)
+    sources = (source(shapes, "split.csv"), source(shapes), source(shapes, val_split="val.txt"))
+    data = read_data(TrainConfig(data=sources, val=0))
     assert {image.name for image in data.train} == set(names[9:])
     assert data.notes[0].startswith(
-        "9 training images are held out too, the same file or a copy of it (4 in validation and 5 in test), and not"
+        "17 training images are held out too, the same file or a copy of it (9 in validation and 8 in test), and not"
     )
+
+
+def test_a_missing_image_of_a_split_is_told_as_missing(shapes: Path) -> None:
+    held_names = write_split(shapes)
+    (shapes / "images" / held_names[0]).unlink()
+    data = read_data(TrainConfig(data=(source(shapes, val_split="val.txt"),)))
+    assert data.notes == [f"{shapes / 'images'}: 1 image is not found, left out: {held_names[0]}"]
 
 
 def test_a_photo_twice_in_one_part_stays_there_twice(shapes: Path) -> None:

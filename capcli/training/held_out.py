@@ -36,6 +36,7 @@ def without_held_out(
         validation: all images held back for validation, in whichever data set.
         test: all images that a captions file marks as "test".
     """
+    # Empty files are no photos; whoever reads them says so.
     sizes = {size for image in (*validation, *test) if (size := _size(image.path))}
     # Files of different sizes differ: of most of them no byte is read here.
     suspects = {path: size for path in {image.path for image in train} if (size := _size(path)) in sizes}
@@ -63,7 +64,7 @@ def without_held_out(
 
 def _size(path: Path) -> int | None:
     try:
-        return path.stat().st_size or None
+        return path.stat().st_size
     except OSError:
         return None
 

@@ -118,11 +118,6 @@ def test_images_without_captions_are_counted_and_named() -> None:
         official_scores({"one.jpg": "x"}, {})
 
 
-def test_missing_captions_count_as_empty_only_if_told(scores: Scores) -> None:
-    some = {name: text for name, text in CAPTIONS.items() if name != "three.jpg"}
-    assert official_scores(some, REFERENCES, missing_is_empty=True) == scores
-
-
 def test_scoring_prints_nothing_and_leaves_the_installed_package_alone(capfd: pytest.CaptureFixture[str]) -> None:
     need_scorers()
     from pycocoevalcap.meteor import meteor
@@ -284,9 +279,16 @@ def test_the_command_scores_a_bundle_and_its_own_output_alike(capcli: RunCommand
     again = json.loads(capcli("evaluate", "--predictions", out, *data, "--json").text)
     assert {**again, "captions": ""} == {**scores, "captions": ""}
 
-    split = tmp_path / "split.txt"
-    split.write_text("red-circle-white-0.png\nblue-square-black-0.png\n")
-    assert json.loads(capcli("evaluate", "--model", tiny, *data, "--split", split, "--json").text)["images"] == 2
+    fields = tmp_path / "fields.csv"
+    names = ("red-circle-white-0.png", "blue-square-black-0.png", "red-square-white-0.png")
+    rows = (f"{name},{name},{part}\n" for name, part in zip(names, ("test", "test", "val"), strict=True))
+    fields.write_text("image,caption,split\n" + "".join(rows))
+    done = capcli("evaluate", "--model", tiny, *data[:2], "--captions", fields, "--json")
+    scores = json.loads(done.text)
+    assert (scores["images"], scores["data"]) == (2, f"{fields} (test)")
+    assert done.errors == (
+        f"capcli: {fields}: --split test, the default where captions have split fields: 2 images; 1 left out (1 val)\n"
+    )
 
 
 def test_without_java_there_is_one_clear_line(capcli: RunCommand, tiny: Path, tmp_path: Path) -> None:

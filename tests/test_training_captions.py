@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import python
@@ -17,7 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from capcli.errors import DataError
+from capcli.images import load_image
+from capcli.paths import JUNK_FOLDERS, PHOTO_SUFFIXES, FolderRules, find_inputs
 from capcli.training.captions import CaptionedImage, DataReport, read_captions
+from capcli.training.image_lookup import is_photo
 
 Write = Callable[[str | bytes], Path]
 
@@ -53,9 +55,9 @@ def told(items: list[CaptionedImage]) -> dict[str, list[str]]:
     return {item.name: list(item.captions) for item in items}
 
 
-def refusal(images: Path, captions: Path | None, **how: Any) -> str:
+def refusal(images: Path, captions: Path | None) -> str:
     with pytest.raises(DataError) as caught:
-        read_captions(images, captions, **how)
+        read_captions(images, captions)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -149,7 +151,7 @@ def test_a_text_file_that_is_no_text_is_counted(images: Path) -> None:
     (images / "b.txt").write_text("A cat")
     items, report = read_captions(images)
     assert told(items) == {"b.jpg": ["A cat"]}
-    assert report.unreadable == ["a.txt"]
+    assert report.unreadable == ("a.txt",)
     assert report.lines()[-1] == "1 file cannot be read, left out: a.txt"
 
 
@@ -210,11 +212,36 @@ def test_what_is_left_out_is_counted_and_named(images: Path, write: Write) -> No
     ]
 
 
-def test_images_that_do_not_decode_are_added_to_the_report(images: Path, write: Write) -> None:
-    _, report = read_captions(images, write("image,caption\na.jpg,A dog\n"))
-    report.unreadable.extend(["x\n.jpg", "y.jpg"])
-    assert report.lines() == ["2 files cannot be read, left out: x\\n.jpg, y.jpg"]
+def test_odd_names_stay_on_one_line(images: Path, write: Write) -> None:
+    _, report = read_captions(images, write('image,caption\na.jpg,A dog\n"x\n.jpg",x\ny.jpg,x\n'))
+    assert report.lines() == ["2 images are not found, left out: x\\n.jpg, y.jpg"]
     assert DataReport().lines() == []
+
+
+def test_a_folder_shows_training_the_photos_that_it_shows_captioning(tmp_path: Path) -> None:
+    suffixes = sorted(PHOTO_SUFFIXES)
+    for number, suffix in enumerate(suffixes):
+        photo(tmp_path / f"{number}{suffix.upper()}")
+        (tmp_path / f"{number}.txt").write_text("A dog")
+        # A name without its suffix finds them all too.
+        assert is_photo(f"x{suffix}")
+    for junk in JUNK_FOLDERS:
+        photo(tmp_path / junk.upper() / "thumbnail.jpg")
+    (tmp_path / "notes.pdf").write_bytes(b"%PDF")
+    items, report = read_captions(tmp_path)
+    found = find_inputs([str(tmp_path)], FolderRules(), read_stdin=lambda _: b"", is_image=lambda _: False)
+    assert {item.path for item in items} == {Path(each.path) for each in found}
+    assert (len(items), report.lines()) == (len(suffixes), [])
+    assert {".mpo", ".dib"} <= set(suffixes)
+
+
+@pytest.mark.parametrize(("suffix", "form"), [(".mpo", "MPO"), (".dib", "BMP")])
+def test_photos_of_the_rarer_suffixes_are_found_and_read(tmp_path: Path, suffix: str, form: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (8, 6), (200, 30, 30)).save(path, form)
+    (tmp_path / "a.txt").write_text("Red")
+    (item,) = read_captions(tmp_path)[0]
+    assert load_image(item.path.read_bytes(), size=(4, 4)).shape == (4, 4, 3)
 
 
 def test_a_line_number_is_that_of_the_rows_first_line(images: Path, write: Write) -> None:
@@ -357,10 +384,14 @@ def test_linked_folders_are_searched_and_loops_end(images: Path, tmp_path: Path,
     assert report.missing_images == ("gone.jpg",)
 
 
-def test_captions_can_be_read_without_images(tmp_path: Path, write: Write) -> None:
-    items, report = read_captions(tmp_path / "none", write("image,caption\na.jpg,x\n"), check_images=False)
-    assert items == [CaptionedImage(tmp_path / "none" / "a.jpg", "a.jpg", ("x",))]
-    assert report.lines() == []
+def test_images_that_are_not_found_keep_their_split(images: Path, write: Write) -> None:
+    photo(images / "x" / "d.jpg")
+    photo(images / "y" / "d.jpg")
+    text = "image,caption,split\na.jpg,x,train\ngone.jpg,x,\ngone.jpg,y,dev\nd.jpg,x,test\nlost.jpg,x,\n"
+    _, report = read_captions(images, write(text))
+    assert report.missing_images == ("gone.jpg", "lost.jpg")
+    assert report.ambiguous_images == ("d.jpg",)
+    assert report.unfound_splits == {"gone.jpg": "val", "d.jpg": "test"}
 
 
 BAD_FILES = {
@@ -417,6 +448,9 @@ def test_paths_that_cannot_be_used_are_refused_in_one_line(images: Path, tmp_pat
     assert refusal(gone, captions) == f"{gone}: no such folder of images"
     assert refusal(captions, captions) == f"{captions}: not a folder of images"
     assert refusal(images, gone) == f"{gone}: cannot be read (No such file or directory)"
+    long = tmp_path / ("x" * 300)
+    assert refusal(long, captions) == f"{long}: no such folder of images"
+    assert refusal(images, long) == f"{long}: cannot be read (File name too long)"
     assert refusal(images, images / "a.jpg") == f"{images / 'a.jpg'}: a binary file, not text"
     assert refusal(images, None) == (
         f"{images}: no image has its captions in a text file beside it (NAME.txt); give a captions file"

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from capcli.errors import DataError
-from capcli.training.captions import CaptionedImage
-from capcli.training.splits import Split, choose_split, images_named_in
+from capcli.training.captions import CaptionedImage, DataReport
+from capcli.training.splits import NamedImages, Split, choose_split, images_named_in
 
 
 def image(name: str, split: str | None = None) -> CaptionedImage:
@@ -132,7 +132,49 @@ def test_names_without_an_image_are_counted(tmp_path: Path) -> None:
     items = [image("x/a.jpg"), image("y/a.jpg"), image("b.jpg")]
     split = choose_split(items, val_file=tmp_path / "val")
     assert both(split) == (["y/a.jpg"], ["x/a.jpg", "b.jpg"])
-    assert split.notes == (f"{tmp_path / 'val'}: 2 names fit no captioned image, or several: gone.jpg, a.jpg",)
+    assert split.notes == (
+        f"{tmp_path / 'val'}: 1 name is not in the captions: gone.jpg",
+        f"{tmp_path / 'val'}: 1 name fits several images: a.jpg",
+    )
+
+
+def test_names_of_images_that_were_left_out_are_not_unknown(tmp_path: Path) -> None:
+    file = tmp_path / "split"
+    file.write_text("a.jpg\ngone.jpg#0\ngone.jpg#1\n/data/images/lost\nd.jpg\nbare.jpg\nfailed.jpg\nother.jpg\n")
+    report = DataReport(
+        missing_images=("gone.jpg", "lost.jpg", "more.jpg"),
+        ambiguous_images=("d.jpg",),
+        images_without_captions=("bare.jpg",),
+        failed_rows=("failed.jpg",),
+    )
+    named = images_named_in([image("a.jpg"), image("b.jpg")], file, report)
+    assert named == NamedImages([image("a.jpg")], ("gone.jpg", "lost.jpg", "d.jpg"), ("other.jpg",))
+    split = choose_split([image("a.jpg"), image("b.jpg")], report=report, val_file=file)
+    assert both(split) == (["b.jpg"], ["a.jpg"])
+    assert split.notes == (f"{file}: 1 name is not in the captions: other.jpg",)
+
+
+def test_a_missing_image_does_not_lend_its_name_to_a_namesake(tmp_path: Path) -> None:
+    file = tmp_path / "split"
+    file.write_text("val/1.jpg\n2.jpg\n")
+    named = images_named_in([image("1.jpg"), image("2.jpg")], file, DataReport(missing_images=("val/1.jpg",)))
+    assert (names(named.images), named.unfound) == (["2.jpg"], ("val/1.jpg",))
+
+
+def test_a_split_whose_images_are_all_missing_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "split"
+    file.write_text("gone.jpg\nother.jpg\n")
+    with pytest.raises(DataError) as caught:
+        choose_split([image("a.jpg")], report=DataReport(missing_images=("gone.jpg",)), train_file=file)
+    assert str(caught.value) == f"{file}: no image that it names is found; the first is gone.jpg"
+
+
+def test_images_marked_test_are_told_unless_a_file_names_them(tmp_path: Path) -> None:
+    (tmp_path / "train").write_text("c\n")
+    items = [image("a", "train"), image("b", "val"), image("c", "test"), image("d", "test")]
+    assert names(choose_split(items).test) == ["c", "d"]
+    assert names(choose_split(items, train_file=tmp_path / "train", val_fraction=0).test) == ["d"]
+    assert names(choose_split(items, val_file=tmp_path / "train").test) == ["d"]
 
 
 def test_a_split_file_that_leaves_nothing_is_refused(tmp_path: Path) -> None:

@@ -25,7 +25,17 @@ def evaluate(
     captions: Annotated[
         Path | None, typer.Option("--captions", help="Captions people wrote. Default: NAME.txt beside each image.")
     ] = None,
-    split: Annotated[Path | None, typer.Option("--split", help="File naming the images to evaluate on.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            help="File naming the images to evaluate on; or test, val or train where the captions have split fields. "
+            "Default: test there, all images elsewhere.",
+        ),
+    ] = None,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Evaluate without the images that are not there.")
+    ] = False,
     model: Annotated[str, typer.Option("--model", help="A bundle's name or folder.")] = "default",
     predictions: Annotated[
         Path | None, typer.Option("--predictions", help="Captions to score instead of a bundle's: CSV, TSV or JSON.")
@@ -34,7 +44,7 @@ def evaluate(
     max_length: Annotated[int | None, typer.Option(help="Longest caption in words.")] = None,
     length_penalty: Annotated[float | None, typer.Option(help="Length penalty.")] = None,
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    limit: Annotated[int | None, typer.Option(help="Evaluate on this many images only.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Evaluate on this many images only.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     report: Annotated[
         Path | None, typer.Option("--report", help="HTML page to write: each image, its captions and its scores.")
@@ -42,48 +52,36 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the report file.")] = False,
 ) -> None:
     """Score captions with BLEU, METEOR, ROUGE-L and CIDEr, as papers do (needs the eval extra and Java)."""
+    from capcli.cli.terminal import say
     from capcli.evaluation import check_official_scorers, official_scores
+    from capcli.training.evaluation_split import read_evaluation_images
     from capcli.whole_file import WholeFile
 
     # Before the model captions for minutes: can the report be written, are the scorers there?
     with nullcontext() if report is None else WholeFile(report, overwrite=overwrite) as page:
         check_official_scorers()
-        items = _items(images, captions, split, limit)
+        chosen = read_evaluation_images(images, captions, split, allow_missing=allow_missing)
+        for line in chosen.notes:
+            say(line)
+        items = chosen.images[:limit]
         if predictions is not None:
             from capcli.evaluation.predictions import match_predictions, read_predictions
 
-            said = match_predictions(read_predictions(predictions), {str(item.path): item.name for item in items})
+            # Among all images: a caption of one that is left out is not lent to its namesake.
+            names = {str(item.path): item.name for item in chosen.all_images}
+            said = match_predictions(read_predictions(predictions), names)
         else:
             said = _caption(items, model, provider, beam, max_length, length_penalty)
         scores = official_scores(
             {image: prediction.caption for image, prediction in said.items()},
             {str(item.path): list(item.captions) for item in items},
         )
-        source, data = str(predictions or model), str(split or captions or images)
-        _print(scores, source, data, as_json)
+        source = str(predictions or model)
+        _print(scores, source, chosen.data, as_json)
         if page is not None:
             from capcli.evaluation.report import report_page
 
-            page.write(report_page(scores, _evaluated(items, said), captions=source, data=data))
-
-
-def _items(images: Path, captions: Path | None, split: Path | None, limit: int | None) -> list[CaptionedImage]:
-    from capcli.cli.terminal import say
-    from capcli.training.captions import first_few, read_captions
-    from capcli.training.splits import images_named_in
-
-    items, report = read_captions(images, captions)
-    for line in report.lines():
-        say(f"{images}: {line}")
-    if split is not None:
-        named = images_named_in(items, split)
-        items = list(named.images)
-        if named.unknown:
-            say(f"{split}: {len(named.unknown)} of its images are not in the captions: {first_few(named.unknown)}")
-    items = items[:limit] if limit else items
-    if not items:
-        raise DataError(f"{images}: no image to evaluate on")
-    return items
+            page.write(report_page(scores, _evaluated(items, said), captions=source, data=chosen.data))
 
 
 def _caption(
@@ -106,7 +104,7 @@ def _caption(
     said = {}
     for result in _shown(results, "captioning", len(items)):
         if result.error is not None:
-            raise DataError(f"{result.path}: {result.error}; leave it out with --split")
+            raise DataError(f"{result.path}: {result.error}; leave it out with a --split file")
         best = result.captions[0]
         said[result.path] = Prediction(best.text, best.score)
     return said

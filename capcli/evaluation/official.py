@@ -75,15 +75,12 @@ def check_official_scorers() -> str:
     return find_java()
 
 
-def official_scores(
-    captions: Mapping[str, str], references: Mapping[str, Sequence[str]], *, missing_is_empty: bool = False
-) -> Scores:
+def official_scores(captions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> Scores:
     """Scores captions as pycocoevalcap's own evaluation does.
 
     Args:
         captions: a caption for every image; those of other images are not looked at.
         references: what people wrote, for every image at least one. CIDEr's document frequencies are counted here.
-        missing_is_empty: score an image without a caption as if nothing was said of it, instead of refusing.
     Returns:
         Corpus scores, and the scores and tokens of every image.
     Raises:
@@ -91,7 +88,7 @@ def official_scores(
         DependencyError: pycocoevalcap or Java is missing or fails.
     """
     names = list(references)
-    _check_images(captions, references, missing_is_empty)
+    _check_images(captions, references)
     java = check_official_scorers()
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
@@ -100,7 +97,7 @@ def official_scores(
     # In two runs, as the official evaluation has it.
     tokens = iter(ptb_tokenise(java, [text for name in names for text in references[name]]))
     wanted = {name: [next(tokens) for _ in references[name]] for name in names}
-    said = ptb_tokenise(java, [captions.get(name, "") for name in names])
+    said = ptb_tokenise(java, [captions[name] for name in names])
     given = {name: [text] for name, text in zip(names, said, strict=True)}
     if not any(text for texts in wanted.values() for text in texts):
         raise DataError("no reference caption has a word in it")
@@ -127,11 +124,11 @@ def official_scores(
     )
 
 
-def _check_images(captions: Mapping[str, str], references: Mapping[str, Sequence[str]], missing_is_empty: bool) -> None:
+def _check_images(captions: Mapping[str, str], references: Mapping[str, Sequence[str]]) -> None:
     if not references:
         raise DataError("no image to score")
     missing = [name for name in references if name not in captions]
-    if missing and not missing_is_empty:
+    if missing:
         raise DataError(f"{len(missing)} of {len(references)} images have no caption: {_first_few(missing)}")
     bare = [name for name in references if not references[name]]
     if bare:

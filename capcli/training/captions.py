@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,8 +40,8 @@ class CaptionedImage:
 class DataReport:
     """What was read, and what was left out and why, by name.
 
-    `skipped_rows` holds places ("line 3"), the others names of images. `unreadable` holds files that cannot be read;
-    whoever decodes the images adds to it.
+    `skipped_rows` holds places ("line 3"), `unreadable` text files, the others names of images. `unfound_splits` says
+    which split the missing and the ambiguous ones are in, for those with a split field.
     """
 
     images: int = 0
@@ -53,7 +53,8 @@ class DataReport:
     failed_rows: tuple[str, ...] = ()
     skipped_rows: tuple[str, ...] = ()
     not_utf8: tuple[str, ...] = ()
-    unreadable: list[str] = field(default_factory=list)
+    unreadable: tuple[str, ...] = ()
+    unfound_splits: Mapping[str, str] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """One line for each problem there is, with the first few names."""
@@ -77,9 +78,7 @@ class DataReport:
         return lines
 
 
-def read_captions(
-    images: Path, captions: Path | None = None, *, check_images: bool = True
-) -> tuple[list[CaptionedImage], DataReport]:
+def read_captions(images: Path, captions: Path | None = None) -> tuple[list[CaptionedImage], DataReport]:
     """Reads a data set.
 
     Names in the captions file are looked for below `images`, then beside the captions file; a capcli CSV's paths
@@ -89,18 +88,18 @@ def read_captions(
         images: the folder of images.
         captions: a captions file, or a folder of NAME.txt laid out like `images`; None for NAME.txt beside each
             image, or the metadata.jsonl in `images`.
-        check_images: look for the images. Without, each path is `images` / name, which need not exist.
     Returns:
         The images that exist and have a caption, and what was left out.
     Raises:
         DataError: the captions cannot be read or are not understood, or no image is left.
     """
-    if check_images and not images.is_dir():
-        raise DataError(f"{images}: {'not a folder' if images.exists() else 'no such folder'} of images")
+    # Path.is_dir raises for a name that is too long or lies in a folder one may not enter; os.path says no.
+    if not os.path.isdir(images):
+        raise DataError(f"{images}: {'not a folder' if os.path.exists(images) else 'no such folder'} of images")
     if captions is None:
-        captions = images / _METADATA if (images / _METADATA).is_file() else images
-    found = read_caption_folder(images, captions) if captions.is_dir() else read_caption_file(captions)
-    items, report = _join(images, captions, found, check_images)
+        captions = images / _METADATA if os.path.isfile(images / _METADATA) else images
+    found = read_caption_folder(images, captions) if os.path.isdir(captions) else read_caption_file(captions)
+    items, report = _join(images, captions, found)
     if not items:
         raise DataError(_nothing_left(images, captions, found, report))
     return items, report
@@ -145,20 +144,15 @@ class _Gathered:
         return caption
 
 
-def _join(
-    images: Path, captions: Path, found: CaptionRows, check_images: bool
-) -> tuple[list[CaptionedImage], DataReport]:
+def _join(images: Path, captions: Path, found: CaptionRows) -> tuple[list[CaptionedImage], DataReport]:
     """Joins rows to the files they mean, image by image."""
     rows: dict[str, list[CaptionRow]] = {}
     for row in found.rows:
         rows.setdefault(row.name, []).append(row)
     # A failed image is told as such; whether its file exists does not matter.
     wanted = [name for name, told in rows.items() if not all(row.failed for row in told)]
-    if check_images:
-        lookup = ImageLookup(images, captions.parent, caller_first=found.caller_paths)
-        places = {name: lookup.find(name) for name in wanted}
-    else:
-        places = {name: FoundImage(name, images / name) for name in wanted}
+    lookup = ImageLookup(images, captions.parent, caller_first=found.caller_paths)
+    places = {name: lookup.find(name) for name in wanted}
     ambiguous = _ambiguous(places)
     gathered, missing = _Gathered(captions), []
     for name, place in places.items():
@@ -179,7 +173,12 @@ def _join(
         failed_rows=tuple(row.name for row in found.rows if row.failed),
         skipped_rows=tuple(found.skipped),
         not_utf8=tuple(gathered.not_utf8),
-        unreadable=list(found.unreadable),
+        unreadable=tuple(found.unreadable),
+        unfound_splits={
+            name: split
+            for name in (*missing, *ambiguous)
+            if (split := next((row.split for row in rows[name] if row.split is not None), None)) is not None
+        },
     )
 
 
@@ -202,9 +201,9 @@ def _identity(path: Path) -> str:
 
 
 def _nothing_left(images: Path, captions: Path, found: CaptionRows, report: DataReport) -> str:
-    if captions.is_dir() and not found.rows:
+    if os.path.isdir(captions) and not found.rows:
         return f"{images}: no image in this folder"
-    if captions.is_dir() and not report.empty_captions and not report.unreadable:
+    if os.path.isdir(captions) and not report.empty_captions and not report.unreadable:
         return f"{captions}: no image has its captions in a text file beside it (NAME.txt); give a captions file"
     if not found.rows and not found.skipped:
         return f"{captions}: holds no captions"

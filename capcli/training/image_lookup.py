@@ -12,14 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from capcli.paths import JUNK_FOLDERS, PHOTO_SUFFIXES
 from capcli.training.text_files import mend_bytes
-
-# What in a folder is taken for a photo. A file named outright may have any suffix.
-IMAGE_SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".avif", ".gif", ".bmp", ".tif", ".tiff", ".heic", ".heif")
-)
-# Thumbnails and archive debris that repeat the names of real photos.
-_JUNK_FOLDERS = frozenset(("@eadir", "__macosx", "$recycle.bin"))
 
 
 @dataclass(frozen=True)
@@ -158,7 +152,7 @@ def folder_files(root: Path) -> Iterator[str]:
                         continue
                     if entry.is_file():
                         yield folder + entry.name
-                    elif entry.is_dir() and entry.name.lower() not in _JUNK_FOLDERS:
+                    elif entry.is_dir() and entry.name.lower() not in JUNK_FOLDERS:
                         waiting.append(f"{folder}{entry.name}/")
         except OSError:
             # A folder that may not be read; its images are then reported missing one by one.
@@ -166,8 +160,8 @@ def folder_files(root: Path) -> Iterator[str]:
 
 
 def is_photo(name: str) -> bool:
-    """Whether a file found in a folder is taken for a photo."""
-    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+    """Whether a file found in a folder is taken for a photo. A file named outright may have any suffix."""
+    return PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES
 
 
 def spellings_of(name: str) -> list[str]:

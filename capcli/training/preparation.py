@@ -25,6 +25,7 @@ from capcli.training.config import TrainConfig
 from capcli.training.corruptions import CorruptionChances
 from capcli.training.encoder_files import load_encoder
 from capcli.training.features import FeatureStore, encoder_fingerprint, fill_store
+from capcli.training.held_out import without_held_out
 from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
 from capcli.training.objectives import CrossEntropy, ObjectiveFunction, SelfCritical, WordPresence
 from capcli.training.resnet import SLICE, STAGES, ResNet50
@@ -46,7 +47,7 @@ class TrainingData:
 
 
 def read_data(config: TrainConfig) -> TrainingData:
-    """Reads and splits every data set.
+    """Reads and splits every data set. What one of them holds out is trained on in none.
 
     Raises:
         DataError: captions cannot be read, or no training image is left.
@@ -54,18 +55,23 @@ def read_data(config: TrainConfig) -> TrainingData:
     if not config.data:
         raise UsageError("no training data: give --images DIR and --captions FILE, or [[data]] in --config FILE")
     train: list[CaptionedImage] = []
+    all_held: list[CaptionedImage] = []
+    test: list[CaptionedImage] = []
     validation: list[ValidationSet] = []
     notes: list[str] = []
     for number, source in enumerate(config.data):
         items, report = read_captions(Path(source.images), Path(source.captions) if source.captions else None)
         split = choose_split(
             items,
+            report=report,
             train_file=Path(source.train_split) if source.train_split else None,
             val_file=Path(source.val_split) if source.val_split else None,
             val_fraction=config.val,
             seed=config.seed,
         )
         train += [replace(image, data_set=number) for image in split.train]
+        test += split.test
+        all_held += split.val
         held = list(split.val)
         if 0 < config.val_images < len(held):
             # Split files are often sorted; evenly spaced images stand for the whole better than the first ones.
@@ -75,7 +81,11 @@ def read_data(config: TrainConfig) -> TrainingData:
         notes += [f"{source.images}: {line}" for line in (*report.lines(), *split.notes)]
     if not train:
         raise DataError("no training image is left: every image went to validation; lower --val")
-    return TrainingData(train, validation, notes)
+    # All that is held back, not only the --val-images of it that are looked at.
+    kept = without_held_out(train, all_held, test)
+    if not kept.images:
+        raise DataError(f"no training image is left: {kept.note}; give validation images of their own")
+    return TrainingData(kept.images, validation, notes if kept.note is None else [*notes, kept.note])
 
 
 def learn_vocabulary(

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from capcli.errors import DataError
-from capcli.training.captions import CaptionedImage, first_few
+from capcli.training.captions import CaptionedImage, DataReport, first_few
 from capcli.training.image_lookup import NameIndex, spellings_of
 from capcli.training.text_files import lines_of, read_text
 
@@ -21,22 +21,41 @@ _NUMBER = re.compile(r"#\d+$")
 
 @dataclass(frozen=True)
 class NamedImages:
-    """The images a split file names, in the order of the data set, and the names it has that fit no image."""
+    """What a split file names.
+
+    `images`: those with a file and a caption, in the order of the data set. `unfound`: names of the captions file whose
+    image is missing or ambiguous. `unknown`: names that the captions file has not. `ambiguous`: names that fit several
+    of its images. Images that are there and have no caption are in none of them.
+    """
 
     images: list[CaptionedImage]
-    unknown: tuple[str, ...]
+    unfound: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    ambiguous: tuple[str, ...] = ()
+
+    def notes(self, file: Path) -> list[str]:
+        """One line each for names that are unknown and names that are ambiguous."""
+        kinds = (
+            (self.unknown, "name is not in the captions", "names are not in the captions"),
+            (self.ambiguous, "name fits several images", "names fit several images"),
+        )
+        return [f"{file}: {_count(len(names), *what)}: {first_few(names)}" for names, *what in kinds if names]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images to train on and images to validate on; `notes` holds one line for each oddity, meant for a person."""
+    """Images to train on, to validate on, and to leave alone because their split field is "test".
+
+    `notes` holds one line for each oddity, meant for a person.
+    """
 
     train: list[CaptionedImage]
     val: list[CaptionedImage]
+    test: list[CaptionedImage]
     notes: tuple[str, ...] = ()
 
 
-def images_named_in(items: Sequence[CaptionedImage], file: Path) -> NamedImages:
+def images_named_in(items: Sequence[CaptionedImage], file: Path, report: DataReport | None = None) -> NamedImages:
     """The images that a split file names.
 
     A line is a name, with or without its suffix, folder or caption number (name.jpg#0).
@@ -44,34 +63,43 @@ def images_named_in(items: Sequence[CaptionedImage], file: Path) -> NamedImages:
     Args:
         items: one data set.
         file: one name a line.
+        report: what `read_captions` left out of the data set; names of those images are not unknown.
     Raises:
         DataError: the file cannot be read, or names none of the images.
     """
-    exact = {item.name for item in items}
-    index = NameIndex()
+    report = report or DataReport()
+    unfound = dict.fromkeys((*report.missing_images, *report.ambiguous_images))
+    # Missing images count when a name is looked up: what is meant must not depend on which files are there.
+    names = _Names((*(item.name for item in items), *unfound))
     for item in items:
-        index.add(item.name, item.name)
-        index.add(str(item.path.absolute()), item.name)
-    wanted: set[str] = set()
-    unknown: dict[str, None] = {}
+        names.add_path(item)
+    without_caption = _Names((*report.images_without_captions, *report.failed_rows))
+    wanted, unknown, ambiguous = dict[str, None](), dict[str, None](), dict[str, None]()
     for line in lines_of(read_text(file)):
         name = line.strip()
         if not name:
             continue
-        known = _meant(name, exact, index)
-        if known is None:
+        meant = names.find(name)
+        if len(meant) == 1:
+            wanted[meant[0]] = None
+        elif meant:
+            ambiguous[name] = None
+        elif not without_caption.find(name):
             unknown[name] = None
-        else:
-            wanted.add(known)
-    if not wanted:
-        told = f"; the first name is {first_few(list(unknown)[:1])}" if unknown else ""
-        raise DataError(f"{file}: names none of the {len(items)} images{told}")
-    return NamedImages([item for item in items if item.name in wanted], tuple(unknown))
+    images = [item for item in items if item.name in wanted]
+    gone = tuple(name for name in wanted if name in unfound)
+    if not images and gone:
+        raise DataError(f"{file}: no image that it names is found; the first is {first_few(gone[:1])}")
+    if not images:
+        first = first_few([*unknown, *ambiguous][:1])
+        raise DataError(f"{file}: names none of the {len(items)} images{first and f'; the first name is {first}'}")
+    return NamedImages(images, gone, tuple(unknown), tuple(ambiguous))
 
 
 def choose_split(
     items: Sequence[CaptionedImage],
     *,
+    report: DataReport | None = None,
     train_file: Path | None = None,
     val_file: Path | None = None,
     val_fraction: float = 0.1,
@@ -85,6 +113,7 @@ def choose_split(
 
     Args:
         items: the data set.
+        report: what was left out of it.
         train_file: names the training images.
         val_file: names the validation images.
         val_fraction: part of the images to hold back where none are named, 0 to 1.
@@ -93,9 +122,9 @@ def choose_split(
         DataError: a split file cannot be read or names no image.
     """
     notes: list[str] = []
-    val = None if val_file is None else _named(items, val_file, notes)
+    val = None if val_file is None else _named(items, val_file, report, notes)
     if train_file is not None:
-        train = _named(items, train_file, notes)
+        train = _named(items, train_file, report, notes)
     elif val_file is not None:
         train = [item for item in items if item.split in (None, "train")]
     elif any(item.split is not None for item in items):
@@ -113,16 +142,17 @@ def choose_split(
                 f"{_count(len(both), 'image is', 'images are')} in both {train_file} and {val_file}, "
                 f"used for validation only: {first_few(both)}"
             )
-    return Split([item for item in train if item.name not in held], val, tuple(notes))
+    train = [item for item in train if item.name not in held]
+    used = held.union(item.name for item in train)
+    test = [item for item in items if item.split == "test" and item.name not in used]
+    return Split(train, val, test, tuple(notes))
 
 
-def _named(items: Sequence[CaptionedImage], file: Path, notes: list[str]) -> list[CaptionedImage]:
-    named = images_named_in(items, file)
-    if named.unknown:
-        notes.append(
-            f"{file}: {_count(len(named.unknown), 'name fits', 'names fit')} no captioned image, or several: "
-            f"{first_few(named.unknown)}"
-        )
+def _named(
+    items: Sequence[CaptionedImage], file: Path, report: DataReport | None, notes: list[str]
+) -> list[CaptionedImage]:
+    named = images_named_in(items, file, report)
+    notes += named.notes(file)
     return named.images
 
 
@@ -132,15 +162,30 @@ def _held_back(name: str, fraction: float, seed: int) -> bool:
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
-def _meant(line: str, exact: set[str], index: NameIndex) -> str | None:
-    for name in dict.fromkeys((line, _NUMBER.sub("", line))):
-        for spelling in spellings_of(name):
-            if spelling in exact:
-                return spelling
-            match = index.find(spelling)
-            if len(match.values) == 1:
-                return match.values[0]
-    return None
+class _Names:
+    """Names of images, found by what a line of a split file makes of them."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._exact = set(names)
+        self._index = NameIndex()
+        for name in self._exact:
+            self._index.add(name, name)
+
+    def add_path(self, item: CaptionedImage) -> None:
+        self._index.add(str(item.path.absolute()), item.name)
+
+    def find(self, line: str) -> tuple[str, ...]:
+        """The names that the line may mean: none, one, or several."""
+        several: tuple[str, ...] = ()
+        for name in dict.fromkeys((line, _NUMBER.sub("", line))):
+            for spelling in spellings_of(name):
+                if spelling in self._exact:
+                    return (spelling,)
+                values = self._index.find(spelling).values
+                if len(values) == 1:
+                    return values
+                several = several or values
+        return several
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -387,7 +387,7 @@ def test_other_weights_sizes_and_versions_have_stores_of_their_own(tmp_path: Pat
     data = write_data_set(tmp_path / "data", copies=1, size=8, shapes=("circle",)).parent
     source = DataSource(str(data / "images"), str(data / "captions.csv"))
     plain = TrainConfig(data=(source,), encoder=str(TINY_BUNDLE), input_size=64, fine_tune=1)
-    pixels = replace(plain, light=0.5)
+    pixels = replace(plain, color_jitter=0.5)
 
     def new_stores(config: TrainConfig, changed_stage: int | None = None) -> int:
         before = len(stores(tmp_path / "cache"))

@@ -110,7 +110,7 @@ def test_an_old_folder_that_cannot_be_removed_is_told(target: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("call", "number", "found"),
-    [("rename", 1, "old"), ("rename", 2, "aside"), ("rmdir", 1, "new")],
+    [("rename", 1, "old"), ("rename", 2, "aside"), ("unlink", 2, "new")],
 )
 def test_a_kill_at_any_moment_leaves_the_old_folder_or_the_new_one(
     target: Path, call: str, number: int, found: str

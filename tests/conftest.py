@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from shapes import write_data_set
 
 TESTS = Path(__file__).parent
 TINY_BUNDLE = TESTS / "tiny_bundle"
@@ -107,6 +109,69 @@ def capcli() -> RunCommand:
 def tiny() -> Path:
     """A real bundle small enough to caption by the thousand (tests/make_tiny_bundle.py)."""
     return TINY_BUNDLE
+
+
+@dataclass(frozen=True)
+class ExportedRun:
+    """A small run and the bundle that was made of it: to be read, and copied by whoever changes them.
+
+    `images` is the folder of its data set, `notes` what the export had to say.
+    """
+
+    images: Path
+    run: Path
+    bundle: Path
+    notes: tuple[str, ...]
+
+
+# 13 February 2009: the day of the export, for the same bytes on any day.
+EXPORT_TIME = "1234567890"
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
+    """A run of two epochs over the tiny bundle's encoder, exported over an older bundle."""
+    pytest.importorskip("torch", reason="needs the train extra")
+    pytest.importorskip("pycocoevalcap", reason="needs the train extra")
+    from capcli.training.config import DataSource, TrainConfig
+    from capcli.training.export import ExportOptions, export_runs
+    from capcli.training.run import RunListener, train
+
+    folder = tmp_path_factory.mktemp("exported")
+    captions = write_data_set(folder / "shapes", copies=2, size=64)
+    images = folder / "shapes" / "images"
+    config = TrainConfig(
+        data=(DataSource(str(images), str(captions)),),
+        encoder=str(TINY_BUNDLE),
+        input_size=64,
+        hidden=32,
+        embedding=16,
+        attention=16,
+        min_count=1,
+        epochs=2,
+        batch_size=8,
+        warmup=4,
+        val=0.2,
+        threads=1,
+        precision="float32",
+        max_length=12,
+        beam=2,
+        length_penalty=0.3,
+    )
+    train(config, folder / "run", cache=folder / "cache", listener=RunListener())
+    shutil.copytree(TINY_BUNDLE, folder / "bundles" / "bundle")
+    (folder / "bundles" / "bundle" / "old").write_text("x")
+    notes: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", EXPORT_TIME)
+        export_runs(
+            [folder / "run"],
+            folder / "bundles" / "bundle",
+            ExportOptions(name="small"),
+            overwrite=True,
+            note=notes.append,
+        )
+    return ExportedRun(images, folder / "run", folder / "bundles" / "bundle", tuple(notes))
 
 
 def python(code: str, *arguments: str, **env: str) -> Finished:

@@ -12,9 +12,12 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from torch import nn  # noqa: E402
 
+from capcli.bundle import find_bundle  # noqa: E402
 from capcli.errors import DataError  # noqa: E402
+from capcli.training.config import TrainConfig  # noqa: E402
 from capcli.training.encoder_files import load_encoder  # noqa: E402
 from capcli.training.graphs import read_bundle_encoder  # noqa: E402
+from capcli.training.preparation import first_encoder  # noqa: E402
 from capcli.training.resnet import EncoderConfig, ResNet50  # noqa: E402
 
 
@@ -133,6 +136,13 @@ def test_the_stride_placement_can_be_chosen(tmp_path: Path) -> None:
     encoder = load_encoder(path, stride_in="conv2")
     convolutions: list[Any] = [encoder.get_submodule(f"layer2.0.conv{number}") for number in (1, 2)]
     assert [convolution.stride for convolution in convolutions] == [(1, 1), (2, 2)]
+
+
+def test_the_encoder_is_the_shipped_bundles_unless_another_is_named(tiny: Path) -> None:
+    shipped, first = read_bundle_encoder(find_bundle("default")), first_encoder(TrainConfig())
+    assert first.config == shipped.config == EncoderConfig()
+    assert all(torch.equal(tensor, first.state_dict()[name]) for name, tensor in shipped.state_dict().items())
+    assert first_encoder(TrainConfig(encoder=str(tiny))).config.width == 8
 
 
 def test_a_bundle_gives_its_encoder_back(tiny: Path) -> None:

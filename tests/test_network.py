@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -46,6 +48,31 @@ def test_every_decoder_weight_learns(kind: str) -> None:
     torch.autograd.backward(logits.logsumexp(-1).sum())
     still = [name for name, tensor in decoder.named_parameters() if tensor.grad is None or not tensor.grad.any()]
     assert still == []
+
+
+@pytest.mark.parametrize("kind", ["attention", "pooled"])
+def test_a_decoder_gives_what_it_says_it_gives(kind: str) -> None:
+    """The exported graphs are built from these names and shapes."""
+    decoder = build_decoder(DecoderConfig(kind, **SMALL)).eval()
+    cells = 9
+    with torch.inference_mode():
+        context, state = decoder.prepare(torch.randn(2, cells, SMALL["features"]))
+        _, after, attention = decoder.step(torch.tensor([1, 2]), state, context)
+    for tensors, shapes in ((context, decoder.context_shapes), (state, decoder.state_shapes)):
+        wanted = [(2, *(cells if size == -1 else size for size in shape)) for shape in shapes.values()]
+        assert [tuple(tensor.shape) for tensor in tensors] == wanted
+    assert [tensor.shape for tensor in after] == [tensor.shape for tensor in state]
+    assert decoder.attends == (attention is not None)
+    assert decoder.context_names == (("values", "keys") if kind == "attention" else ())
+    assert decoder.state_names == (("h1", "c1", "h2", "c2") if kind == "attention" else ("h", "c"))
+
+
+def test_an_encoder_is_described_in_plain_values() -> None:
+    """As JSON and a checkpoint give them back."""
+    config = EncoderConfig("conv2", "symmetric", width=8, blocks=(1, 2, 3, 4))
+    values = json.loads(json.dumps(config.as_dict()))
+    assert values == config.as_dict()
+    assert EncoderConfig.from_dict(values) == config
 
 
 @pytest.mark.parametrize("stride_in", ["conv1", "conv2"])

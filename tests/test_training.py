@@ -1,4 +1,4 @@
-"""Training from end to end on data the tests make themselves: it learns, resumes, exports, and captions."""
+"""Training from end to end on data the tests make themselves: it learns, and resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -14,21 +14,16 @@ from typing import Any
 
 import pytest
 from conftest import TINY_BUNDLE, RunCommand, command, environment
-from shapes import COLOURS, draw, write_data_set
+from shapes import write_data_set
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
-from capcli import Captioner  # noqa: E402
-from capcli.bundle import find_bundle  # noqa: E402
 from capcli.errors import DataError, UsageError  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
-from capcli.training.export import ExportOptions, export_runs  # noqa: E402
-from capcli.training.graphs import read_bundle_network  # noqa: E402
-from capcli.training.quantise import Int8Weight, quantise  # noqa: E402
 from capcli.training.run import RunListener, train  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
-from capcli.training.starting_point import load_run, mean_of  # noqa: E402
+from capcli.training.starting_point import load_run  # noqa: E402
 from capcli.training.trainer import Progress  # noqa: E402
 
 
@@ -212,153 +207,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(shapes: Path, cache: Path, tmp_
         load_run(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["attention", "pooled"])
-def test_a_model_learns_exports_and_captions_through_the_installed_command(
-    kind: str, capcli: RunCommand, tmp_path: Path
-) -> None:
-    """From the shipped bundle's encoder, with nothing but the commands a user has."""
-    folder = tmp_path / "my photos"
-    write_data_set(folder, copies=2, size=224, shapes=("circle", "triangle"))
-    done = capcli(
-        *("train", "--images", folder / "images", "--captions", folder / "captions.csv", "--out", tmp_path / "run"),
-        *("--decoder", kind, "--min-count", "1", "--epochs", "30", "--batch-size", "8", "--val", "0"),
-        *("--cache", tmp_path / "cache", "--warmup", "20", "--max-length", "12", "--no-flip", "--rate", "2e-3"),
-        *("--dropout-words", "0.1", "--dropout-features", "0.1", "--label-smoothing", "0"),
-    )
-    assert done.code == 0, done.errors
-    assert done.out == b""
-    bundle = tmp_path / "my bundle"
-    done = capcli("export", tmp_path / "run", bundle)
-    assert done.code == 0, done.errors
-    assert done.out == b""
-    assert "the same words as the network on 32 images" in done.errors
-    assert sum(file.stat().st_size for file in bundle.iterdir()) < 30_000_000
-    assert {file.name for file in bundle.iterdir()} == {
-        "manifest.json",
-        "encoder.onnx",
-        "decoder.onnx",
-        "tokenizer.json",
-        "MODEL_CARD.md",
-    }
-
-    wanted = {
-        str(folder / "images" / f"{colour}-{shape}-white-0.png"): f"A {colour} {shape} on a white ground."
-        for shape in ("circle", "triangle")
-        for colour in COLOURS
-    }
-    done = capcli("caption", *wanted, "--model", bundle)
-    assert (done.code, done.errors) == (0, "")
-    said = dict(line.split("\t") for line in done.text.splitlines())
-    assert said.keys() == wanted.keys()
-    assert sum(said[path] == caption for path, caption in wanted.items()) >= 7
-    if kind == "pooled":
-        return
-
-    # The bundle is a starting point too: same vocabulary, and it goes on where it was.
-    done = capcli(
-        *("train", "--images", folder / "images", "--captions", folder / "captions.csv", "--out", tmp_path / "more"),
-        *("--init", bundle, "--epochs", "1", "--val", "0", "--cache", tmp_path / "cache", "--rate", "1e-5"),
-        *("--label-smoothing", "0", "--dropout-words", "0", "--dropout-features", "0", "--no-flip"),
-    )
-    assert done.code == 0, done.errors
-    assert (tmp_path / "more" / "tokenizer.json").read_bytes() == (bundle / "tokenizer.json").read_bytes()
-    (line,) = RunFolder(tmp_path / "more").read_log()
-    assert line["loss"] < 0.5
-
-
-def test_export_refuses_what_is_no_finished_run(capcli: RunCommand, shapes: Path, cache: Path, tmp_path: Path) -> None:
-    done = capcli("export", tmp_path, tmp_path / "bundle")
-    assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)
-    assert "not a run of capcli train" in done.errors
-    config = replace(small(shapes), epochs=1)
-    with pytest.raises(KeyboardInterrupt):
-        train(config, tmp_path / "run", cache=cache, listener=StopAt(1))
-    done = capcli("export", tmp_path / "run", tmp_path / "bundle")
-    assert done.code == 2
-    assert "no epoch of this run is finished" in done.errors
-    assert not (tmp_path / "bundle").exists()
-
-
-def test_an_existing_bundle_is_replaced_only_when_told(
-    capcli: RunCommand, shapes: Path, cache: Path, tmp_path: Path
-) -> None:
-    train(replace(small(shapes), epochs=1), tmp_path / "run", cache=cache, listener=RunListener())
-    bundle = tmp_path / "bundle"
-    assert capcli("export", tmp_path / "run", bundle).code == 0
-    (bundle / "old").write_text("x")
-    done = capcli("export", tmp_path / "run", bundle)
-    assert done.code == 2 and "--overwrite" in done.errors
-    assert (bundle / "old").exists()
-    done = capcli("export", tmp_path / "run", bundle, "--overwrite")
-    assert done.code == 0, done.errors
-    assert not (bundle / "old").exists()
-    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-    other = tmp_path / "photos"
-    other.mkdir()
-    (other / "precious").write_text("x")
-    done = capcli("export", tmp_path / "run", other, "--overwrite")
-    assert done.code == 2 and "not a bundle" in done.errors
-    assert (other / "precious").exists()
-
-
-def test_exporting_twice_gives_the_same_bytes(shapes: Path, cache: Path, tmp_path: Path) -> None:
-    train(replace(small(shapes), epochs=1), tmp_path / "run", cache=cache, listener=RunListener())
-    for name in ("one", "two"):
-        export_runs(
-            [tmp_path / "run"], tmp_path / name, ExportOptions(name="x"), overwrite=False, note=lambda line: None
-        )
-    for file in (tmp_path / "one").iterdir():
-        assert file.read_bytes() == (tmp_path / "two" / file.name).read_bytes(), file.name
-
-
-def test_the_run_is_proved_on_other_images_when_its_own_are_gone(
-    capcli: RunCommand, cache: Path, tmp_path: Path
-) -> None:
-    write_data_set(tmp_path / "data", copies=1, size=64)
-    config = replace(small(tmp_path / "data"), epochs=1)
-    train(config, tmp_path / "run", cache=cache, listener=RunListener())
-    shutil.rmtree(tmp_path / "data" / "images")
-    done = capcli("export", tmp_path / "run", tmp_path / "bundle")
-    assert done.code == 2 and done.errors.count("\n") == 1
-    others = tmp_path / "others"
-    others.mkdir()
-    draw("circle", "red", "white", 5).save(others / "one.png")
-    done = capcli("export", tmp_path / "run", tmp_path / "bundle", "--proof-images", others)
-    assert done.code == 0, done.errors
-    assert Captioner(tmp_path / "bundle").caption(others / "one.png").text
-
-
-def test_a_bundle_searches_as_the_run_validated_or_as_it_was_exported(
-    capcli: RunCommand, shapes: Path, cache: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    train(replace(small(shapes), epochs=1, beam=2, length_penalty=0.3), run, cache=cache, listener=RunListener())
-    for number, (given, wanted) in enumerate(
-        (([], (2, 0.3)), (["--length-penalty", "0"], (2, 0.0)), (["--beam", "4", "--length-penalty", "0.9"], (4, 0.9)))
-    ):
-        bundle = tmp_path / str(number)
-        done = capcli("export", run, bundle, *given)
-        assert done.code == 0, done.errors
-        settings = Captioner(bundle).settings()
-        assert (settings.beam, settings.length_penalty) == wanted
-    done = capcli("export", run, tmp_path / "none", "--beam", "0")
-    assert done.code == 2 and "--beam is 0" in done.errors
-    assert not (tmp_path / "none").exists()
-
-
-def test_the_manifest_keeps_scores_and_terms(capcli: RunCommand, shapes: Path, cache: Path, tmp_path: Path) -> None:
-    train(replace(small(shapes), epochs=1), tmp_path / "run", cache=cache, listener=RunListener())
-    scores = tmp_path / "scores.json"
-    scores.write_text('{"cider": 12.5, "images": 3}')
-    done = capcli("export", tmp_path / "run", tmp_path / "b", "--scores", scores, "--terms", "mine", "--name", "own")
-    assert done.code == 0, done.errors
-    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
-    assert manifest["scores"] == [{"cider": 12.5, "images": 3}]
-    assert (manifest["name"], manifest["licence"]["weights"]) == ("own", "mine")
-
-
-def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand) -> None:
+def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_path: Path) -> None:
     runs = [tmp_path / "one", tmp_path / "two"]
     branch = replace(small(shapes), fine_tune=1, epochs=1)
     train(branch, runs[0], cache=cache, listener=RunListener())
@@ -375,25 +224,9 @@ def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_pa
     train(replace(small(shapes), hidden=24, epochs=1), other, cache=cache, listener=RunListener())
     with pytest.raises(UsageError, match="not of the same shape"):
         train(replace(config, init=(str(runs[0]), str(other))), tmp_path / "no", cache=cache, listener=RunListener())
-    # The same mean can leave as a bundle.
-    done = capcli("export", *runs, tmp_path / "bundle")
-    assert done.code == 0, done.errors
-    bundle = find_bundle(tmp_path / "bundle")
-    kept = read_bundle_network(bundle, None)[0].state_dict()
-    mean = mean_of([(run.name, load_run(run)) for run in runs]).network
-    rounded = {name: part for name, part in quantise(mean).named_modules() if isinstance(part, Int8Weight)}
-    assert rounded
-    for name, part in rounded.items():
-        assert torch.allclose(kept[f"{name}.weight"], part.weight, atol=1e-6), name
-    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text("utf-8")
-    assert "the mean weights of 2 runs" in card and "one alone" in card and "two alone" in card
-    done = capcli("export", runs[0], other, tmp_path / "no-bundle")
-    assert done.code == 2 and "not of the same shape" in done.errors
 
 
-def test_self_critical_training_goes_on_from_a_run_resumes_and_exports(
-    shapes: Path, cache: Path, tmp_path: Path, capcli: RunCommand
-) -> None:
+def test_self_critical_training_goes_on_from_a_run_and_resumes(shapes: Path, cache: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
     train(small(shapes), first, cache=cache, listener=RunListener())
     config = replace(
@@ -408,10 +241,6 @@ def test_self_critical_training_goes_on_from_a_run_resumes_and_exports(
     train(replace(config, save_every=1), stopped, cache=cache, listener=RunListener())
     for name, tensor in tensors(whole, "last").items():
         assert torch.equal(tensor, tensors(stopped, "last")[name])
-    done = capcli("export", whole, tmp_path / "bundle")
-    assert done.code == 0
-    photo = next((shapes / "images").iterdir())
-    assert capcli("caption", photo, "--model", tmp_path / "bundle").text.endswith(".\n")
 
 
 def test_images_are_as_large_as_those_of_the_bundle_it_starts_from(shapes: Path, cache: Path, tmp_path: Path) -> None:

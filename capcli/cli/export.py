@@ -24,7 +24,7 @@ def export(
         list[Path] | None, typer.Option(help="Output of capcli evaluate --json, to keep in the manifest. Repeatable.")
     ] = None,
     proof_images: Annotated[
-        Path | None, typer.Option(help="Folder of images to prove the bundle on. Default: the run's own.")
+        Path | None, typer.Option(help="Folder of images to verify the bundle on. Default: the run's own.")
     ] = None,
     beam: Annotated[
         int | None, typer.Option(help="Beam the bundle searches with. Default: the first run's validation beam.")
@@ -34,7 +34,7 @@ def export(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Turn a training run, or the mean of several branches, into a bundle, and prove that it says the same."""
+    """Turn a training run, or the mean of several branches, into a bundle, and verify that it says the same."""
     from capcli.cli.extras import need_torch
     from capcli.cli.terminal import say
 
@@ -54,9 +54,8 @@ def export(
         length_penalty=length_penalty,
     )
     result = export_runs(runs, bundle, options, overwrite=overwrite, note=say)
-    same = f"the same words as the network on {result.proved} images"
-    if result.ties:
-        same += f" ({result.ties} of them ties)"
+    ties = f" ({result.ties} {'tie' if result.ties == 1 else 'ties'})" if result.ties else ""
+    same = f"the network's captions and scores on {result.verified} images{ties}"
     say(f"{bundle}: {result.size / 1e6:.1f} MB; {same}")
 
 

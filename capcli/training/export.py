@@ -1,19 +1,20 @@
-"""A finished run, or the mean of several -> a bundle, and the proof that the bundle says what the network says."""
+"""A finished run, or the mean of several -> a bundle, put in its place once it says what the network says."""
 
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from capcli.atomic_files import why
 from capcli.bundle import (
     MANIFEST,
     BundleFile,
@@ -24,32 +25,26 @@ from capcli.bundle import (
     describe_file,
     write_manifest,
 )
-from capcli.captioner import Captioner
 from capcli.decoding import SearchSettings
-from capcli.errors import CapcliError, DataError, ImageError, OutputError, UsageError
-from capcli.filters import caption_filters
-from capcli.images import load_image
+from capcli.errors import OutputError, UsageError
+from capcli.training.bundle_swap import put_back, swap_in
 from capcli.training.config import TrainConfig
-from capcli.training.generate import search_grid
 from capcli.training.graphs import write_decoder, write_encoder
 from capcli.training.network import CaptionNetwork
-from capcli.training.preparation import read_data
+from capcli.training.proof import prove, read_proof_images
 from capcli.training.quantise import quantise
-from capcli.training.run_folder import RunFolder
-from capcli.training.starting_point import StartingPoint, load_run, mean_of, run_settings
+from capcli.training.starting_point import StartingPoint, TrainedRun, load_trained_run, mean_of, run_settings
 
 FILES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "tokenizer": "tokenizer.json", "card": "MODEL_CARD.md"}
 DEFAULT_TERMS = "The terms of the images and captions it was trained on; see MODEL_CARD.md."
-PROOF_IMAGES = 32
-# Two hypotheses closer than this are a tie, which either side may break its own way.
-_TIE = 1e-4
 
 
 @dataclass(frozen=True)
 class ExportOptions:
     """What a bundle says of itself beyond what the run knows.
 
-    `beam`, `length_penalty`: its search settings; None for those the run validated with.
+    `proof_images`: a folder of images to verify it on, None for the run's own. `beam`, `length_penalty`: its search
+    settings; None for those the run validated with.
     """
 
     name: str
@@ -61,14 +56,25 @@ class ExportOptions:
     beam: int | None = None
     length_penalty: float | None = None
 
+    def search_settings(self, config: TrainConfig) -> SearchSettings:
+        """How a bundle of a run with these settings searches.
+
+        Raises:
+            UsageError: a value is out of range.
+        """
+        chosen: dict[str, Any] = {"beam": self.beam, "length_penalty": self.length_penalty}
+        # TrainConfig names the option that is out of range.
+        config = replace(config, **{name: value for name, value in chosen.items() if value is not None})
+        return SearchSettings(config.beam, config.max_length, config.length_penalty)
+
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The bundle that was written: its size in bytes, and how many images proved it, ties among them."""
+    """The bundle that was written: its size in bytes, how many images verified it, and how many of them tied."""
 
     folder: Path
     size: int
-    proved: int
+    verified: int
     ties: int
 
 
@@ -79,69 +85,97 @@ def export_runs(
 
     Settings come from the first run.
 
-    The bundle is made beside its final place and moved there only after it captioned real images word for word like
-    the PyTorch network holding the same rounded weights.
+    The bundle is made beside its final place and moved there only after it captioned real images as the PyTorch network
+    holding the same rounded weights does, word for word and score for score. A bundle that was there is removed last; a
+    kill at the moment of the exchange leaves it in `.NAME.capcli-old` beside, from where the next export to that place
+    puts it back.
 
     Raises:
         UsageError: the folder exists and `overwrite` is false, or holds something else; the runs are of two kinds; or
-            the search settings are out of range.
-        DataError: not a finished run, or no image to prove the bundle on.
+            an option is out of range or names a file that cannot be read.
+        DataError: not a finished run, or no image to verify the bundle on.
         CapcliError: bundle and network disagree.
         OutputError: the bundle cannot be written.
     """
-    if bundle.exists() and not overwrite:
-        raise UsageError(f"{bundle}: exists; use --overwrite or choose another folder")
-    # What is not a bundle is never deleted: somebody's folder may have been named by mistake.
-    if bundle.exists() and not (bundle / MANIFEST).is_file() and not (bundle.is_dir() and not any(bundle.iterdir())):
-        raise UsageError(f"{bundle}: not a bundle, so not replaced; choose another folder")
+    # A link stays one: what it leads to is replaced.
+    place = Path(os.path.realpath(bundle))
+    if put_back(place):
+        note(f"{bundle}: an export was killed as it replaced this bundle; put back")
+    _check_place(bundle, overwrite)
+    if options.proof_images is not None and not options.proof_images.exists():
+        raise UsageError(f"{options.proof_images}: no such folder; --proof-images takes a folder of photos")
+    card, day = _given_card(options), _day()
     configs = [run_settings(run) for run in runs]
-    chosen: dict[str, Any] = {"beam": options.beam, "length_penalty": options.length_penalty}
-    config = replace(configs[0], **{name: value for name, value in chosen.items() if value is not None})
-    point = mean_of([(str(run), load_run(run)) for run in runs])
-    images = _proof_pixels(config, options)
-    rounded = quantise(point.network)
+    settings = options.search_settings(configs[0])
+    trained = [load_trained_run(run, config) for run, config in zip(runs, configs, strict=True)]
+    point = mean_of([(str(run.path), run.point) for run in trained])
+    for line in _differences(trained):
+        note(line)
+    folders = [Path(source.images) for config in configs for source in config.data]
+    images = read_proof_images([options.proof_images] if options.proof_images else folders, point.input_size)
+    network = quantise(point.network)
     try:
-        bundle.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{bundle.name}-", dir=bundle.parent))
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     except OSError as error:
-        raise OutputError(f"{bundle}: cannot be written ({error.strerror})") from error
+        raise OutputError(f"{bundle}: cannot be written ({why(error)})") from error
     try:
         note("writing the graphs")
-        _write(partial, rounded, point, config, runs, configs, options)
-        note(f"captioning {len(images)} images with the network and with the bundle")
-        ties = _prove(partial, rounded, point, config, images)
+        (partial / FILES["card"]).write_bytes(_card(trained, options, day).encode("utf-8") if card is None else card)
+        _write(partial, network, point, configs, settings, options)
+        note(f"captioning {len(images.paths)} images with the network and with the bundle")
+        ties = prove(partial, network, point.tokenizer, point.habits, settings, images)
         size = sum(file.stat().st_size for file in partial.iterdir())
         partial.chmod(0o755)
-        if bundle.exists():
-            shutil.rmtree(bundle)
-        partial.rename(bundle)
+        left = swap_in(partial, place)
     except OSError as error:
-        raise OutputError(f"{bundle}: cannot be written ({error.strerror})") from error
+        raise OutputError(f"{bundle}: cannot be written ({why(error)})") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return ExportResult(bundle, size, len(images), ties)
+    if left is not None:
+        note(f"{left}: the old bundle cannot be removed; delete it")
+    return ExportResult(bundle, size, len(images.paths), ties)
+
+
+def _check_place(bundle: Path, overwrite: bool) -> None:
+    if not bundle.exists():
+        return
+    if not overwrite:
+        raise UsageError(f"{bundle}: exists; use --overwrite or choose another folder")
+    # What is not a bundle is never deleted: somebody's folder may have been named by mistake.
+    if not (bundle / MANIFEST).is_file() and not (bundle.is_dir() and not any(bundle.iterdir())):
+        raise UsageError(f"{bundle}: not a bundle, so not replaced; choose another folder")
+
+
+def _differences(trained: Sequence[TrainedRun]) -> list[str]:
+    """What the runs do not agree on and a mean of weights cannot settle, a line each."""
+    first = trained[0]
+    lines = []
+    if len({run.point.input_size for run in trained}) > 1:
+        sizes = ", ".join(f"{run.path} {run.point.input_size}" for run in trained)
+        lines.append(
+            f"the runs' images are of different sizes in pixels ({sizes}); the bundle takes {first.point.input_size}"
+        )
+    if any(run.point.habits != first.point.habits for run in trained):
+        lines.append(f"the runs' captions differ in which words return and keep capitals; {first.path} decides")
+    return lines
 
 
 def _write(
     target: Path,
     network: CaptionNetwork,
     point: StartingPoint,
-    config: TrainConfig,
-    runs: Sequence[Path],
     configs: Sequence[TrainConfig],
+    settings: SearchSettings,
     options: ExportOptions,
 ) -> None:
-    side = _grid_side(network, config.input_size)
-    write_encoder(network, target / FILES["encoder"], config.input_size)
+    """Writes all but the card, which must be there already: the manifest holds its checksum."""
+    side = _grid_side(network, point.input_size)
+    write_encoder(network, target / FILES["encoder"], point.input_size)
     write_decoder(network, target / FILES["decoder"], side * side)
     point.tokenizer.save(target / FILES["tokenizer"])
-    if options.card is not None:
-        shutil.copyfile(options.card, target / FILES["card"])
-    else:
-        (target / FILES["card"]).write_text(_card(runs, configs, options), "utf-8")
     files: dict[str, BundleFile] = {role: describe_file(target, name) for role, name in FILES.items()}
     tokenizer, decoder = point.tokenizer, network.decoder
-    encoder = network.encoder_config.as_dict()
     write_manifest(
         target,
         Manifest(
@@ -150,69 +184,17 @@ def _write(
             code_licence="Apache-2.0",
             weights_terms=options.weights_terms,
             files=files,
-            input_size=config.input_size,
+            input_size=point.input_size,
             resize="squash",
             graph=GraphNames(decoder.context_names, decoder.state_names, (side, side) if decoder.attends else None),
             tokens=SpecialTokens(tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown),
-            search=SearchDefaults(config.beam, config.max_length, config.length_penalty),
+            search=SearchDefaults(settings.beam, settings.max_length, settings.length_penalty),
             habits=point.habits,
             trained_on=_trained_on(configs),
             scores=options.scores,
-            network={
-                "encoder": {**encoder, "blocks": list(encoder["blocks"])},
-                "decoder": decoder.config.as_dict(),
-            },
+            network={"encoder": network.encoder_config.as_dict(), "decoder": decoder.config.as_dict()},
         ),
     )
-
-
-def _prove(bundle: Path, network: CaptionNetwork, point: StartingPoint, config: TrainConfig, pixels: np.ndarray) -> int:
-    """Captions real images both ways.
-
-    Returns:
-        How many images tied: another sentence, but a score no further away than rounding.
-    """
-    settings = SearchSettings(config.beam, config.max_length, config.length_penalty)
-    with torch.inference_mode():
-        grid = network.encoder(torch.from_numpy(pixels))
-    filters = caption_filters(point.tokenizer, point.habits)
-    wanted = search_grid(network.decoder, grid, point.tokenizer, settings, filters)
-    given = Captioner(bundle, provider="cpu").caption_pixels(pixels, settings)
-    ties = 0
-    for network_says, bundle_says in zip(wanted, given, strict=True):
-        tokens = point.tokenizer.tokens(network_says[0].tokens)
-        if tokens == bundle_says[0].tokens:
-            continue
-        if abs(network_says[0].mean_log_prob - bundle_says[0].score) > _TIE:
-            raise CapcliError(
-                f"the exported bundle does not say what the network says: {bundle_says[0].raw!r} "
-                f"instead of {' '.join(tokens)!r}; nothing was written"
-            )
-        ties += 1
-    return ties
-
-
-def _proof_pixels(config: TrainConfig, options: ExportOptions) -> np.ndarray:
-    """Real images, uint8 [N, S, S, 3]: from --proof-images, else the run's own."""
-    paths: Sequence[Path]
-    if options.proof_images is not None:
-        paths = sorted(path for path in options.proof_images.rglob("*") if path.is_file())
-    else:
-        data = read_data(config)
-        held = [image.path for each in data.validation for image in each.images]
-        paths = held or [image.path for image in data.train]
-    pixels = []
-    # Evenly spaced, so that several data sets are all there.
-    for path in paths[:: max(1, len(paths) // PROOF_IMAGES)]:
-        try:
-            pixels.append(load_image(path, size=(config.input_size, config.input_size)))
-        except ImageError:
-            continue
-        if len(pixels) == PROOF_IMAGES:
-            break
-    if not pixels:
-        raise DataError("no readable image to prove the bundle on; give a folder with --proof-images DIR")
-    return np.stack(pixels)
 
 
 def _grid_side(network: CaptionNetwork, input_size: int) -> int:
@@ -230,23 +212,44 @@ def _trained_on(configs: Sequence[TrainConfig]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_set_name(source.images) for config in configs for source in config.data))
 
 
-def _card(runs: Sequence[Path], configs: Sequence[TrainConfig], options: ExportOptions) -> str:
+def _given_card(options: ExportOptions) -> bytes | None:
+    if options.card is None:
+        return None
+    try:
+        return options.card.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{options.card}: cannot be read ({why(error)}); --card takes a Markdown file") from error
+
+
+def _day() -> date:
+    """Today, or the day that SOURCE_DATE_EPOCH names, for bundles that are the same byte for byte.
+
+    The variable holds seconds since 1970 (https://reproducible-builds.org/specs/source-date-epoch).
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if not epoch:
+        return date.today()
+    try:
+        return datetime.fromtimestamp(int(epoch), UTC).date()
+    except (ValueError, OverflowError, OSError) as error:
+        raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}; it must be a number of seconds since 1970") from error
+
+
+def _card(trained: Sequence[TrainedRun], options: ExportOptions, day: date) -> str:
     """A first model card from what the runs know; its maker completes it."""
-    results = [RunFolder(run).load("best")["result"] for run in runs]
-    epochs = [f"epoch {best['epoch']} of {config.epochs}" for best, config in zip(results, configs, strict=True)]
-    parts = list(zip(runs, configs, results, strict=True))
+    epochs = [f"epoch {run.result['epoch']} of {run.config.epochs}" for run in trained]
     rows = "\n".join(
-        f"| {_set_name(source.images)}{f', {run.name} alone' if len(runs) > 1 else ''} | {score} |"
-        for run, config, best in parts
-        for source, score in zip(config.data, best["cider"], strict=False)
+        f"| {_set_name(source.images)}{f', {run.path.name} alone' if len(trained) > 1 else ''} | {score} |"
+        for run in trained
+        for source, score in zip(run.config.data, run.result["cider"], strict=False)
     )
-    origin = epochs[0] if len(runs) == 1 else f"the mean weights of {len(runs)} runs: {', '.join(epochs)}"
-    sets = "\n".join(f"- {name}" for name in _trained_on(configs))
+    origin = epochs[0] if len(trained) == 1 else f"the mean weights of {len(trained)} runs: {', '.join(epochs)}"
+    sets = "\n".join(f"- {name}" for name in _trained_on([run.config for run in trained]))
     return f"""# {options.name}
 
 {options.description or "An image-captioning model made with capcli: a ResNet-50 encoder and an LSTM decoder."}
 
-Exported {date.today().isoformat()} from {origin}.
+Exported {day.isoformat()} from {origin}.
 
 ## Trained on
 {sets}

@@ -76,17 +76,19 @@ def write_encoder(network: CaptionNetwork, path: Path, input_size: int) -> None:
 
 def write_decoder(network: CaptionNetwork, path: Path, positions: int) -> None:
     """Exports a quantised network's step graph; `positions` is the number of grid cells."""
-    decoder, config = network.decoder, network.decoder.config
+    decoder = network.decoder
     rows, images = torch.export.Dim("rows"), torch.export.Dim("images_n")
     names, inputs, shapes = ["tokens"], [torch.ones(3, dtype=torch.int64)], [{0: rows}]
     if decoder.context_names:
-        widths = {"values": config.hidden, "keys": config.attention}
         names += ["image_index", *decoder.context_names]
         inputs.append(torch.tensor([0, 1, 1]))
-        inputs += [torch.zeros(2, positions, widths[name]) for name in decoder.context_names]
+        inputs += [
+            torch.zeros(2, *(positions if size == -1 else size for size in shape))
+            for shape in decoder.context_shapes.values()
+        ]
         shapes += [{0: rows}, *({0: images} for _ in decoder.context_names)]
     names += decoder.state_names
-    inputs += [torch.zeros(3, config.hidden) for _ in decoder.state_names]
+    inputs += [torch.zeros(3, *shape) for shape in decoder.state_shapes.values()]
     shapes += [{0: rows} for _ in decoder.state_names]
     _export(
         DecoderGraph(decoder),

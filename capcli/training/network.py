@@ -75,8 +75,6 @@ class Decoder(nn.Module):
     a batch at once.
     """
 
-    state_names: tuple[str, ...] = ()
-    context_names: tuple[str, ...] = ()
     attends = False
 
     def __init__(self, config: DecoderConfig, dropout: Dropout) -> None:
@@ -105,6 +103,24 @@ class Decoder(nn.Module):
         self.embedding = embedding
         self.output_bias = nn.Parameter(bias)
         self.config = replace(self.config, vocabulary=size)
+
+    @property
+    def context_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each context tensor of one image; -1 is the number of grid cells."""
+        return {}
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each state tensor of one hypothesis."""
+        raise NotImplementedError
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        return tuple(self.context_shapes)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return tuple(self.state_shapes)
 
     def prepare(self, grid: Tensor) -> tuple[Tensors, Tensors]:
         """Everything that depends on the image alone.
@@ -176,8 +192,6 @@ class Decoder(nn.Module):
 class AttentionDecoder(Decoder):
     """Two LSTMs: the first decides where to look, the second what to say (top-down attention)."""
 
-    state_names = ("h1", "c1", "h2", "c2")
-    context_names = ("values", "keys")
     attends = True
 
     def __init__(self, config: DecoderConfig, dropout: Dropout) -> None:
@@ -191,6 +205,14 @@ class AttentionDecoder(Decoder):
         self.first_state = nn.Linear(hidden, 2 * hidden)
         self.look = LSTMCell(config.embedding, 2 * hidden, hidden)
         self.say = LSTMCell(2 * hidden, hidden, hidden)
+
+    @property
+    def context_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"values": (-1, self.config.hidden), "keys": (-1, self.config.attention)}
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(("h1", "c1", "h2", "c2"), (self.config.hidden,))
 
     def prepare(self, grid: Tensor) -> tuple[Tensors, Tensors]:
         values = self.drop_features(torch.relu(self.norm(self.project(grid))))
@@ -216,13 +238,15 @@ class AttentionDecoder(Decoder):
 class PooledDecoder(Decoder):
     """Show and Tell: one LSTM whose first input is the pooled image, then words."""
 
-    state_names = ("h", "c")
-
     def __init__(self, config: DecoderConfig, dropout: Dropout) -> None:
         super().__init__(config, dropout)
         self.project = nn.Linear(config.features, config.embedding)
         self.norm = nn.LayerNorm(config.embedding)
         self.say = LSTMCell(config.embedding, config.hidden, config.hidden)
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(("h", "c"), (self.config.hidden,))
 
     def prepare(self, grid: Tensor) -> tuple[Tensors, Tensors]:
         image = self.drop_features(self.norm(self.project(grid.mean(1))))

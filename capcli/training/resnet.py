@@ -48,7 +48,8 @@ class EncoderConfig:
         return int(self.width * 2 ** (stage + 1))
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """Plain values, as JSON and `torch.load(weights_only=True)` give them back."""
+        return {**asdict(self), "blocks": list(self.blocks)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EncoderConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,19 @@ def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -
     """Where a run starts: at its own `start.pt` once it has one, else at --init or afresh.
 
     Raises:
-        UsageError: several --init that are not of one kind.
+        UsageError: several --init that are not of one kind, or of several image sizes without --input-size.
         DataError, BundleError: what --init or --encoder names cannot be read.
     """
     if folder.has("start"):
         return _of_folder(folder, folder.read_config(), dropout(config))
     if config.init:
-        start = mean_of(
-            [(f"--init {name}", load_trained_network("--init", name, dropout(config))) for name in config.init]
-        )
+        points = [(f"--init {name}", load_trained_network("--init", name, dropout(config))) for name in config.init]
+        sizes = sorted({point.input_size for _, point in points})
+        if len(sizes) > 1 and not config.input_size:
+            raise UsageError(
+                f"--init: trained on images of {' and '.join(map(str, sizes))} pixels; choose one with --input-size"
+            )
+        start = mean_of(points)
         if not config.keep_vocabulary:
             tokenizer, habits = learn_vocabulary(config, data, start.tokenizer)
             torch.manual_seed(config.seed)
@@ -79,7 +83,8 @@ def write_start(folder: RunFolder, config: TrainConfig, start: StartingPoint) ->
 def mean_of(points: Sequence[tuple[str, StartingPoint]]) -> StartingPoint:
     """The network with the mean weights of several that were trained on from one.
 
-    It is better than each where they ended in one valley (Wortsman et al., 2022, arXiv:2203.05482).
+    It is better than each where they ended in one valley (Wortsman et al., 2022, arXiv:2203.05482). Habits and image
+    size are the first one's.
 
     Args:
         points: at least one, with what to call it in error messages.
@@ -113,17 +118,42 @@ def run_settings(path: Path) -> TrainConfig:
     return folder.read_config()
 
 
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run with a finished epoch: its settings, the network of its best epoch, and that epoch's line of the log."""
+
+    path: Path
+    config: TrainConfig
+    point: StartingPoint
+    result: Mapping[str, Any]
+
+
+def load_trained_run(path: Path, config: TrainConfig, drop: Dropout | None = None) -> TrainedRun:
+    """The best network of a run, in float32 on the CPU.
+
+    Args:
+        path: the run's folder.
+        config: its settings, from `run_settings`.
+        drop: dropout, for a network that is trained on.
+    Raises:
+        DataError: a file is damaged, or its weights are not finite.
+    """
+    folder = RunFolder(path)
+    point = _of_folder(folder, config, drop)
+    best = folder.load("best")
+    load_trained(point.network, best["model"])
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in point.network.state_dict().values()):
+        raise DataError(f"{path}: its best weights are not finite numbers; train again with a lower --rate")
+    return TrainedRun(path, config, point, best["result"])
+
+
 def load_run(path: Path, drop: Dropout | None = None) -> StartingPoint:
     """The best network of a run, in float32 on the CPU.
 
     Raises:
-        DataError: not a run, or one without a finished epoch.
+        DataError: not a run, one without a finished epoch, or one that is damaged.
     """
-    config = run_settings(path)
-    folder = RunFolder(path)
-    point = _of_folder(folder, config, drop)
-    load_trained(point.network, folder.load("best")["model"])
-    return point
+    return load_trained_run(path, run_settings(path), drop).point
 
 
 def load_trained_network(flag: str, name: str, drop: Dropout | None) -> StartingPoint:
@@ -144,9 +174,8 @@ def load_trained_network(flag: str, name: str, drop: Dropout | None) -> Starting
 
 def describe_network(network: CaptionNetwork) -> dict[str, Any]:
     """What `start.pt` holds: how to build the network, and its weights."""
-    encoder = network.encoder_config.as_dict()
     return {
-        "encoder": {**encoder, "blocks": list(encoder["blocks"])},
+        "encoder": network.encoder_config.as_dict(),
         "decoder": network.decoder.config.as_dict(),
         "model": {
             name: tensor.detach().cpu()

@@ -1,0 +1,169 @@
+"""The proof of an export: bundle and PyTorch network caption real images alike, in words and in scores.
+
+Both hold the same rounded weights, so all that may part them is the order in which float32 sums are taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from capcli.captioner import Captioner
+from capcli.decoding import Hypothesis, SearchSettings
+from capcli.errors import CapcliError, DataError, ImageError
+from capcli.filters import caption_filters
+from capcli.habits import Habits
+from capcli.images import load_image
+from capcli.paths import FolderRules, find_inputs
+from capcli.tokens import Tokenizer
+from capcli.training.generate import search_grid
+from capcli.training.network import CaptionNetwork
+
+IMAGES = 32
+# Largest difference of two scores, mean log-probabilities of a token. Between the shipped bundle and its network it was
+# at most 1.1e-6 over 64 photos, with the tests' bundle 0.7e-6 over 320. A hundred times that leaves room for other CPUs
+# and is what the four decimals of a printed score can show.
+TOLERANCE = 1e-4
+# The best two sentences of those photos were within 1e-3 of each other for 1 in 64, so rounding decides for 1 image in
+# some ten thousand. More ties than 1 in 16 mean a network that tells no sentences apart, or another one.
+IMAGES_A_TIE = 16
+
+
+@dataclass(frozen=True)
+class ProofImages:
+    """Real images: their paths, and pixels uint8 [N, S, S, 3]."""
+
+    paths: tuple[str, ...]
+    pixels: np.ndarray
+
+
+def read_proof_images(places: Sequence[Path], size: int) -> ProofImages:
+    """Reads up to `IMAGES` images, evenly spaced over all that the places hold: several data sets are all there.
+
+    Args:
+        places: folders of images, with their sub-folders, or single images; what does not exist is left out.
+        size: width and height in pixels that they are resized to.
+    Raises:
+        DataError: there is no readable image.
+    """
+    found = [path for place in places if place.exists() for path in _images_of(place)]
+    count = min(IMAGES, len(found))
+    even = [found[row * len(found) // count] for row in range(count)]
+    paths: list[str] = []
+    pixels: list[np.ndarray] = []
+    # The others stand in for those that cannot be read.
+    for path in dict.fromkeys([*even, *found]):
+        try:
+            pixels.append(load_image(path, size=(size, size)))
+        except ImageError:
+            continue
+        paths.append(path)
+        if len(paths) == IMAGES:
+            break
+    if not paths:
+        looked = ", ".join(str(place) for place in places)
+        raise DataError(
+            f"no readable image in {looked} to verify the bundle on; give a folder of photos with --proof-images DIR"
+        )
+    return ProofImages(tuple(paths), np.stack(pixels))
+
+
+def prove(
+    bundle: Path,
+    network: CaptionNetwork,
+    tokenizer: Tokenizer,
+    habits: Habits,
+    settings: SearchSettings,
+    images: ProofImages,
+) -> int:
+    """Captions real images with the network and with the bundle, and compares sentences and scores.
+
+    A tie is another sentence of the same score: rounding decided between two that the network finds equally good. It
+    must give the bundle's sentence the score that the bundle gives it.
+
+    Args:
+        bundle: the folder of the bundle.
+        network: rounded as the bundle's weights are, on the CPU, in evaluation mode.
+        tokenizer: the network's vocabulary.
+        habits: what captions may not say.
+        settings: how both search.
+        images: resized as the bundle wants them.
+    Returns:
+        How many images tied.
+    Raises:
+        CapcliError: a sentence or a score differs, or more than one image in `IMAGES_A_TIE` ties.
+    """
+    with torch.inference_mode():
+        grid = network.encoder(torch.from_numpy(images.pixels))
+    expected = search_grid(network.decoder, grid, tokenizer, settings, caption_filters(tokenizer, habits))
+    given = Captioner(bundle, provider="cpu").caption_pixels(images.pixels, settings)
+    ties = 0
+    for row, path in enumerate(images.paths):
+        ours, theirs = expected[row][0], given[row][0]
+        same = tokenizer.tokens(ours.tokens) == theirs.tokens
+        agreed = ours if same else _scored(network, grid[row : row + 1], tokenizer, theirs.tokens)
+        length = len(theirs.tokens) + 1
+        if (
+            agreed is None
+            or not _near(agreed.mean_log_prob, theirs.score)
+            # Sentences of different length are as good as each other by their ranking scores, not by their means.
+            or not _near(
+                settings.ranking_score(agreed.log_prob, agreed.length),
+                settings.ranking_score(ours.log_prob, ours.length),
+                settings.ranking_score(length, length),
+            )
+        ):
+            raise CapcliError(
+                f"the exported bundle does not say what the network says: for {path} {theirs.raw!r} with score "
+                f"{theirs.score:.4f} instead of {' '.join(tokenizer.tokens(ours.tokens))!r} with "
+                f"{ours.mean_log_prob:.4f}; nothing was written"
+            )
+        ties += not same
+    allowed = max(1, len(images.paths) // IMAGES_A_TIE)
+    if ties > allowed:
+        raise CapcliError(
+            f"the exported bundle says other sentences of the same score for {ties} of {len(images.paths)} images, "
+            f"at most {allowed} may; train on, or choose other images with --proof-images DIR; nothing was written"
+        )
+    return ties
+
+
+def _scored(
+    network: CaptionNetwork, grid: torch.Tensor, tokenizer: Tokenizer, tokens: Sequence[str]
+) -> Hypothesis | None:
+    """A sentence with the network's own score for it; None if it holds what is no word of the vocabulary.
+
+    Args:
+        grid: float [1, P, features].
+    """
+    ids = [number for token in tokens if (number := tokenizer.id_of(token)) is not None]
+    if len(ids) < len(tokens):
+        return None
+    with torch.inference_mode():
+        logits = network.decoder.teacher_forced(
+            grid, torch.zeros(1, dtype=torch.int64), torch.tensor([[tokenizer.start, *ids]]), [len(ids) + 1]
+        )
+        scores = torch.log_softmax(logits.double(), -1)
+    return Hypothesis(tuple(ids), float(scores[torch.arange(len(ids) + 1), torch.tensor([*ids, tokenizer.end])].sum()))
+
+
+def _near(one: float, other: float, factor: float = 1.0) -> bool:
+    # NaN is near nothing.
+    return abs(one - other) <= TOLERANCE * factor
+
+
+def _images_of(place: Path) -> list[str]:
+    """Photos by their suffix; all files where none has one."""
+    for rules in (FolderRules(), FolderRules(include=("*",))):
+        if found := list(_walk(place, rules)):
+            return found
+    return []
+
+
+def _walk(place: Path, rules: FolderRules) -> Iterator[str]:
+    inputs = find_inputs([str(place)], rules, read_stdin=lambda size: b"", is_image=lambda head: False)
+    return (item.path for item in inputs if item.error is None)

@@ -6,6 +6,7 @@ need when they run.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -36,7 +37,7 @@ def run(arguments: list[str]) -> int:
         used; 4 the output cannot be written; 130 Ctrl-C; 143 SIGTERM.
     """
     if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, functools.partial(_terminate, os.getpid()))
     try:
         result = app(arguments, prog_name="capcli", standalone_mode=False)
         sys.stdout.flush()
@@ -76,7 +77,10 @@ def _usage(error: Exception) -> str:
     return f"{message or 'a command is missing'}; see {command} --help"
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
+def _terminate(process: int, number: int, frame: FrameType | None) -> None:
+    if os.getpid() != process:
+        # A worker process that was forked has the handler too, and nothing to clean up or to say.
+        os._exit(TERMINATED)
     raise Terminated
 
 

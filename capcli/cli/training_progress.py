@@ -63,15 +63,19 @@ class LineListener(ShownRun):
 
 
 class BarListener(ShownRun):
-    """A progress bar that stays in place, with a line above it for each epoch."""
+    """A progress bar that stays in place, with a line above it for each epoch.
 
-    def __init__(self) -> None:
+    Args:
+        console: where it is shown; stderr, unless told otherwise.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console or Console(stderr=True),
             transient=True,
         )
         self._task: TaskID | None = None

@@ -19,19 +19,22 @@ def with_absolute_paths(config: TrainConfig) -> TrainConfig:
     return replace(
         config,
         data=tuple(
-            replace(source, **{name: path and os.path.abspath(path) for name, path in _paths(source)})
+            DataSource(
+                os.path.abspath(source.images),
+                _absolute(source.captions),
+                _absolute(source.train_split),
+                _absolute(source.val_split),
+            )
             for source in config.data
         ),
-        encoder=None if config.encoder is None else os.path.abspath(config.encoder),
+        encoder=_absolute(config.encoder),
         init=tuple(_absolute_model(name) for name in config.init),
     )
 
 
 def same_data(one: tuple[DataSource, ...], other: tuple[DataSource, ...]) -> bool:
     """Whether both name the same folders and files."""
-    return [[_place(path) for _, path in _paths(source)] for source in one] == [
-        [_place(path) for _, path in _paths(source)] for source in other
-    ]
+    return [_places(source) for source in one] == [_places(source) for source in other]
 
 
 def same_path(one: str | None, other: str | None) -> bool:
@@ -39,12 +42,16 @@ def same_path(one: str | None, other: str | None) -> bool:
     return one == other or _place(one) == _place(other)
 
 
-def _paths(source: DataSource) -> list[tuple[str, str | None]]:
-    return [(item.name, getattr(source, item.name)) for item in fields(source)]
+def _places(source: DataSource) -> list[str | None]:
+    return [_place(getattr(source, item.name)) for item in fields(source)]
 
 
 def _place(path: str | None) -> str | None:
     return None if path is None else os.path.realpath(os.path.expanduser(path))
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else os.path.abspath(path)
 
 
 def _absolute_model(name: str) -> str:

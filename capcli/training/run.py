@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from capcli.errors import CapcliError, TrainingError
 from capcli.filters import caption_filters
 from capcli.training.config import TrainConfig
 from capcli.training.device import Machine, choose_machine
@@ -29,6 +26,7 @@ from capcli.training.run_record import RunRecord, digest_of_training, digest_of_
 from capcli.training.starting_point import StartingPoint, settings_of_network, starting_point, write_start
 from capcli.training.trainer import Listener, Trainer
 from capcli.training.validation import FEW_IMAGES
+from capcli.training.workers import worker_errors
 
 
 class RunListener(Listener):
@@ -88,7 +86,8 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     data = drop_unreadable(data, errors)
     held = sum(len(each.images) for each in data.validation)
     if 0 < held < FEW_IMAGES:
-        listener.note(f"only {held} validation images: the best epoch is chosen by chance; --val 0.2 holds more back")
+        images_are = "image: the" if held == 1 else "images: the"
+        listener.note(f"only {held} validation {images_are} best epoch is chosen by chance; give more (--val)")
     images = encode_captions(data.train, start.tokenizer, config.max_words)
     plan = batch_plan(config, images, start.tokenizer, source)
     record = RunRecord.of(machine, digest_of_training(images), digest_of_validation(data.validation, start.tokenizer))
@@ -101,7 +100,7 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     if config.word_presence:
         network.add_presence(config.seed).to(device)
     validator = validator_of(config, data.validation, source, start.tokenizer, filters)
-    with objective_of(config, network, start.tokenizer, filters, plan, java) as objective, _worker_errors(folder):
+    with objective_of(config, network, start.tokenizer, filters, plan, java) as objective, worker_errors(out):
         Trainer(
             config,
             folder,
@@ -134,31 +133,6 @@ def _go_on(
         folder.write_config(config)
     if record != earlier.record:
         folder.write_record(record)
-
-
-@contextlib.contextmanager
-def _worker_errors(folder: RunFolder) -> Iterator[None]:
-    """Turns what torch says of the processes that prepare batches into one line.
-
-    Raises:
-        TrainingError: one of them died.
-        CapcliError: what one of them raised.
-    """
-    try:
-        yield
-    except CapcliError as error:
-        # torch hands errors over with the worker's traceback before them.
-        lines = str(error).splitlines()
-        if len(lines) < 2 or "DataLoader worker process" not in lines[0]:
-            raise
-        raise type(error)(lines[-1].partition(": ")[2] or lines[-1]) from error
-    except RuntimeError as error:
-        if not str(error).startswith("DataLoader worker (pid"):
-            raise
-        raise TrainingError(
-            f"{folder.path}: a process that prepares batches died ({str(error).splitlines()[0]}); if memory ran out, "
-            "give fewer --workers or a smaller --batch-size. The same command goes on from the last checkpoint"
-        ) from error
 
 
 def _summary(

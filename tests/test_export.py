@@ -201,12 +201,12 @@ def test_a_mean_of_runs_holds_their_mean_weights_and_says_how_they_differ(
     config = replace(
         RunFolder(exported.run).read_config(),
         objective="self-critical",
-        samples=2,
+        beam_samples=2,
         init=(str(exported.run),),
         encoder=None,
         input_size=96,
         epochs=1,
-        rate=1e-3,
+        learning_rate=1e-3,
     )
     branch = tmp_path / "branch"
     train(config, branch, cache=tmp_path / "cache", listener=RunListener())

@@ -39,6 +39,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+# The sizes of what --init names.
+AS_INIT: dict[str, Any] = {"encoder": None, "hidden": None, "embedding": None, "attention": None}
+
+
 def small(shapes: Path) -> TrainConfig:
     return TrainConfig(
         data=(DataSource(str(shapes / "images"), str(shapes / "captions.csv")),),
@@ -136,7 +140,7 @@ def test_a_killed_process_is_resumed_by_the_same_command(shapes: Path, cache: Pa
 def test_other_settings_in_the_same_folder_are_refused(shapes: Path, cache: Path, tmp_path: Path) -> None:
     config = replace(small(shapes), epochs=1)
     train(config, tmp_path / "run", cache=cache, listener=RunListener())
-    with pytest.raises(UsageError, match=r"other settings \(rate, seed\)"):
+    with pytest.raises(UsageError, match=r"other settings \(learning_rate, seed\)"):
         train(replace(config, learning_rate=0.5, seed=2), tmp_path / "run", cache=cache, listener=RunListener())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("precious")
@@ -244,7 +248,7 @@ def test_self_critical_training_goes_on_from_a_run_and_resumes(shapes: Path, cac
 
 
 def test_images_are_as_large_as_those_of_the_bundle_it_starts_from(shapes: Path, cache: Path, tmp_path: Path) -> None:
-    config = replace(small(shapes), init=(str(TINY_BUNDLE),), encoder=None, input_size=0, epochs=1)
+    config = replace(small(shapes), **AS_INIT, init=(str(TINY_BUNDLE),), input_size=0, epochs=1)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "one", cache=cache, listener=StopAt(2))
     # It is the same run, whether the size is said or not.
@@ -261,7 +265,7 @@ def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cac
     if shutil.which("java") is None:
         pytest.skip("needs Java")
     config = replace(
-        small(shapes), objective="self-critical", beam_samples=2, init=(str(TINY_BUNDLE),), encoder=None, meteor=2.0
+        small(shapes), **AS_INIT, objective="self-critical", beam_samples=2, init=(str(TINY_BUNDLE),), meteor=2.0
     )
     with pytest.raises(KeyboardInterrupt):
         train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=StopAt(2))

@@ -6,6 +6,7 @@ need when they run.
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -36,7 +37,9 @@ def run(arguments: list[str]) -> int:
         used; 4 the output cannot be written; 130 Ctrl-C; 143 SIGTERM.
     """
     if hasattr(signal, "SIGTERM"):
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, functools.partial(_stop, os.getpid(), Terminated))
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, functools.partial(_stop, os.getpid(), KeyboardInterrupt))
     try:
         result = app(arguments, prog_name="capcli", standalone_mode=False)
         sys.stdout.flush()
@@ -76,8 +79,11 @@ def _usage(error: Exception) -> str:
     return f"{message or 'a command is missing'}; see {command} --help"
 
 
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+def _stop(process: int, error: type[BaseException], number: int, frame: FrameType | None) -> None:
+    if os.getpid() != process:
+        # A worker process that was forked has the handler too, and nothing to clean up or to say.
+        os._exit(128 + number)
+    raise error
 
 
 def _close_stdout() -> None:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from capcli.errors import UsageError
-from capcli.training.config import DataSource, TrainConfig, read_toml
+from capcli.training.config import DATA, RENAMED, DataSource, TrainConfig, by_present_names, flag_of, read_toml
 
 if TYPE_CHECKING:
-    from capcli.training.run import RunListener
+    from capcli.cli.training_progress import ShownRun
 
 _TYPES: dict[str, Any] = {
     "int": int,
+    "int | None": int,
     "float": float,
     "bool": bool,
     "str": str,
@@ -42,15 +43,16 @@ def train(
     """Train a model of your own on photos with captions.
 
     Captions are read from CSV (image,caption), Flickr token files, COCO and Karpathy JSON, metadata.jsonl, a capcli CSV
-    that was edited, or a folder with NAME.txt beside each image. The same command again goes on with a stopped run.
+    that was edited, or a folder with NAME.txt beside each image. Run the same command again to resume a stopped run.
     """
     if no_cache and cache is not None:
         raise UsageError("--cache and --no-cache exclude each other")
-    values = read_toml(config) if config is not None else {}
+    values = by_present_names(read_toml(config), str(config)) if config is not None else {}
     data = _data_sources(images, captions, train_split, val_split)
     if data:
         values["data"] = data
-    values.update({name: value for name, value in settings.items() if value is not None})
+    given = {name: value for name, value in settings.items() if value is not None}
+    values.update(by_present_names(given, "capcli train"))
     # A file holds data tables; the command line wins over the rest of it.
     chosen = TrainConfig.from_dict(values, str(config or "capcli train"))
 
@@ -59,10 +61,10 @@ def train(
     need_torch()
     from capcli.training.cache_folder import cache_for_run
 
-    with cache_for_run(cache, keep=not no_cache) as place:
+    with cache_for_run(cache, keep=not no_cache) as place, _shown(quiet) as listener:
         from capcli.training.run import train as run_training
 
-        folder = run_training(chosen, out, cache=place, listener=_listener(quiet))
+        folder = run_training(chosen, out, cache=place, listener=listener)
     from capcli.cli.terminal import say
 
     say(f"{folder.path}: done; capcli export {folder.path} BUNDLE makes a bundle of the best epoch")
@@ -88,12 +90,11 @@ def _data_sources(
     )
 
 
-def _listener(quiet: bool) -> RunListener:
-    from capcli.cli.training_progress import BarListener, LineListener
-    from capcli.training.run import RunListener
+def _shown(quiet: bool) -> ShownRun:
+    from capcli.cli.training_progress import BarListener, LineListener, ShownRun
 
     if quiet:
-        return RunListener()
+        return ShownRun()
     return BarListener() if sys.stderr.isatty() else LineListener()
 
 
@@ -108,37 +109,60 @@ def _parameter(name: str, annotation: Any, *option: Any, default: Any, **how: An
 
 def _setting(item: Field[Any]) -> inspect.Parameter:
     """An option for a field; unset is None, so that a TOML file's value is not overridden by a default."""
-    flag = f"--{item.name.replace('_', '-')}"
+    flag = flag_of(item.name)
     if item.type == "bool":
         flag += f"/--no-{item.name.replace('_', '-')}"
-    shown = "none" if item.default is None or item.default == () else item.default
+    shown = item.metadata["shown"] or ("none" if item.default is None or item.default == () else item.default)
     return _parameter(
         item.name,
         _TYPES[str(item.type)] | None,
         flag,
         default=None,
-        help=f"{item.metadata['help']} [default: {shown}]",
-        rich_help_panel="Settings",
+        help=f"{item.metadata['help']} (default: {shown})",
+        rich_help_panel=item.metadata["group"],
     )
+
+
+def _earlier_name(name: str, item: Field[Any]) -> inspect.Parameter:
+    """The option that a setting had before; it still works and is not shown."""
+    return _parameter(name, _TYPES[str(item.type)] | None, flag_of(name), default=None, hidden=True)
 
 
 def _signature() -> inspect.Signature:
     own = [
         _parameter("out", Path, "--out", default=..., help="The run's folder."),
         _parameter("config", Path | None, "--config", default=None, help="TOML file with settings."),
-        _parameter("images", list[str] | None, "--images", default=None, help="Folder of images. Repeatable."),
+        _parameter(
+            "images",
+            list[str] | None,
+            "--images",
+            default=None,
+            help="Folder of images. Repeatable.",
+            rich_help_panel=DATA,
+        ),
         _parameter(
             "captions",
             list[str] | None,
             "--captions",
             default=None,
             help="Captions of the images. Repeatable, as often as --images. Default: NAME.txt beside each image.",
+            rich_help_panel=DATA,
         ),
         _parameter(
-            "train_split", list[str] | None, "--train-split", default=None, help="File naming the training images."
+            "train_split",
+            list[str] | None,
+            "--train-split",
+            default=None,
+            help="File naming the training images.",
+            rich_help_panel=DATA,
         ),
         _parameter(
-            "val_split", list[str] | None, "--val-split", default=None, help="File naming the validation images."
+            "val_split",
+            list[str] | None,
+            "--val-split",
+            default=None,
+            help="File naming the validation images.",
+            rich_help_panel=DATA,
         ),
         _parameter(
             "cache",
@@ -157,8 +181,10 @@ def _signature() -> inspect.Signature:
         ),
         _parameter("quiet", bool, "--quiet", default=False, help="Print errors only."),
     ]
-    settings = [_setting(item) for item in fields(TrainConfig) if "help" in item.metadata]
-    return inspect.Signature([*own, *settings])
+    settings = [item for item in fields(TrainConfig) if "help" in item.metadata]
+    by_name = {item.name: item for item in settings}
+    earlier = [_earlier_name(before, by_name[now]) for before, now in RENAMED.items()]
+    return inspect.Signature([*own, *map(_setting, settings), *earlier])
 
 
 # Typer reads options off the signature; this one is made from the settings, so that each is described once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -13,7 +14,18 @@ from capcli.training.trainer import EpochResult
 from capcli.training.trainer import Progress as TrainingProgress
 
 
-class LineListener(RunListener):
+class ShownRun(RunListener):
+    """A run that shows itself while the `with` lasts; this one shows nothing."""
+
+    def __enter__(self) -> ShownRun:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class LineListener(ShownRun):
     """A line every half minute and one an epoch."""
 
     def __init__(self, every_s: float = 30.0) -> None:
@@ -50,21 +62,34 @@ class LineListener(RunListener):
         return True
 
 
-class BarListener(RunListener):
-    """A progress bar that stays in place, with a line above it for each epoch."""
+class BarListener(ShownRun):
+    """A progress bar that stays in place, with a line above it for each epoch.
 
-    def __init__(self) -> None:
+    Args:
+        console: where it is shown; stderr, unless told otherwise.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
+            console=console or Console(stderr=True),
             transient=True,
         )
-        self._bar.start()
         self._task: TaskID | None = None
         self._name = ""
+
+    def __enter__(self) -> ShownRun:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Whatever ended the run, the terminal gets its cursor back.
+        self._bar.stop()
 
     def note(self, line: str) -> None:
         self._bar.console.print(line, markup=False, highlight=False)
@@ -76,8 +101,6 @@ class BarListener(RunListener):
         known = means(progress.loss, progress.reward)
         text = f"epoch {progress.epoch}/{progress.epochs}  {known}  rate {progress.rate:.1e}"
         self._show("training", progress.update, progress.updates, text)
-        if progress.update == progress.updates:
-            self._bar.stop()
 
     def validating(self, done: int, total: int) -> None:
         self._show("captioning validation images", done, total)
@@ -101,6 +124,7 @@ def epoch_line(result: EpochResult) -> str:
         line += f", validation CIDEr (plain tokeniser) {each}"
         if len(result.cider) > 1:
             line += f", mean {result.mean_cider:.1f}"
+        line += "" if result.val_loss is None else f", loss {result.val_loss:.3f}"
         line += ", best so far" if result.best else ""
     return f"{line}; {_duration(result.seconds)} so far"
 

@@ -47,9 +47,33 @@ RENAMED = {
 _REMOVED: dict[str, tuple[Any, ...]] = {"teachers": ((), [], None), "distil": (0.5,)}
 
 
-def option(group: str, default: Any, text: str, low: float | None = None, high: float | None = None) -> Any:
-    """A field of `TrainConfig` with its group, its help text and its bounds (both included)."""
-    return field(default=default, metadata={"group": group, "help": text, "low": low, "high": high})
+# Settings that may change when a run is resumed: no update made so far would have been another one.
+MAY_CHANGE = frozenset(
+    (
+        *("epochs", "save_every", "val_images", "val_every", "beam", "length_penalty", "max_length"),
+        *("device", "precision", "threads", "workers"),
+    )
+)
+# Settings that --init's network has its own of.
+OF_NETWORK = ("decoder", "hidden", "embedding", "attention")
+# The search that self-critical training learns from has these of validation's.
+_OF_REWARD = frozenset(("length_penalty", "max_length"))
+
+
+def option(
+    group: str,
+    default: Any,
+    text: str,
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    shown: str | None = None,
+) -> Any:
+    """A field of `TrainConfig` with its group, its help text and its bounds (both included).
+
+    `shown`: what `--help` says of the default, where None stands for something else.
+    """
+    return field(default=default, metadata={"group": group, "help": text, "low": low, "high": high, "shown": shown})
 
 
 def _share(text: str) -> Any:
@@ -72,7 +96,10 @@ class TrainConfig:
         NETWORK, False, "With --init: learn no new words; without it those seen --min-count times are added."
     )
     encoder: str | None = option(
-        NETWORK, None, "Encoder weights: .npz, torchvision .pth or a bundle. Default: the shipped one."
+        NETWORK,
+        None,
+        "Encoder weights: .npz, torchvision .pth or a bundle.",
+        shown="that of --init, else the shipped model's",
     )
     encoder_stride: str | None = option(NETWORK, None, "v1 or v1.5: where a ResNet-50 weights file has its strides.")
     input_size: int = option(
@@ -82,10 +109,18 @@ class TrainConfig:
         0,
         1024,
     )
-    decoder: str = option(NETWORK, "attention", "attention (two-layer, over the grid) or pooled (Show and Tell).")
-    hidden: int = option(NETWORK, 384, "Size of each LSTM's state.", 1)
-    embedding: int = option(NETWORK, 256, "Size of the word embeddings.", 1)
-    attention: int = option(NETWORK, 192, "Size of the attention's inner layer.", 1)
+    # None: as the network of --init has it. `config.json` holds those of the network that is trained.
+    decoder: str | None = option(
+        NETWORK,
+        None,
+        "attention (two-layer, over the grid) or pooled (Show and Tell).",
+        shown="that of --init, else attention",
+    )
+    hidden: int | None = option(NETWORK, None, "Size of each LSTM's state.", 1, shown="that of --init, else 384")
+    embedding: int | None = option(NETWORK, None, "Size of the word embeddings.", 1, shown="that of --init, else 256")
+    attention: int | None = option(
+        NETWORK, None, "Size of the attention's inner layer.", 1, shown="that of --init, else 192"
+    )
     objective: str = option(
         OPTIMISATION, "cross-entropy", "cross-entropy, or self-critical: the score of the network's own captions."
     )
@@ -150,7 +185,9 @@ class TrainConfig:
         for item in fields(self):
             low, high = item.metadata.get("low"), item.metadata.get("high")
             value = getattr(self, item.name)
-            flag = f"--{item.name.replace('_', '-')}"
+            flag = flag_of(item.name)
+            if value is None:
+                continue
             if isinstance(value, float) and not math.isfinite(value):
                 raise UsageError(f"{flag} is {value}; it must be a finite number")
             if (low is not None and value < low) or (high is not None and value > high):
@@ -158,7 +195,8 @@ class TrainConfig:
                 raise UsageError(f"{flag} is {value}; it must be {wanted}")
         if 0 < self.input_size < 32:
             raise UsageError(f"--input-size is {self.input_size}; it must be between 32 and 1024, or 0")
-        _one_of("decoder", self.decoder, ("attention", "pooled"))
+        if self.decoder is not None:
+            _one_of("decoder", self.decoder, ("attention", "pooled"))
         _one_of("objective", self.objective, ("cross-entropy", "self-critical"))
         if self.objective != "self-critical" and (self.bleu or self.meteor):
             raise UsageError("--bleu and --meteor go with --objective self-critical")
@@ -187,21 +225,42 @@ class TrainConfig:
             UsageError: a name is unknown or given twice, a value is of the wrong type, or a setting that is gone has
                 another value than the one it did nothing at.
         """
-        known = {item.name: item for item in fields(cls)}
-        given: dict[str, Any] = {}
-        for name, value in values.items():
-            key = name.replace("-", "_")
-            if key in _REMOVED:
-                if value not in _REMOVED[key]:
-                    raise UsageError(f"{source}: the setting {name!r} is gone; take it out (is {value!r})")
-                continue
-            key = RENAMED.get(key, key)
-            if key not in known:
-                raise UsageError(f"{source}: unknown setting {name!r}")
-            if key in given:
-                raise UsageError(f"{source}: {key} is given twice, once by an earlier name of it")
-            given[key] = _typed(key, value, known[key].type, source)
-        return cls(**given)
+        types = {item.name: item.type for item in fields(cls)}
+        named = by_present_names(values, source)
+        return cls(**{name: _typed(name, value, types[name], source) for name, value in named.items()})
+
+    def may_change(self) -> frozenset[str]:
+        """The settings that may be others when this run is resumed."""
+        return MAY_CHANGE - _OF_REWARD if self.objective == "self-critical" else MAY_CHANGE
+
+
+def flag_of(name: str) -> str:
+    """The option of `capcli train` that a setting is given by."""
+    return f"--{name.replace('_', '-')}"
+
+
+def by_present_names(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Settings under the names of the fields of `TrainConfig`, whichever names they were given by.
+
+    Raises:
+        UsageError: a name is unknown or given twice, or a setting that is gone has another value than the one it did
+            nothing at.
+    """
+    known = {item.name for item in fields(TrainConfig)}
+    named: dict[str, Any] = {}
+    for name, value in values.items():
+        key = name.replace("-", "_")
+        if key in _REMOVED:
+            if value not in _REMOVED[key]:
+                raise UsageError(f"{source}: the setting {name!r} is gone; take it out (is {value!r})")
+            continue
+        key = RENAMED.get(key, key)
+        if key not in known:
+            raise UsageError(f"{source}: unknown setting {name!r}")
+        if key in named:
+            raise UsageError(f"{source}: {key} is given twice, once by an earlier name of it; leave one out")
+        named[key] = value
+    return named
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -241,6 +300,8 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 def _typed(name: str, value: Any, declared: Any, source: str) -> Any:
     if name == "data":
+        if not isinstance(value, (list, tuple)):
+            raise UsageError(f"{source}: data sets are given as [[data]] tables with images and captions")
         return tuple(_data_source(entry, source) for entry in value)
     if name == "left_right":
         if isinstance(value, (list, tuple)) and len(value) == 2 and all(isinstance(v, str) for v in value):
@@ -268,4 +329,7 @@ def _data_source(entry: Any, source: str) -> DataSource:
     known = {item.name for item in fields(DataSource)}
     if not isinstance(entry, dict) or "images" not in entry or set(entry) - known:
         raise UsageError(f"{source}: a [[data]] table takes images, captions, train_split and val_split")
+    for name, value in entry.items():
+        if not isinstance(value, str) and (value is not None or name == "images"):
+            raise UsageError(f"{source}: {name} in a [[data]] table is {value!r}; it must be a path")
     return DataSource(**entry)

@@ -107,12 +107,10 @@ def new_network(config: TrainConfig, encoder: ResNet50, vocabulary: int) -> Capt
     """A given encoder with a fresh decoder."""
     torch.manual_seed(config.seed)
     sizes = DecoderConfig(
-        kind=config.decoder,
+        kind=config.decoder or "attention",
         vocabulary=vocabulary,
         features=encoder.config.channels,
-        hidden=config.hidden,
-        embedding=config.embedding,
-        attention=config.attention,
+        **{name: size for name in ("hidden", "embedding", "attention") if (size := getattr(config, name)) is not None},
     )
     return CaptionNetwork(encoder, build_decoder(sizes, dropout(config)))
 
@@ -317,33 +315,3 @@ def validator_of(
     """What scores the network after epochs; None without validation images."""
     search = SearchSettings(beam=config.beam, max_length=config.max_length, length_penalty=config.length_penalty)
     return Validator(validation, source, tokenizer, search, filters, config.max_words) if validation else None
-
-
-def choose_workers(config: TrainConfig, device: torch.device) -> int:
-    """Processes that prepare batches: a GPU is fed by all cores, a CPU has its own work to do."""
-    if config.workers:
-        return config.workers
-    return max(1, available_cores() - 1) if device.type == "cuda" else 1
-
-
-def choose_device(name: str) -> torch.device:
-    """The device to train on.
-
-    Raises:
-        UsageError: CUDA was asked for and this PyTorch cannot use it.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: this PyTorch sees no CUDA device; check nvidia-smi and the torch build")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """Type of mixed precision: bfloat16 where the hardware multiplies it, float16 on older GPUs, None for float32."""
-    if name == "float32":
-        return None
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    # Only such CPUs gain; on others bfloat16 is emulated and slower than float32.
-    if torch.cpu._is_avx512_bf16_supported() or name == "mixed":
-        return torch.bfloat16
-    return None

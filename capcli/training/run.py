@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from capcli.cores import available_cores
-from capcli.errors import UsageError
 from capcli.filters import caption_filters
 from capcli.training.config import TrainConfig
+from capcli.training.device import Machine, choose_machine
 from capcli.training.preparation import (
     TrainingData,
     batch_plan,
-    choose_device,
-    choose_precision,
-    choose_workers,
     drop_unreadable,
     encode_captions,
     java_for,
@@ -25,9 +20,13 @@ from capcli.training.preparation import (
     read_data,
     validator_of,
 )
+from capcli.training.resume import EarlierRun, earlier_run
 from capcli.training.run_folder import RunFolder
-from capcli.training.starting_point import StartingPoint, starting_point, write_start
+from capcli.training.run_record import RunRecord, digest_of_training, digest_of_validation
+from capcli.training.starting_point import StartingPoint, settings_of_network, starting_point, write_start
 from capcli.training.trainer import Listener, Trainer
+from capcli.training.validation import FEW_IMAGES
+from capcli.training.workers import worker_errors
 
 
 class RunListener(Listener):
@@ -39,36 +38,44 @@ class RunListener(Listener):
 
 
 def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener) -> RunFolder:
-    """Trains in `out`, or goes on there if an earlier call with the same settings was stopped.
+    """Trains in `out`, or goes on there with a run that was stopped.
 
     Args:
-        config: the settings.
+        config: the settings; of a run that is gone on with, those in `TrainConfig.may_change` may be others.
         out: the run's folder; made if missing.
         cache: where feature maps are kept from run to run.
         listener: told how it goes.
     Raises:
-        UsageError: `out` holds a run with other settings, or something else.
+        UsageError: `out` holds a run with other settings or data, or something else.
         DataError: no usable data.
         BundleError: what --init or --encoder names cannot be read.
         OutputError: the run folder or the cache cannot be written.
         DependencyError: the objective needs a program that is not there or fails.
-        TrainingError: the loss is no longer finite.
+        TrainingError: the loss is no longer finite, or a process that prepares batches died.
     """
     folder = RunFolder(out)
-    _check_folder(folder, config)
+    earlier = earlier_run(folder, config)
     java = java_for(config)
-    torch.set_num_threads(config.threads or available_cores())
-    device = choose_device(config.device)
-    autocast = choose_precision(config.precision, device)
+    machine = choose_machine(config)
+    torch.set_num_threads(machine.threads)
+    device, autocast = machine.device, machine.autocast
     data = read_data(config)
     for line in data.notes:
         listener.note(line)
     folder.create()
+    changes: list[str] = []
+    if earlier is None:
+        # Before anything else, so that a start that is killed is known for what it is.
+        folder.write_record(RunRecord.of(machine))
+    else:
+        config = earlier.complete(config)
+        changes = earlier.changes(config, RunRecord.of(machine))
     start = starting_point(config, folder, data)
-    config = replace(config, input_size=config.input_size or start.input_size)
-    write_start(folder, config, start)
+    config = settings_of_network(config, start)
+    for line in (*changes, *start.notes):
+        listener.note(line)
     network = start.network.to(device)
-    listener.note(_summary(config, data, start, device, autocast))
+    listener.note(_summary(config, data, start, machine))
     source, errors = prepare_maps(
         config,
         network,
@@ -84,13 +91,23 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     if len(errors) > 5:
         listener.note(f"left out: {len(errors) - 5} more images that cannot be read")
     data = drop_unreadable(data, errors)
+    held = sum(len(each.images) for each in data.validation)
+    if 0 < held < FEW_IMAGES:
+        images_are = "image: the" if held == 1 else "images: the"
+        listener.note(f"only {held} validation {images_are} best epoch is chosen by chance; give more (--val)")
     images = encode_captions(data.train, start.tokenizer, config.max_words)
     plan = batch_plan(config, images, start.tokenizer, source)
+    record = RunRecord.of(machine, digest_of_training(images), digest_of_validation(data.validation, start.tokenizer))
+    if earlier is None:
+        folder.write_record(record)
+        write_start(folder, config, start)
+    else:
+        _go_on(folder, earlier, config, record, changes, plan.updates_per_epoch)
     filters = caption_filters(start.tokenizer, start.habits)
     if config.word_presence:
         network.add_presence(config.seed).to(device)
     validator = validator_of(config, data.validation, source, start.tokenizer, filters)
-    with objective_of(config, network, start.tokenizer, filters, plan, java) as objective:
+    with objective_of(config, network, start.tokenizer, filters, plan, java) as objective, worker_errors(out):
         Trainer(
             config,
             folder,
@@ -100,40 +117,41 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
             validator,
             device=device,
             autocast=autocast,
-            workers=choose_workers(config, device),
+            workers=machine.workers,
             listener=listener,
         ).run()
     return folder
 
 
-def _check_folder(folder: RunFolder, config: TrainConfig) -> None:
-    if not folder.has_config:
-        if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-            raise UsageError(f"{folder.path}: not empty and not a run of capcli train; choose another --out")
-        return
-    earlier = folder.read_config()
-    now = replace(config, input_size=config.input_size or earlier.input_size).as_dict()
-    before = earlier.as_dict()
-    changed = sorted(key for key in {*before, *now} if before.get(key) != now.get(key))
-    if changed:
-        raise UsageError(
-            f"{folder.path}: holds a run with other settings ({', '.join(changed)}); "
-            "use the same ones to go on with it, or choose another --out"
-        )
+def _go_on(
+    folder: RunFolder,
+    earlier: EarlierRun,
+    config: TrainConfig,
+    record: RunRecord,
+    changes: list[str],
+    updates_per_epoch: int,
+) -> None:
+    """Checks what only the data can tell, then keeps what is other than before."""
+    earlier.check_data(folder, config, record)
+    earlier.check_epochs(folder, config, updates_per_epoch)
+    if changes:
+        # The log first: a change that is logged twice is better than one that is not.
+        folder.log_changes(changes)
+        folder.write_config(config)
+    if record != earlier.record:
+        folder.write_record(record)
 
 
 def _summary(
     config: TrainConfig,
     data: TrainingData,
     start: StartingPoint,
-    device: torch.device,
-    autocast: torch.dtype | None,
+    machine: Machine,
 ) -> str:
     held = ", ".join(str(len(each.images)) for each in data.validation) or "no"
     captions = sum(len(image.captions) for image in data.train)
-    precision = "float32" if autocast is None else str(autocast).removeprefix("torch.")
     return (
         f"{len(data.train)} training images with {captions} captions, {held} validation images, "
-        f"{len(start.tokenizer)} tokens; {config.input_size} pixels, {config.decoder} decoder, on {device.type} in "
-        f"{precision}"
+        f"{len(start.tokenizer)} tokens; {config.input_size} pixels, {config.decoder} decoder, on "
+        f"{machine.device.type} in {machine.precision}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import torch
 from capcli.bundle import find_bundle
 from capcli.errors import BundleError, DataError, UsageError
 from capcli.habits import Habits
-from capcli.tokens import Tokenizer
-from capcli.training.config import TrainConfig
+from capcli.tokens import SPECIAL, Tokenizer
+from capcli.training.captions import CaptionedImage
+from capcli.training.config import OF_NETWORK, TrainConfig, flag_of
 from capcli.training.graphs import read_bundle_network, read_bundle_tokenizer
 from capcli.training.network import PRESENCE, CaptionNetwork, DecoderConfig, Dropout, build_decoder
 from capcli.training.preparation import TrainingData, dropout, first_encoder, learn_vocabulary, new_network
@@ -27,22 +29,28 @@ _INPUT_SIZE = 224
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """A network and its words before the first update; images are `input_size` pixels square."""
+    """A network and its words before the first update; images are `input_size` pixels square.
+
+    `notes`: what --init gave, and what the words lack, line by line; empty where a run is gone on with.
+    """
 
     network: CaptionNetwork
     tokenizer: Tokenizer
     habits: Habits
     input_size: int
+    notes: tuple[str, ...] = ()
 
 
 def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -> StartingPoint:
     """Where a run starts: at its own `start.pt` once it has one, else at --init or afresh.
 
     Raises:
-        UsageError: several --init that are not of one kind, or of several image sizes without --input-size.
+        UsageError: several --init that are not of one kind, or of several image sizes without --input-size; or settings
+            that do not go with their network.
         DataError, BundleError: what --init or --encoder names cannot be read.
     """
-    if folder.has("start"):
+    # A start.pt without a config.json is what a killed start has left.
+    if folder.has_config:
         return _of_folder(folder, folder.read_config(), dropout(config))
     if config.init:
         points = [(f"--init {name}", load_trained_network("--init", name, dropout(config))) for name in config.init]
@@ -52,28 +60,48 @@ def starting_point(config: TrainConfig, folder: RunFolder, data: TrainingData) -
                 f"--init: trained on images of {' and '.join(map(str, sizes))} pixels; choose one with --input-size"
             )
         start = mean_of(points)
+        _refuse_idle_settings(config, start.network)
+        kept = len(start.tokenizer)
         if not config.keep_vocabulary:
             tokenizer, habits = learn_vocabulary(config, data, start.tokenizer)
             torch.manual_seed(config.seed)
             start.network.decoder.grow_vocabulary(len(tokenizer))
             start = replace(start, tokenizer=tokenizer, habits=habits)
+        start = replace(start, notes=(_what_init_gave(config, start, kept, data.train),))
     else:
         tokenizer, habits = learn_vocabulary(config, data)
         network = new_network(config, first_encoder(config), len(tokenizer))
         start = StartingPoint(network, tokenizer, habits, _INPUT_SIZE)
     if config.init and config.encoder is not None:
-        start = replace(start, network=CaptionNetwork(first_encoder(config), start.network.decoder))
-    return start
+        encoder, decoder = first_encoder(config), start.network.decoder
+        if encoder.config.channels != decoder.config.features:
+            raise UsageError(
+                f"--encoder {config.encoder}: has {encoder.config.channels} channels, and the decoder of --init "
+                f"{config.init[0]} takes {decoder.config.features}; leave one of the two out"
+            )
+        start = replace(start, network=CaptionNetwork(encoder, decoder))
+    return replace(start, notes=(*start.notes, *_captions_of_unknown_words(start.tokenizer, data.train)))
+
+
+def settings_of_network(config: TrainConfig, start: StartingPoint) -> TrainConfig:
+    """The settings with kind, sizes and image size of the network that is there."""
+    sizes = start.network.decoder.config
+    return replace(
+        config,
+        input_size=config.input_size or start.input_size,
+        decoder=sizes.kind,
+        hidden=sizes.hidden,
+        embedding=sizes.embedding,
+        attention=sizes.attention,
+    )
 
 
 def write_start(folder: RunFolder, config: TrainConfig, start: StartingPoint) -> None:
-    """Makes the folder that of a run, unless it is one.
+    """Makes the folder that of a run.
 
     Raises:
         OutputError: it cannot be written.
     """
-    if folder.has_config:
-        return
     folder.write_vocabulary(start.tokenizer, start.habits)
     folder.save("start", describe_network(start.network))
     # Last, so that a run folder with a config is one that can be gone on with.
@@ -183,6 +211,49 @@ def describe_network(network: CaptionNetwork) -> dict[str, Any]:
             if not name.startswith(PRESENCE)
         },
     }
+
+
+def _refuse_idle_settings(config: TrainConfig, network: CaptionNetwork) -> None:
+    """Refuses what --init's network decides and the settings would have otherwise."""
+    sizes = network.decoder.config
+    has = {"decoder": sizes.kind, "hidden": sizes.hidden, "embedding": sizes.embedding, "attention": sizes.attention}
+    asked = {name: getattr(config, name) for name in OF_NETWORK}
+    others = [name for name in OF_NETWORK if asked[name] is not None and asked[name] != has[name]]
+    if others:
+        raise UsageError(
+            f"{', '.join(f'{flag_of(name)} {asked[name]}' for name in others)}: the network of --init {config.init[0]} "
+            f"has {', '.join(f'{name} {has[name]}' for name in others)}; leave out one or the other"
+        )
+    if config.keep_vocabulary and config.min_count != TrainConfig.min_count:
+        raise UsageError("--min-count chooses the words that are added, and --keep-vocabulary adds none; leave one out")
+
+
+def _what_init_gave(config: TrainConfig, start: StartingPoint, kept: int, images: Sequence[CaptionedImage]) -> str:
+    sizes = start.network.decoder.config
+    words = Counter(
+        number == start.tokenizer.unknown
+        for image in images
+        for caption in image.captions
+        for number in start.tokenizer.encode(caption)
+    )
+    sized = f"hidden {sizes.hidden}, embedding {sizes.embedding}"
+    sized += f", attention {sizes.attention}" if start.network.decoder.attends else ""
+    return (
+        f"--init {' and '.join(config.init)}: {sizes.kind} decoder ({sized}), {kept - len(SPECIAL)} words kept, "
+        f"{len(start.tokenizer) - kept} added; {100 * words[True] / max(1, words.total()):.1f} % of the words in the "
+        "training captions are unknown to it"
+    )
+
+
+def _captions_of_unknown_words(tokenizer: Tokenizer, images: Sequence[CaptionedImage]) -> list[str]:
+    captions = [tokenizer.encode(caption) for image in images for caption in image.captions]
+    lost = sum(bool(ids) and set(ids) == {tokenizer.unknown} for ids in captions)
+    if not lost:
+        return []
+    return [
+        f"warning: {lost} of {len(captions)} training captions hold no known word, and nothing is learnt from them; "
+        "lower --min-count, and leave out --keep-vocabulary"
+    ]
 
 
 def _of_folder(folder: RunFolder, config: TrainConfig, drop: Dropout | None) -> StartingPoint:

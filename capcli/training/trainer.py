@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from capcli.errors import TrainingError
+from capcli.errors import DataError, TrainingError
 from capcli.training.batches import Batch, BatchPlan
 from capcli.training.config import TrainConfig
 from capcli.training.network import PRESENCE, CaptionNetwork
@@ -22,8 +22,10 @@ from capcli.training.objectives import Objective, ObjectiveFunction
 from capcli.training.optimiser import freeze, learning_rate_factor, make_optimiser, set_learning_rate
 from capcli.training.resnet import SLICE, STAGES, grid
 from capcli.training.run_folder import RunFolder
-from capcli.training.validation import Validator
+from capcli.training.validation import ValidationScores, Validator
 
+# Settings that scores depend on: under others, those of before are not comparable.
+_OF_SCORES = ("val_images", "beam", "length_penalty", "max_length")
 # Seconds between checkpoints at the ends of short epochs.
 _SAVE_AFTER_S = 20.0
 # float16's scaler skips an update that overflows, and halves its scale; after so many in a row it is no overflow.
@@ -243,11 +245,7 @@ class Trainer:
 
     def _end_epoch(self, epoch: int, clock: float) -> None:
         last = epoch == self._config.epochs
-        scores = None
-        if self._validator is not None and (last or epoch % self._config.val_every == 0):
-            self._network.eval()
-            with self._mixed_precision():
-                scores = self._validator(self._network, self._grid, self._listener.validating)
+        scores = self._validate() if last or epoch % self._config.val_every == 0 else None
         # Without validation images the latest epoch is the best that is known. Of equals the later one has learnt more.
         best = self._validator is None or (
             scores is not None and (self._best is None or scores.mean_cider >= self._best)
@@ -259,9 +257,7 @@ class Trainer:
             loss=_rounded(self._sums.loss, 4),
             reward=_rounded(self._sums.reward, 2),
             rate=self._rate(self._update) * self._config.learning_rate,
-            cider=() if scores is None else tuple(round(value, 2) for value in scores.cider),
-            mean_cider=None if scores is None else round(scores.mean_cider, 2),
-            val_loss=None if scores is None else _rounded(scores.loss, 4),
+            **_score_fields(scores),
             best=best,
             seconds=round(self._seconds, 1),
         )
@@ -276,6 +272,13 @@ class Trainer:
         if due:
             self._save()
         self._listener.epoch(result)
+
+    def _validate(self) -> ValidationScores | None:
+        if self._validator is None:
+            return None
+        self._network.eval()
+        with self._mixed_precision():
+            return self._validator(self._network, self._grid, self._listener.validating)
 
     def _rate(self, update: int) -> float:
         """The learning rate of an update, counted from 1, as a factor of the peak."""
@@ -298,22 +301,53 @@ class Trainer:
                 "best": self._best,
                 "seconds": self._seconds,
                 "skipped": self._skipped,
+                "scored_with": self._scored_with(),
             },
         )
         self._saved_at = time.monotonic()
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
+        """Goes back to where `last.pt` stands; device and precision may have been others.
+
+        Raises:
+            DataError: an earlier capcli wrote it.
+        """
+        if "skipped" not in checkpoint:
+            raise DataError(
+                f"{self._folder.path / 'last.pt'}: written by an earlier capcli, which trained otherwise; go on with "
+                f"that version, or start another run with --init {self._folder.path} and another --out"
+            )
+        self._best = checkpoint["best"]
+        if self._best is not None and checkpoint.get("scored_with", self._scored_with()) != self._scored_with():
+            self._score_best_again()
         load_trained(self._network, checkpoint["model"])
-        self._optimizer.load_state_dict(checkpoint["optimizer"])
-        self._scaler.load_state_dict(checkpoint["scaler"])
+        optimizer = checkpoint["optimizer"]
+        for saved, group in zip(optimizer["param_groups"], self._optimizer.param_groups, strict=True):
+            # Whether one kernel updates all is the device's matter, not the run's.
+            saved["fused"] = group["fused"]
+        self._optimizer.load_state_dict(optimizer)
+        if self._scaler.is_enabled() and checkpoint["scaler"]:
+            self._scaler.load_state_dict(checkpoint["scaler"])
         torch.set_rng_state(checkpoint["random"])
         if self._device.type == "cuda" and checkpoint["random_cuda"]:
-            torch.cuda.set_rng_state_all(checkpoint["random_cuda"])
+            torch.cuda.set_rng_state_all(checkpoint["random_cuda"][: torch.cuda.device_count()])
         self._update = checkpoint["update"]
         self._sums = _Sums(**checkpoint["sums"])
-        self._best = checkpoint["best"]
         self._seconds = checkpoint["seconds"]
         self._skipped = checkpoint["skipped"]
+
+    def _scored_with(self) -> dict[str, Any]:
+        return {name: getattr(self._config, name) for name in _OF_SCORES}
+
+    def _score_best_again(self) -> None:
+        """Scores the best epoch as later ones will be."""
+        best = self._folder.load("best")
+        load_trained(self._network, best["model"])
+        scores = self._validate()
+        self._best = None if scores is None else scores.mean_cider
+        if scores is not None:
+            again = _score_fields(scores)
+            self._folder.save("best", {**best, "result": {**best["result"], **again, "cider": list(again["cider"])}})
 
 
 def load_trained(network: CaptionNetwork, tensors: dict[str, Tensor]) -> None:
@@ -323,6 +357,15 @@ def load_trained(network: CaptionNetwork, tensors: dict[str, Tensor]) -> None:
         for name, tensor in tensors.items():
             if name in parameters or not name.startswith(PRESENCE):
                 parameters[name].copy_(tensor)
+
+
+def _score_fields(scores: ValidationScores | None) -> dict[str, Any]:
+    """The part of an `EpochResult` that says how good the network is; None where it was not validated."""
+    return {
+        "cider": () if scores is None else tuple(round(value, 2) for value in scores.cider),
+        "mean_cider": None if scores is None else round(scores.mean_cider, 2),
+        "val_loss": None if scores is None else _rounded(scores.loss, 4),
+    }
 
 
 def _rounded(value: float | None, digits: int) -> float | None:

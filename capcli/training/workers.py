@@ -1,0 +1,68 @@
+"""The end of the processes that prepare batches: without a word where the run was stopped, in one line where they fail.
+
+torch's DataLoader tells of them by errors of its own, some of them from a signal handler. Knows nothing of batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from capcli.errors import CapcliError, TrainingError
+
+
+@contextlib.contextmanager
+def worker_errors(run: Path) -> Iterator[None]:
+    """Around all that uses such processes; they are gone once an error leaves it.
+
+    Args:
+        run: the run's folder, for messages.
+    Raises:
+        TrainingError: one of them died.
+        CapcliError: what one of them raised.
+    """
+    try:
+        yield
+    except BaseException as error:
+        _end_workers(error)
+        told = _in_one_line(error, run)
+        if told is error:
+            raise
+        raise told from None
+
+
+def _in_one_line(error: BaseException, run: Path) -> BaseException:
+    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
+        stopped = error.__context__
+        if stopped is not None and not isinstance(stopped, Exception):
+            # Ctrl-C or SIGTERM reached all processes; that they end is no news.
+            return stopped
+        return TrainingError(
+            f"{run}: a process that prepares batches died ({str(error).splitlines()[0].strip()}); if memory ran out, "
+            "give fewer --workers or a smaller --batch-size. The same command goes on from the last checkpoint"
+        )
+    if isinstance(error, CapcliError):
+        # torch hands errors over with the process's traceback in their text.
+        first, *rest = str(error).splitlines()
+        if rest and "DataLoader worker process" in first:
+            return type(error)(rest[-1].partition(": ")[2] or rest[-1])
+    return error
+
+
+def _end_workers(error: BaseException) -> None:
+    """Frees the loader, which the error's frames hold, and so ends its processes."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        return
+    # The signal that stopped the run may have reached them too: torch would call that an error while it waits for them.
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        for each in (error, error.__context__):
+            if each is not None:
+                traceback.clear_frames(each.__traceback__)
+    finally:
+        if handler is not None:
+            signal.signal(signal.SIGCHLD, handler)

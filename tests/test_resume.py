@@ -182,9 +182,12 @@ def test_the_digest_sees_captions_order_data_set_and_image_and_not_the_place(tmp
             TrainingImage(tmp_path / place / "two", ((4,),), (False,), 1),
         ]
 
+    def keys(place: str) -> dict[Path, str]:
+        return {tmp_path / place / name: (tmp_path / place / name).read_bytes().hex() for name in ("one", "two")}
+
     first = images("a")
-    digest = digest_of_training(first)
-    assert digest_of_training(images("b")) == digest
+    digest = digest_of_training(first, keys("a"))
+    assert digest_of_training(images("b"), keys("b")) == digest
     for changed in (
         first[::-1],
         first[:1],
@@ -193,6 +196,7 @@ def test_the_digest_sees_captions_order_data_set_and_image_and_not_the_place(tmp
         [replace(first[0], cut=(False, False)), first[1]],
         [first[0], replace(first[1], data_set=0)],
     ):
-        assert digest_of_training(changed) != digest
-    (tmp_path / "b" / "two").write_bytes(b"1234")
-    assert digest_of_training(images("b")) != digest
+        assert digest_of_training(changed, keys("a")) != digest
+    # As many bytes as before, but others.
+    (tmp_path / "b" / "two").write_bytes(b"124")
+    assert digest_of_training(images("b"), keys("b")) != digest

@@ -100,7 +100,12 @@ class Batch:
 
 
 class MapSource(Protocol):
-    """Where the inputs of the encoder's trained part come from. Travels to worker processes."""
+    """Where the inputs of the encoder's trained part come from. Travels to worker processes.
+
+    `keys`: the content key of every image.
+    """
+
+    keys: dict[Path, str]
 
     def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor: ...
 
@@ -110,10 +115,10 @@ class StoredMaps:
 
     def __init__(self, store: FeatureStore, keys: dict[Path, str]) -> None:
         self._store = store
-        self._keys = keys
+        self.keys = keys
 
     def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor:
-        maps = self._store.read([self._keys[path] for path in paths])
+        maps = self._store.read([self.keys[path] for path in paths])
         for row, view in enumerate(views):
             if view.flip:
                 maps[row] = maps[row, :, :, ::-1].copy()
@@ -125,10 +130,10 @@ class StoredPixels:
 
     def __init__(self, store: FeatureStore, keys: dict[Path, str]) -> None:
         self._store = store
-        self._keys = keys
+        self.keys = keys
 
     def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor:
-        images = self._store.read([self._keys[path] for path in paths])
+        images = self._store.read([self.keys[path] for path in paths])
         return torch.from_numpy(np.stack([view.of(image) for view, image in zip(views, images, strict=True)]))
 
 

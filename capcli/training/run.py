@@ -97,7 +97,11 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
         listener.note(f"only {held} validation {images_are} best epoch is chosen by chance; give more (--val)")
     images = encode_captions(data.train, start.tokenizer, config.max_words)
     plan = batch_plan(config, images, start.tokenizer, source)
-    record = RunRecord.of(machine, digest_of_training(images), digest_of_validation(data.validation, start.tokenizer))
+    record = RunRecord.of(
+        machine,
+        digest_of_training(images, source.keys),
+        digest_of_validation(data.validation, start.tokenizer, source.keys),
+    )
     if earlier is None:
         folder.write_record(record)
         write_start(folder, config, start)

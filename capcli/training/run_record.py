@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -78,18 +78,22 @@ class RunRecord:
         return {name: f"{what} is {now} now, was {before}" for name, what, before, now in pairs if before != now}
 
 
-def digest_of_training(images: Sequence[TrainingImage]) -> str:
-    """SHA-256 of what training sees: token ids of the captions, and the images' sizes in bytes, in order.
+def digest_of_training(images: Sequence[TrainingImage], keys: Mapping[Path, str]) -> str:
+    """SHA-256 of what training sees: token ids of the captions, and the images' content, in order.
 
     Not their names or places: data that moved is the same data.
+
+    Args:
+        images: the training images.
+        keys: the content key of each.
     """
-    return _digest((image.data_set, image.captions, image.cut, _size(image.path)) for image in images)
+    return _digest((image.data_set, image.captions, image.cut, keys[image.path]) for image in images)
 
 
-def digest_of_validation(sets: Sequence[ValidationSet], tokenizer: Tokenizer) -> str:
+def digest_of_validation(sets: Sequence[ValidationSet], tokenizer: Tokenizer, keys: Mapping[Path, str]) -> str:
     """The same of validation."""
     return _digest(
-        (number, [tokenizer.encode(caption) for caption in image.captions], _size(image.path))
+        (number, [tokenizer.encode(caption) for caption in image.captions], keys[image.path])
         for number, held in enumerate(sets)
         for image in held.images
     )
@@ -100,10 +104,3 @@ def _digest(rows: Any) -> str:
     for row in rows:
         digest.update(json.dumps(row).encode() + b"\n")
     return digest.hexdigest()
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None

@@ -8,7 +8,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from capcli.training.network import CaptionNetwork, DecoderConfig, build_decoder  # noqa: E402
+from capcli.training.network import (  # noqa: E402
+    CaptionNetwork,
+    DecoderConfig,
+    build_decoder,
+    with_present_names,
+)
 from capcli.training.quantise import quantise  # noqa: E402
 from capcli.training.resnet import EncoderConfig, ResNet50  # noqa: E402
 
@@ -107,3 +112,16 @@ def test_rounding_moves_no_weight_by_more_than_half_a_step() -> None:
             assert (module.weight - weight).abs().sub(module.scale / 2 * 1.001).le(0).all()
             checked += 1
     assert checked == 53 + 11
+
+
+@pytest.mark.parametrize("kind", ["attention", "pooled"])
+def test_weights_of_before_are_read_under_their_present_names(kind: str) -> None:
+    decoder = build_decoder(DecoderConfig(kind, **SMALL))
+    weights = decoder.state_dict()
+    before = {
+        name.replace("attention_lstm.", "look.").replace("language_lstm.", "say."): tensor
+        for name, tensor in weights.items()
+    }
+    assert before.keys() != weights.keys()
+    assert with_present_names(before) == weights
+    assert with_present_names(weights) == weights

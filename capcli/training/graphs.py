@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from capcli.bundle import Bundle, read_bundle
 from capcli.errors import BundleError, DependencyError
 from capcli.tokens import Tokenizer
-from capcli.training.network import CaptionNetwork, Decoder, DecoderConfig, Dropout, build_decoder
+from capcli.training.network import CaptionNetwork, Decoder, DecoderConfig, Dropout, build_decoder, with_present_names
 from capcli.training.resnet import EncoderConfig, ResNet50
 
 OPSET = 18
@@ -210,7 +210,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
             weights[f"{layer}.weight"] = torch.from_numpy(array.astype(np.float32) * arrays[f"{layer}.scale"])
         elif array.dtype == np.float32:
             weights[name] = torch.from_numpy(array.copy())
-    return weights
+    return with_present_names(weights)
 
 
 def _fill(module: nn.Module, prefix: str, weights: dict[str, Tensor], folder: Path) -> None:

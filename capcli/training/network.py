@@ -8,7 +8,7 @@ is computed by `prepare`, once an image; `step` does only what changes with the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -18,6 +18,14 @@ from torch import Tensor, nn
 from capcli.training.resnet import EncoderConfig, ResNet50
 
 Tensors = tuple[Tensor, ...]
+
+# Modules by the names they had before: bundles, run folders and checkpoints from then hold weights under them.
+_RENAMED = {"look": "attention_lstm", "say": "language_lstm"}
+
+
+def with_present_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names that this version gives them."""
+    return {".".join(_RENAMED.get(part, part) for part in name.split(".")): each for name, each in weights.items()}
 
 
 @dataclass(frozen=True)
@@ -203,8 +211,8 @@ class AttentionDecoder(Decoder):
         self.query = nn.Linear(hidden, config.attention, bias=False)
         self.attend = nn.Linear(config.attention, 1, bias=False)
         self.first_state = nn.Linear(hidden, 2 * hidden)
-        self.look = LSTMCell(config.embedding, 2 * hidden, hidden)
-        self.say = LSTMCell(2 * hidden, hidden, hidden)
+        self.attention_lstm = LSTMCell(config.embedding, 2 * hidden, hidden)
+        self.language_lstm = LSTMCell(2 * hidden, hidden, hidden)
 
     @property
     def context_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -221,17 +229,17 @@ class AttentionDecoder(Decoder):
         return (values, self.key(values)), (h1, c1, torch.zeros_like(h1), torch.zeros_like(c1))
 
     def word_gates(self, tokens: Tensor) -> Tensor:
-        gates: Tensor = self.look.from_input(self.drop_words(self.embedding(tokens)))
+        gates: Tensor = self.attention_lstm.from_input(self.drop_words(self.embedding(tokens)))
         return gates
 
     def advance(self, gates: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
         values, keys = context
         h1, c1, h2, c2 = state
-        h1, c1 = self.look(gates, torch.cat([h2, h1], dim=-1), c1)
+        h1, c1 = self.attention_lstm(gates, torch.cat([h2, h1], dim=-1), c1)
         energy = self.attend(torch.tanh(keys + self.query(h1).unsqueeze(1))).squeeze(-1)
         attention = torch.softmax(energy.float(), dim=-1)
         seen = torch.matmul(attention.to(values.dtype).unsqueeze(1), values).squeeze(1)
-        h2, c2 = self.say(self.say.from_input(torch.cat([seen, h1.to(seen.dtype)], dim=-1)), h2, c2)
+        h2, c2 = self.language_lstm(self.language_lstm.from_input(torch.cat([seen, h1.to(seen.dtype)], dim=-1)), h2, c2)
         return h2, (h1, c1, h2, c2), attention
 
 
@@ -242,7 +250,7 @@ class PooledDecoder(Decoder):
         super().__init__(config, dropout)
         self.project = nn.Linear(config.features, config.embedding)
         self.norm = nn.LayerNorm(config.embedding)
-        self.say = LSTMCell(config.embedding, config.hidden, config.hidden)
+        self.language_lstm = LSTMCell(config.embedding, config.hidden, config.hidden)
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -251,14 +259,14 @@ class PooledDecoder(Decoder):
     def prepare(self, grid: Tensor) -> tuple[Tensors, Tensors]:
         image = self.drop_features(self.norm(self.project(grid.mean(1))))
         zeros = torch.zeros(image.shape[0], self.config.hidden, device=image.device)
-        return (), self.say(self.say.from_input(image), zeros, zeros)
+        return (), self.language_lstm(self.language_lstm.from_input(image), zeros, zeros)
 
     def word_gates(self, tokens: Tensor) -> Tensor:
-        gates: Tensor = self.say.from_input(self.drop_words(self.embedding(tokens)))
+        gates: Tensor = self.language_lstm.from_input(self.drop_words(self.embedding(tokens)))
         return gates
 
     def advance(self, gates: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
-        h, c = self.say(gates, *state)
+        h, c = self.language_lstm(gates, *state)
         return h, (h, c), None
 
 

@@ -17,7 +17,14 @@ from capcli.tokens import SPECIAL, Tokenizer
 from capcli.training.captions import CaptionedImage
 from capcli.training.config import OF_NETWORK, TrainConfig, flag_of
 from capcli.training.graphs import read_bundle_network, read_bundle_tokenizer
-from capcli.training.network import PRESENCE, CaptionNetwork, DecoderConfig, Dropout, build_decoder
+from capcli.training.network import (
+    PRESENCE,
+    CaptionNetwork,
+    DecoderConfig,
+    Dropout,
+    build_decoder,
+    with_present_names,
+)
 from capcli.training.preparation import TrainingData, dropout, first_encoder, learn_vocabulary, new_network
 from capcli.training.resnet import EncoderConfig, ResNet50
 from capcli.training.run_folder import RunFolder
@@ -263,5 +270,5 @@ def _of_folder(folder: RunFolder, config: TrainConfig, drop: Dropout | None) -> 
         ResNet50(EncoderConfig.from_dict(saved["encoder"])),
         build_decoder(DecoderConfig.from_dict(saved["decoder"]), drop),
     )
-    network.load_state_dict(saved["model"])
+    network.load_state_dict(with_present_names(saved["model"]))
     return StartingPoint(network, folder.read_tokenizer(), folder.read_habits(), config.input_size)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from capcli.errors import DataError, TrainingError
 from capcli.training.batches import Batch, BatchPlan
 from capcli.training.config import TrainConfig
-from capcli.training.network import PRESENCE, CaptionNetwork
+from capcli.training.network import PRESENCE, CaptionNetwork, with_present_names
 from capcli.training.objectives import Objective, ObjectiveFunction
 from capcli.training.optimiser import freeze, learning_rate_factor, make_optimiser, set_learning_rate
 from capcli.training.resnet import SLICE, STAGES, grid
@@ -354,7 +354,7 @@ def load_trained(network: CaptionNetwork, tensors: dict[str, Tensor]) -> None:
     """Copies a checkpoint's tensors into the network, which need not have the head that only training uses."""
     parameters = dict(network.named_parameters())
     with torch.no_grad():
-        for name, tensor in tensors.items():
+        for name, tensor in with_present_names(tensors).items():
             if name in parameters or not name.startswith(PRESENCE):
                 parameters[name].copy_(tensor)
 

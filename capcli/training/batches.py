@@ -175,7 +175,7 @@ class BatchPlan(Dataset[Batch]):
         """Batches of the updates `first` to `last` - 1, in order.
 
         Args:
-            workers: processes that prepare them ahead, at least one.
+            workers: processes that prepare them ahead; 0: this process does, when asked for each.
             pin_memory: for a network on a GPU.
         """
         loader = DataLoader(

@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageFilter
 
-Resampling, Transform = Image.Resampling, Image.Transform
+Resampling = Image.Resampling
 # What programs scale pictures with.
 _FILTERS = (Resampling.BOX, Resampling.BILINEAR, Resampling.HAMMING, Resampling.BICUBIC, Resampling.LANCZOS)
 
@@ -48,7 +48,7 @@ class Tilt:
         x, y = width / 2, height / 2
         # In one step: a crop of the turned picture would have dark edges, where black corners shine in.
         turned = image.transform(
-            image.size, Transform.AFFINE, (a, -b, x - a * x + b * y, b, a, y - b * x - a * y), Resampling.BICUBIC
+            image.size, Image.Transform.AFFINE, (a, -b, x - a * x + b * y, b, a, y - b * x - a * y), Resampling.BICUBIC
         )
         return np.asarray(turned)
 

@@ -97,7 +97,8 @@ def self_critical(plan: BatchPlan) -> SelfCritical:
 class Push:
     """A loss whose gradient is `gradient(update)` in every trained number, whatever the batch; updates count from 1.
 
-    AdamW moves a number whose gradient never changes by exactly the learning rate, so that weights tell it.
+    AdamW moves a number whose gradient never changes by exactly the learning rate, so that weights tell it. As its
+    nats, of one word, it gives the number of the update.
     """
 
     def __init__(self, network: CaptionNetwork, gradient: Callable[[int], float] = lambda update: 1.0) -> None:
@@ -109,7 +110,7 @@ class Push:
         self.update += 1
         trained = [tensor for tensor in self._network.parameters() if tensor.requires_grad]
         loss = torch.stack([tensor.sum() for tensor in trained]).sum() * self._gradient(self.update)
-        return Objective(loss, 1.0, 1)
+        return Objective(loss, float(self.update), 1)
 
 
 class Scripted(Validator):

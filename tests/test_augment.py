@@ -122,7 +122,10 @@ def test_a_view_is_cropped_mirrored_lit_and_then_corrupted() -> None:
         (Augmentation(flip=False), False),
         (Augmentation(min_crop_area=0.9), True),
         (Augmentation(color_jitter=0.1), True),
-        *((Augmentation(corruptions=CorruptionChances(**{item.name: 0.1})), True) for item in fields(CorruptionChances)),
+        *(
+            (Augmentation(corruptions=CorruptionChances(**{item.name: 0.1})), True)
+            for item in fields(CorruptionChances)
+        ),
     ],
 )
 def test_only_mirror_images_can_be_made_from_maps(augmentation: Augmentation, changes: bool) -> None:
@@ -139,7 +142,9 @@ def test_crops_and_light_are_drawn_over_their_whole_range() -> None:
     for name in ("brightness", "contrast", "saturation"):
         factors = [getattr(view, name) for view in views]
         assert 0.6 <= min(factors) < 0.63 and 1.37 < max(factors) <= 1.4
-    pairs = np.corrcoef([[view.brightness, view.contrast, view.saturation, *(view.box or ())[:2]] for view in views], rowvar=False)
+    pairs = np.corrcoef(
+        [[view.brightness, view.contrast, view.saturation, *(view.box or ())[:2]] for view in views], rowvar=False
+    )
     assert np.abs(pairs[np.triu_indices(5, 1)]).max() < 0.2
 
 

@@ -31,7 +31,8 @@ class Seen:
     """A map source whose maps are what was asked for: the image's number and whether it is mirrored."""
 
     def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor:
-        return torch.tensor([[float(path.stem), float(view.flip)] for path, view in zip(paths, views, strict=True)])
+        maps: Tensor = torch.tensor([[float(p.stem), float(view.flip)] for p, view in zip(paths, views, strict=True)])
+        return maps
 
 
 class Drawn:
@@ -42,7 +43,8 @@ class Drawn:
             [float(path.stem), float(view.flip), *(view.box or ()), view.brightness, view.contrast, view.saturation]
             for path, view in zip(paths, views, strict=True)
         ]
-        return torch.tensor(rows, dtype=torch.float64)
+        maps: Tensor = torch.tensor(rows, dtype=torch.float64)
+        return maps
 
 
 def make_plan(
@@ -180,7 +182,7 @@ def test_references_of_all_images_are_those_that_are_not_mirrored() -> None:
 def test_a_batchs_sentences_are_its_references_beside_their_images() -> None:
     batch = make_plan(6, 6, 1)[0]
     sentences = batch.sentences
-    found = Counter()
+    found: Counter[tuple[int, tuple[int, ...]]] = Counter()
     for row in range(len(sentences.lengths)):
         words = sentences.targets[sentences.owners == row].tolist()
         assert sentences.tokens[row, : sentences.lengths[row]].tolist() == [TOKENIZER.start, *words[:-1]]

@@ -191,7 +191,7 @@ def test_rescaling_keeps_the_mean_and_the_place_of_things(
 
 def slope(pixels: np.ndarray) -> float:
     """Degrees by which a horizontal edge rises to the right, seen in the middle of the picture."""
-    height, width = pixels.shape[:2]
+    width = pixels.shape[1]
     columns = range(width // 4, 3 * width // 4)
     edge = [int(np.argmax(pixels[:, column, 0] > 127)) for column in columns]
     return -math.degrees(math.atan(np.polyfit(list(columns), edge, 1)[0]))

@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
+from torch import Tensor  # noqa: E402
+
 from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, LSTMCell, build_decoder  # noqa: E402
 from capcli.training.quantise import quantise  # noqa: E402
 from capcli.training.resnet import IMAGENET_MEAN, IMAGENET_STD, EncoderConfig, ResNet50  # noqa: E402
@@ -54,10 +56,11 @@ def test_a_words_row_is_both_its_input_and_its_output(kind: str) -> None:
     torch.manual_seed(0)
     decoder = build_decoder(DecoderConfig(kind, **SMALL), Dropout(0.0, 0.0))
 
-    def gradient(read: int, scored: int) -> torch.Tensor:
+    def gradient(read: int, scored: int) -> Tensor:
         logits = decoder.teacher_forced(torch.randn(1, 9, 32), torch.tensor([0]), torch.tensor([[1, read]]), [2])
         (found,) = torch.autograd.grad(logits[1, scored], decoder.embedding.weight)
-        return found.abs().sum(1) > 0
+        rows: Tensor = found.abs().sum(1) > 0
+        return rows
 
     assert gradient(5, 9).nonzero().flatten().tolist() == [1, 5, 9]
     output = torch.randn(3, SMALL["hidden"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from little_training import Push, config, make_network, run  # noqa: E402
-from torch import Tensor  # noqa: E402
+from torch import Tensor, dtype  # noqa: E402
 
 from capcli.training.batches import Batch  # noqa: E402
 from capcli.training.config import TrainConfig  # noqa: E402
@@ -34,7 +34,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_its_end(total: int, wa
     factors = [learning_rate_factor(update, total, warmup, final) for update in range(1, total + 1)]
     peak = min(warmup, total // 2)
     assert factors[:peak] == sorted(factors[:peak]) and factors[peak:] == sorted(factors[peak:], reverse=True)
-    assert 0 < factors[0] or final == 0
+    assert factors[0] > 0 or final == 0
     assert factors[-1] == pytest.approx(final) and max(factors) <= 1
     if peak:
         assert factors[peak - 1] == 1
@@ -97,7 +97,7 @@ def test_every_trained_parameter_is_in_one_group(fine_tune: int) -> None:
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("limit", "wanted"), [(0.5, 0.5), (1e6, None), (0.0, None)])
 def test_gradients_are_clipped_to_their_norm_and_only_above_it(
-    autocast: torch.dtype | None, limit: float, wanted: float | None, tmp_path: Path
+    autocast: dtype | None, limit: float, wanted: float | None, tmp_path: Path
 ) -> None:
     network = make_network()
     settings = config(fine_tune=2, max_grad_norm=limit, epochs=1)
@@ -163,4 +163,3 @@ def test_whatever_is_frozen_the_features_are_the_whole_encoders(fine_tune: int, 
     assert len(seen) == 3
     for given_features, wanted in seen:
         torch.testing.assert_close(given_features, wanted)
-

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from little_training import Push, Scripted, Watch, config, make_network, make_plan, run, self_critical  # noqa: E402
-from torch import Tensor  # noqa: E402
+from torch import Tensor, dtype  # noqa: E402
 
 from capcli.errors import TrainingError  # noqa: E402
 from capcli.training.batches import Batch  # noqa: E402
@@ -52,6 +52,7 @@ def test_only_validated_epochs_can_be_best_and_the_last_one_is_validated(tmp_pat
     assert [result.mean_cider for result in watch.results] == [None, 4.0, None, 6.0, 5.0]
     assert [line["cider"] for line in RunFolder(tmp_path).read_log()] == [[], [4.0], [], [6.0], [5.0]]
     assert RunFolder(tmp_path).load("best")["result"]["epoch"] == 4
+    assert [result.best for result in watch.results] == [False, True, False, True, False]
 
 
 def test_without_validation_images_the_last_epoch_is_taken(tmp_path: Path) -> None:
@@ -69,10 +70,15 @@ def test_a_run_has_its_epochs_of_all_batches_and_says_how_far_it_is(tmp_path: Pa
 def test_the_loss_of_an_epoch_is_its_mean_over_words(tmp_path: Path) -> None:
     # A learning rate this small changes nothing that four decimals show.
     still = {"epochs": 2, "learning_rate": 1e-9}
-    logs = [
-        run(tmp_path / str(size), config(**still, batch_size=size), make_network()).results for size in (1, 4, 6)
-    ]
+    logs = [run(tmp_path / str(size), config(**still, batch_size=size), make_network()).results for size in (1, 4, 6)]
     assert all(result.loss == pytest.approx(logs[0][0].loss, abs=2e-4) for log in logs for result in log)
+
+
+def test_every_epoch_adds_up_anew(tmp_path: Path) -> None:
+    network = make_network()
+    watch = run(tmp_path, config(), network, Push(network))
+    assert [told.loss for told in watch.told] == [1.0, 1.5, 2.0, 4.0, 4.5, 5.0]
+    assert [result.loss for result in watch.results] == [2.0, 5.0]
 
 
 def finite(folder: Path, name: str) -> bool:
@@ -106,9 +112,7 @@ class Broken(CrossEntropy):
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
 @pytest.mark.parametrize("how", ["loss", "infinite loss", "gradient", "both"])
-def test_what_is_not_finite_stops_the_run_before_it_is_saved(
-    how: str, autocast: torch.dtype | None, tmp_path: Path
-) -> None:
+def test_what_is_not_finite_stops_the_run_before_it_is_saved(how: str, autocast: dtype | None, tmp_path: Path) -> None:
     settings = config(save_every=1)
     with pytest.raises(TrainingError, match=r"diverged at update 3:.*--learning-rate") as raised:
         run(tmp_path, settings, make_network(), Broken(how, (3,)), autocast=autocast)
@@ -123,9 +127,7 @@ def test_what_is_not_finite_stops_the_run_before_it_is_saved(
 
 def test_float16_leaves_out_updates_that_overflow(tmp_path: Path) -> None:
     network = make_network()
-    watch = run(
-        tmp_path, config(epochs=1), network, Broken("both", (2,)), autocast=torch.float16
-    )
+    watch = run(tmp_path, config(epochs=1), network, Broken("both", (2,)), autocast=torch.float16)
     start, first, second, third = watch.weights
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(start[name], first[name]) for name in first)
@@ -161,7 +163,7 @@ def test_updates_in_bfloat16_go_where_those_in_float32_go(critical: bool, kind: 
     found: dict[str, tuple[float, dict[str, Any]]] = {}
     for name, autocast in (("full", None), ("half", torch.bfloat16)):
         network = make_network(kind, seed=3)
-        seen: list[torch.dtype] = []
+        seen: list[dtype] = []
         watch = run(
             tmp_path / name, settings, network, Told(self_critical(make_plan(settings)) if critical else None, seen),
             autocast=autocast, validator=Scripted(1.0),
@@ -183,7 +185,7 @@ def test_updates_in_bfloat16_go_where_those_in_float32_go(critical: bool, kind: 
 class Told:
     """An objective that keeps the type of the features it is given."""
 
-    def __init__(self, inner: ObjectiveFunction | None, seen: list[torch.dtype]) -> None:
+    def __init__(self, inner: ObjectiveFunction | None, seen: list[dtype]) -> None:
         self._inner = inner or CrossEntropy(0.0)
         self._seen = seen
 
@@ -194,7 +196,7 @@ class Told:
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16, torch.float16])
-def test_validation_is_in_the_precision_of_the_run(autocast: torch.dtype | None, tmp_path: Path) -> None:
+def test_validation_is_in_the_precision_of_the_run(autocast: dtype | None, tmp_path: Path) -> None:
     validator = Scripted(1.0)
     run(tmp_path, config(epochs=1), make_network(), validator=validator, autocast=autocast)
     assert validator.dtypes == [autocast or torch.float32]
@@ -244,7 +246,7 @@ def test_checkpoints_are_written_as_often_as_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_seed_decides_what_dropout_drops(tmp_path: Path) -> None:
-    def end(seed: int, folder: str) -> torch.Tensor:
+    def end(seed: int, folder: str) -> Tensor:
         network = make_network(dropout=Dropout(0.3, 0.5))
         # All images in one batch: the order cannot matter but to rounding.
         return run(tmp_path / folder, config(seed=seed, batch_size=6, epochs=1), network).weights[-1][
@@ -258,7 +260,7 @@ def test_the_seed_decides_what_dropout_drops(tmp_path: Path) -> None:
 def test_a_checkpoint_fills_a_network_with_and_without_the_head_that_only_training_uses() -> None:
     trained, plain = make_network(seed=1), make_network(seed=2)
     trained.add_presence(5)
-    tensors = dict(trained.named_parameters())
+    tensors: dict[str, Tensor] = dict(trained.named_parameters())
     load_trained(plain, tensors)
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in plain.named_parameters())
     with pytest.raises(KeyError):

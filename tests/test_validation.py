@@ -29,11 +29,13 @@ class Numbered:
 
     def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor:
         assert list(views) == [View()] * len(paths)
-        return torch.stack([features(int(path.stem)) for path in paths])
+        maps: Tensor = torch.stack([features(int(path.stem)) for path in paths])
+        return maps
 
 
 def features(number: int) -> Tensor:
-    return 3 * torch.randn(4, 64, generator=torch.Generator().manual_seed(number))
+    grid: Tensor = 3 * torch.randn(4, 64, generator=torch.Generator().manual_seed(number))
+    return grid
 
 
 def network_that_talks(kind: str = "attention") -> CaptionNetwork:
@@ -42,7 +44,7 @@ def network_that_talks(kind: str = "attention") -> CaptionNetwork:
     with torch.no_grad():
         for name, tensor in network.decoder.named_parameters():
             if tensor.ndim > 1 and not name.startswith("project"):
-                tensor *= 3
+                tensor.mul_(3)
     return network
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from little_training import TOKENIZER, make_network  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 from capcli.errors import DataError  # noqa: E402
 from capcli.tokens import SPECIAL, Tokenizer  # noqa: E402
@@ -67,7 +68,7 @@ def test_words_and_habits_are_those_of_the_training_captions_alone(known: Tokeni
     assert dict(habits.casing) == {"tv": "TV"} and habits.returns == {"a": 3}
 
 
-def known_scores(network: CaptionNetwork, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def known_scores(network: CaptionNetwork, tokens: Tensor) -> tuple[Tensor, Tensor]:
     """Logits of teacher forcing and log-probabilities of the first step, over all words."""
     decoder = network.decoder.eval()
     grid = torch.randn(2, 4, decoder.config.features, generator=torch.Generator().manual_seed(1))
@@ -147,12 +148,14 @@ def test_a_run_from_a_bundle_learns_new_words_unless_it_is_told_to_keep_the_old(
     assert start.habits == (before.habits if keep else learn_vocabulary(config, data(CAPTIONS, []), None)[1])
     for name, tensor in before.network.state_dict().items():
         kept = start.network.state_dict()[name]
-        assert torch.equal(kept[:known] if name in ("decoder.embedding.weight", "decoder.output_bias") else kept, tensor)
+        assert torch.equal(
+            kept[:known] if name in ("decoder.embedding.weight", "decoder.output_bias") else kept, tensor
+        )
     assert start.input_size == before.input_size == 64
 
 
 def test_the_seed_decides_new_rows(tmp_path: Path) -> None:
-    def rows(seed: int) -> torch.Tensor:
+    def rows(seed: int) -> Tensor:
         config = TrainConfig(init=(str(TINY_BUNDLE),), min_count=5, seed=seed)
         network = starting_point(config, RunFolder(tmp_path), data(CAPTIONS, [])).network
         return network.decoder.embedding.weight[-1].detach()

@@ -15,7 +15,7 @@ pytest.importorskip("torch", reason="needs the train extra")
 
 from capcli.training.augment import Augmentation, View
 from capcli.training.batches import StoredMaps, StoredPixels
-from capcli.training.corruptions import CorruptionChances
+from capcli.training.corruptions import CorruptionChances, Tilt, WhiteBalance
 from capcli.training.features import FeatureStore, fill_store
 
 seeds = st.integers(0, 2**32 - 1)
@@ -104,6 +104,48 @@ def test_light_changes_what_its_factors_name() -> None:
     assert np.allclose(pale @ grey, image @ grey, atol=1.5)
     assert pale.std(axis=2).mean() == pytest.approx(0.5 * image.std(axis=2).mean(), rel=0.05)
     assert View(saturation=1e-9).of(image).std(axis=2).max() < 1
+
+
+def test_a_view_is_cropped_mirrored_lit_and_then_corrupted() -> None:
+    image = noise(1, 48)
+    box, tilt = (0.0, 0.0, 0.5, 1.0), Tilt(6.0)
+    view = View(flip=True, box=box, brightness=0.5, corruptions=(tilt, WhiteBalance((1.2, 1.0, 0.8))))
+    cropped = View(box=box).of(image)
+    lit = View(brightness=0.5).of(cropped[:, ::-1])
+    assert np.array_equal(view.of(image), WhiteBalance((1.2, 1.0, 0.8)).apply(tilt.apply(lit)))
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "changes"),
+    [
+        (Augmentation(flip=True), False),
+        (Augmentation(flip=False), False),
+        (Augmentation(min_crop_area=0.9), True),
+        (Augmentation(color_jitter=0.1), True),
+        *(
+            (Augmentation(corruptions=CorruptionChances(**{item.name: 0.1})), True)
+            for item in fields(CorruptionChances)
+        ),
+    ],
+)
+def test_only_mirror_images_can_be_made_from_maps(augmentation: Augmentation, changes: bool) -> None:
+    """What changes pixels must be told, else training would go by maps of the plain images."""
+    assert augmentation.changes_pixels == changes
+
+
+def test_crops_and_light_are_drawn_over_their_whole_range() -> None:
+    augmentation = Augmentation(min_crop_area=0.5, color_jitter=0.4)
+    views = [augmentation.draw(np.random.default_rng([2, number])) for number in range(400)]
+    assert 150 < sum(view.flip for view in views) < 250
+    areas = [(view.box[2] - view.box[0]) * (view.box[3] - view.box[1]) for view in views if view.box is not None]
+    assert len(areas) == 400 and min(areas) < 0.53 and max(areas) > 0.95
+    for name in ("brightness", "contrast", "saturation"):
+        factors = [getattr(view, name) for view in views]
+        assert 0.6 <= min(factors) < 0.63 and 1.37 < max(factors) <= 1.4
+    pairs = np.corrcoef(
+        [[view.brightness, view.contrast, view.saturation, *(view.box or ())[:2]] for view in views], rowvar=False
+    )
+    assert np.abs(pairs[np.triu_indices(5, 1)]).max() < 0.2
 
 
 @settings(max_examples=20)

@@ -81,3 +81,18 @@ def test_an_end_that_is_missing_costs() -> None:
     reward = CiderReward({0: [[[4, 5, 2]], [[4, 6, 2]], [[7, 8, 2]]]})
     whole, cut = reward.score([[4, 5, 2], [4, 5, 4, 2]], [[4, 5, 2]], 0)
     assert whole > cut and math.isfinite(cut)
+
+
+def test_every_data_set_has_its_own_frequencies() -> None:
+    # 4 is in every image of set 0 and in one of set 1.
+    corpora = {0: [[[4, 5]], [[4, 6]], [[4, 7]]], 1: [[[4, 5]], [[8, 5]], [[9, 5]]]}
+    reward = CiderReward(corpora)
+    assert reward.score([[4]], [[4, 5]], 0) == [0.0]
+    assert reward.score([[4]], [[4, 5]], 1)[0] > 0
+    assert reward.score([[4]], [[4, 5]], 1) == CiderReward({1: corpora[1]}).score([[4]], [[4, 5]], 1)
+
+
+def test_the_score_is_the_mean_over_references() -> None:
+    reward = CiderReward({0: [[[4, 5, 6]], [[8, 9, 10]], [[11, 12, 4]]]})
+    alone = [reward.score([[4, 5, 6]], [reference], 0)[0] for reference in ([4, 5, 6], [8, 9, 10])]
+    assert reward.score([[4, 5, 6]], [[4, 5, 6], [8, 9, 10]], 0)[0] == pytest.approx(sum(alone) / 2)

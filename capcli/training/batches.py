@@ -100,18 +100,16 @@ class Batch:
 
 
 class MapSource(Protocol):
-    """Where the inputs of the encoder's trained part come from. Travels to worker processes.
-
-    `keys`: the content key of every image.
-    """
-
-    keys: dict[Path, str]
+    """Where the inputs of the encoder's trained part come from. Travels to worker processes."""
 
     def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor: ...
 
 
 class StoredMaps:
-    """Maps of the frozen part from the feature store; a mirrored image is approximated by its mirrored map."""
+    """Maps of the frozen part from the feature store; a mirrored image is approximated by its mirrored map.
+
+    `keys`: the content key of every image.
+    """
 
     def __init__(self, store: FeatureStore, keys: dict[Path, str]) -> None:
         self._store = store
@@ -126,7 +124,10 @@ class StoredMaps:
 
 
 class StoredPixels:
-    """The resized images from the store, for training the whole encoder, or a part of it on ever new views."""
+    """The resized images from the store, for training the whole encoder, or a part of it on ever new views.
+
+    `keys`: the content key of every image.
+    """
 
     def __init__(self, store: FeatureStore, keys: dict[Path, str]) -> None:
         self._store = store
@@ -180,7 +181,7 @@ class BatchPlan(Dataset[Batch]):
         """Batches of the updates `first` to `last` - 1, in order.
 
         Args:
-            workers: processes that prepare them ahead, at least one.
+            workers: processes that prepare them ahead; 0: this process does, when asked for each.
             pin_memory: for a network on a GPU.
         """
         loader = DataLoader(

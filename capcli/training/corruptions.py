@@ -40,13 +40,16 @@ class Tilt:
     def apply(self, pixels: np.ndarray) -> np.ndarray:
         image = Image.fromarray(pixels)
         width, height = image.size
-        turned = image.rotate(self.degrees, Resampling.BICUBIC)
-        if self.zoom:
-            # A square inside the turned square; pictures are square here or nearly so.
-            angle = math.radians(abs(self.degrees))
-            side = 1 / (math.cos(angle) + math.sin(angle))
-            left, top = width * (1 - side) / 2, height * (1 - side) / 2
-            turned = turned.resize((width, height), Resampling.BICUBIC, (left, top, width - left, height - top))
+        angle = math.radians(self.degrees)
+        cos, sin = math.cos(angle), math.sin(angle)
+        # The part of the turned picture's sides that an upright one inside it has.
+        side = 1 / (cos + abs(sin) * max(width / height, height / width)) if self.zoom else 1.0
+        a, b = side * cos, side * sin
+        x, y = width / 2, height / 2
+        # In one step: a crop of the turned picture would have dark edges, where black corners shine in.
+        turned = image.transform(
+            image.size, Image.Transform.AFFINE, (a, -b, x - a * x + b * y, b, a, y - b * x - a * y), Resampling.BICUBIC
+        )
         return np.asarray(turned)
 
 

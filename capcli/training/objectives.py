@@ -80,7 +80,9 @@ class WordPresence:
         columns = [word for each in words for word in each]
         shares = [1 / len(each) for each in words for _ in each]
         device = features.device
-        chosen = scores[torch.tensor(rows, device=device), torch.tensor(columns, device=device)]
+        # The type is said because a batch may hold no known word, and a tensor of nothing is of floats.
+        rows_of, columns_of = (torch.tensor(each, dtype=torch.int64, device=device) for each in (rows, columns))
+        chosen = scores[rows_of, columns_of]
         return -self._weight * (torch.tensor(shares, device=device) * chosen).sum() / len(references)
 
 

@@ -177,7 +177,7 @@ def prepare_maps(
     autocast: torch.dtype | None,
     progress: Callable[[int, int], None],
     note: Callable[[str], None],
-) -> tuple[MapSource, dict[Path, str]]:
+) -> tuple[StoredMaps | StoredPixels, dict[Path, str]]:
     """The inputs of the encoder's trained part, computed where they are missing.
 
     They are maps where the frozen part sees each image in one way only, or else the resized images.

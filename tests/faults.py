@@ -31,6 +31,9 @@ GROWTH = "tests/test_vocabulary_growth.py"
 CORRUPTIONS = "tests/test_corruptions.py"
 DATA = "tests/test_training_data.py"
 FEATURES = "tests/test_feature_keys.py"
+CACHE = "tests/test_feature_cache.py"
+PROOF = "tests/test_proof.py"
+EXPORT = "tests/test_export.py"
 SETTINGS = "tests/test_every_setting.py::test_settings_reach_their_place"
 RESUME = f"{TRAINER}::test_a_run_that_was_stopped_ends_bit_for_bit_like_one_that_was_not"
 
@@ -166,9 +169,28 @@ SECTIONS = {
         Fault("fingerprint without size", '{encoder.config}|{input_size}|', "{encoder.config}|", FEATURES),
         Fault("images are known by their paths", "hashlib.blake2b(content,", "hashlib.blake2b(str(path).encode(),",
               FEATURES),
+        Fault("cache: a row without a key is believed", "if key != _NO_KEY:", "if True:", CACHE),
+        Fault("cache: keys of rows are not compared", " or content[:KEY_BYTES] != bytes.fromhex(key)", "", CACHE),
+        Fault("cache: the key is written before the row is on the disk",
+              "rows = np.zeros((len(keys), self._store.row_bytes), np.uint8)",
+              "rows = np.stack([np.frombuffer(bytes.fromhex(key).ljust(self._store.row_bytes), np.uint8) for key in keys])"
+              ".copy()", CACHE),
+        Fault("cache: filled without a lock", "            while not try_lock(file):\n",
+              "            while False:\n", f"{CACHE}::test_a_second_fill_waits_says_so_once_and_computes_nothing_again"),
+        Fault("cache: the version of image reading is left out", 'return f"{what}-read{preprocessing}"', "return what",
+              f"{CACHE}::test_other_weights_sizes_and_versions_have_stores_of_their_own"),
     ],
-    # To be filled when the new proof is merged: proof compares nothing, bundle loses its habits.
-    "export": [],
+    "export": [
+        Fault("proof compares no words", "        same = tokenizer.tokens(ours.tokens) == theirs.tokens",
+              "        same = True", PROOF),
+        Fault("proof compares no scores", "not _near(agreed.mean_log_prob, theirs.score)", "False", PROOF),
+        Fault("any number may tie", "if ties > allowed:", "if False:", PROOF),
+        Fault("bundle loses its habits", "habits=point.habits", "habits=type(point.habits)({}, {})",
+              f"{EXPORT}::test_a_bundle_keeps_its_runs_words_and_searches_as_it_validated"),
+        Fault("the new bundle goes in before the old one is aside",
+              "        os.rename(target, aside)\n        os.rename(new, target)",
+              "        shutil.rmtree(target)\n        os.rename(new, target)", "tests/test_bundle_swap.py"),
+    ],
     "optimiser": [
         Fault("schedule is one update late", "set_learning_rate(self._optimizer, self._rate(self._update + 1))",
               "set_learning_rate(self._optimizer, self._rate(self._update))", OPTIMISER),

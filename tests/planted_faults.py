@@ -23,7 +23,7 @@ from faults import SECTIONS, Fault
 
 ROOT = Path(__file__).resolve().parent.parent
 # Where a fault's text is looked for.
-ROOMS = ("capcli/training", "capcli/evaluation", "capcli/tokens.py", "capcli/habits.py")
+ROOMS = ("capcli/training", "capcli/evaluation", "capcli/tokens.py", "capcli/habits.py", "capcli/file_lock.py")
 
 
 class MisplacedFaultError(Exception):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from capcli.errors import ImageError
 
@@ -258,10 +258,10 @@ def _what_else(head: bytes, kind: str | None) -> str:
     for magic, name in _FOREIGN:
         if head.lstrip().startswith(magic):
             return f"is {name}, not a photo capcli can read"
+    if kind is not None and (kind != "AVIF" or features.check("avif")):
+        return f"is a damaged {kind} image"
     if head[4:8] == b"ftyp":
         return f"is a video, or a photo of a kind that cannot be read here ({kind or 'unknown'})"
-    if kind is not None:
-        return f"is a damaged {kind} image"
     text = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
     return "is not an image (it looks like text)" if text else "is not an image"
 

@@ -189,7 +189,17 @@ def test_what_is_no_image_is_told(content: bytes, reason: str) -> None:
 def test_a_truncated_file_is_never_half_a_picture(kind: str, photo: Image.Image) -> None:
     content = encode(photo, kind)
     for part in (0.3, 0.6, 0.9):
-        with pytest.raises(ImageError):
+        with pytest.raises(ImageError, match="damaged"):
+            load_image(content[: int(len(content) * part)], size=SIZE)
+
+
+def test_a_heic_photo_shows_the_same_picture_or_is_told_to_be_damaged(photo: Image.Image) -> None:
+    pytest.importorskip("pillow_heif", reason="needs the heic extra").register_heif_opener()
+    content = encode(photo, "HEIF")
+    assert sniff(content[:64]) == "HEIC"
+    assert difference(load_image(content, size=SIZE), load_image(photo, size=SIZE)) < 12
+    for part in (0.3, 0.6, 0.9):
+        with pytest.raises(ImageError, match="damaged"):
             load_image(content[: int(len(content) * part)], size=SIZE)
 
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from conftest import TINY_BUNDLE
-from make_tiny_bundle import narrow_encoder
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from make_tiny_bundle import narrow_encoder  # noqa: E402
 
 from capcli.errors import UsageError  # noqa: E402
 from capcli.habits import Habits  # noqa: E402

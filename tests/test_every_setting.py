@@ -137,6 +137,9 @@ class Runs:
             label_smoothing=0.0,
             flip=False,
         )
+        # The network of --init has sizes of its own.
+        if "init" in changes:
+            plain = replace(plain, hidden=None, embedding=None, attention=None)
         return replace(plain, **changes)
 
     def set_up(self, tmp_path: Path, **changes: Any) -> SetUp:
@@ -216,7 +219,8 @@ def _(runs: Runs, tmp_path: Path) -> None:
     # The default encoder is eight times as wide as that of the little bundle.
     assert fresh.network.encoder.config.width == 8
     kept, grown = (
-        runs.set_up(tmp_path, init=(str(TINY_BUNDLE),), encoder=None, keep_vocabulary=keep) for keep in (True, False)
+        runs.set_up(tmp_path, init=(str(TINY_BUNDLE),), encoder=None, keep_vocabulary=keep, min_count=5)
+        for keep in (True, False)
     )
     assert kept.network.decoder.config.hidden == grown.network.decoder.config.hidden == 48
     vocabularies = [each.folder.read_tokenizer() for each in (kept, grown)]

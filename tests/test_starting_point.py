@@ -41,7 +41,7 @@ def pooled_run(folder: Path) -> Path:
     network = CaptionNetwork(narrow_encoder(), build_decoder(sizes))
     run.write_vocabulary(tokenizer, Habits())
     run.save("start", describe_network(network))
-    run.save("best", {"model": {}})
+    run.save("best", {"model": {}, "result": {}})
     run.write_config(TrainConfig(input_size=64))
     return folder
 

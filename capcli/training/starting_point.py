@@ -178,7 +178,7 @@ def load_trained_run(path: Path, config: TrainConfig, drop: Dropout | None = Non
     best = folder.load("best")
     load_trained(point.network, best["model"])
     if not all(bool(torch.isfinite(tensor).all()) for tensor in point.network.state_dict().values()):
-        raise DataError(f"{path}: its best weights are not finite numbers; train again with a lower --rate")
+        raise DataError(f"{path}: its best weights are not finite numbers; train again with a lower --learning-rate")
     return TrainedRun(path, config, point, best["result"])
 
 

@@ -58,23 +58,16 @@ class Tokenizer:
             DataError: no word is that frequent.
         """
         empty = _word_tokenizer({token: number for number, token in enumerate(SPECIAL)})
-        counts: Counter[str] = Counter()
-        for caption in captions:
-            counts.update(_pieces(empty, caption))
-        kept = sorted((word for word, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
+        kept = _frequent(empty, captions, min_count)
         if not kept:
             raise DataError(f"no word occurs {min_count} times in the training captions; lower --min-count")
         return cls(_word_tokenizer({token: number for number, token in enumerate((*SPECIAL, *kept))}))
 
     def extended(self, captions: Iterable[str], min_count: int) -> Tokenizer:
         """This vocabulary, its ids as they are, and after them the words it lacks, as `learn` would choose them."""
-        counts: Counter[str] = Counter()
-        for caption in captions:
-            counts.update(_pieces(self._words, caption))
-        lacking = [word for word, n in counts.items() if n >= min_count and self.id_of(word) is None]
         vocabulary = dict(self._words.get_vocab())
-        for word in sorted(lacking, key=lambda word: (-counts[word], word)):
-            vocabulary[word] = len(vocabulary)
+        for word in _frequent(self._words, captions, min_count):
+            vocabulary.setdefault(word, len(vocabulary))
         return Tokenizer(_word_tokenizer(vocabulary))
 
     @classmethod
@@ -133,6 +126,14 @@ def sentence(tokens: Sequence[str], casing: Mapping[str, str] | None = None) -> 
     if not text:
         return ""
     return text[0].upper() + text[1:] + "."
+
+
+def _frequent(words: WordTokenizer, captions: Iterable[str], min_count: int) -> list[str]:
+    """The words that captions hold at least `min_count` times, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for caption in captions:
+        counts.update(_pieces(words, caption))
+    return sorted((word for word, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
 
 
 def _pieces(words: WordTokenizer, text: str) -> list[str]:

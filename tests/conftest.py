@@ -9,11 +9,13 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from shapes import write_data_set
+
+from capcli.training.config import DataSource, TrainConfig
 
 TESTS = Path(__file__).parent
 TINY_BUNDLE = TESTS / "tiny_bundle"
@@ -124,24 +126,10 @@ class ExportedRun:
     notes: tuple[str, ...]
 
 
-# 13 February 2009: the day of the export, for the same bytes on any day.
-EXPORT_TIME = "1234567890"
-
-
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
-    """A run of two epochs over the tiny bundle's encoder, exported over an older bundle."""
-    pytest.importorskip("torch", reason="needs the train extra")
-    pytest.importorskip("pycocoevalcap", reason="needs the train extra")
-    from capcli.training.config import DataSource, TrainConfig
-    from capcli.training.export import ExportOptions, export_runs
-    from capcli.training.run import RunListener, train
-
-    folder = tmp_path_factory.mktemp("exported")
-    captions = write_data_set(folder / "shapes", copies=2, size=64)
-    images = folder / "shapes" / "images"
-    config = TrainConfig(
-        data=(DataSource(str(images), str(captions)),),
+def small_run(shapes: Path) -> TrainConfig:
+    """Two epochs over a data set that `write_data_set` made, with a little decoder on the tiny bundle's encoder."""
+    return TrainConfig(
+        data=(DataSource(str(shapes / "images"), str(shapes / "captions.csv")),),
         encoder=str(TINY_BUNDLE),
         input_size=64,
         hidden=32,
@@ -155,9 +143,25 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
         threads=1,
         precision="float32",
         max_length=12,
-        beam=2,
-        length_penalty=0.3,
     )
+
+
+# 13 February 2009: the day of the export, for the same bytes on any day.
+EXPORT_TIME = "1234567890"
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
+    """A run of two epochs over the tiny bundle's encoder, exported over an older bundle."""
+    pytest.importorskip("torch", reason="needs the train extra")
+    pytest.importorskip("pycocoevalcap", reason="needs the train extra")
+    from capcli.training.export import ExportOptions, export_runs
+    from capcli.training.run import RunListener, train
+
+    folder = tmp_path_factory.mktemp("exported")
+    write_data_set(folder / "shapes", copies=2, size=64)
+    images = folder / "shapes" / "images"
+    config = replace(small_run(folder / "shapes"), beam=2, length_penalty=0.3)
     train(config, folder / "run", cache=folder / "cache", listener=RunListener())
     shutil.copytree(TINY_BUNDLE, folder / "bundles" / "bundle")
     (folder / "bundles" / "bundle" / "old").write_text("x")

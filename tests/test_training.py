@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY_BUNDLE, RunCommand, command, environment
+from conftest import TINY_BUNDLE, RunCommand, command, environment, small_run
 from shapes import write_data_set
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
 from capcli.errors import DataError, UsageError  # noqa: E402
-from capcli.training.config import DataSource, TrainConfig  # noqa: E402
 from capcli.training.run import RunListener, train  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
 from capcli.training.starting_point import load_run  # noqa: E402
@@ -41,25 +40,6 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # The sizes of what --init names.
 AS_INIT: dict[str, Any] = {"encoder": None, "hidden": None, "embedding": None, "attention": None}
-
-
-def small(shapes: Path) -> TrainConfig:
-    return TrainConfig(
-        data=(DataSource(str(shapes / "images"), str(shapes / "captions.csv")),),
-        encoder=str(TINY_BUNDLE),
-        input_size=64,
-        hidden=32,
-        embedding=16,
-        attention=16,
-        min_count=1,
-        epochs=2,
-        batch_size=8,
-        warmup=4,
-        val=0.2,
-        threads=1,
-        precision="float32",
-        max_length=12,
-    )
 
 
 class StopAt(RunListener):
@@ -94,7 +74,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 def test_a_run_stopped_in_mid_epoch_ends_like_one_that_was_not(
     fine_tune: int, crop: float, shapes: Path, cache: Path, tmp_path: Path
 ) -> None:
-    config = replace(small(shapes), fine_tune=fine_tune, min_crop_area=crop, save_every=2)
+    config = replace(small_run(shapes), fine_tune=fine_tune, min_crop_area=crop, save_every=2)
     train(config, tmp_path / "whole", cache=cache, listener=RunListener())
     for update in (3, 6, 7):
         with pytest.raises(KeyboardInterrupt):
@@ -138,7 +118,7 @@ def test_a_killed_process_is_resumed_by_the_same_command(shapes: Path, cache: Pa
 
 
 def test_other_settings_in_the_same_folder_are_refused(shapes: Path, cache: Path, tmp_path: Path) -> None:
-    config = replace(small(shapes), epochs=1)
+    config = replace(small_run(shapes), epochs=1)
     train(config, tmp_path / "run", cache=cache, listener=RunListener())
     with pytest.raises(UsageError, match=r"other settings \(learning_rate, seed\)"):
         train(replace(config, learning_rate=0.5, seed=2), tmp_path / "run", cache=cache, listener=RunListener())
@@ -149,7 +129,7 @@ def test_other_settings_in_the_same_folder_are_refused(shapes: Path, cache: Path
 
 
 def test_feature_maps_are_computed_once(shapes: Path, tmp_path: Path) -> None:
-    config = replace(small(shapes), epochs=1)
+    config = replace(small_run(shapes), epochs=1)
     train(config, tmp_path / "one", cache=tmp_path / "cache", listener=RunListener())
     (store,) = (tmp_path / "cache").iterdir()
     (rows,) = store.glob("rows.*")
@@ -162,7 +142,7 @@ def test_feature_maps_are_computed_once(shapes: Path, tmp_path: Path) -> None:
 def test_views_are_new_in_every_epoch_and_only_where_asked_for(shapes: Path, cache: Path, tmp_path: Path) -> None:
     """Without dropout and learning, the loss of an epoch depends on the images' views alone."""
     still = replace(
-        small(shapes),
+        small_run(shapes),
         learning_rate=1e-12,
         encoder_learning_rate=0.0,
         weight_decay=0.0,
@@ -188,14 +168,14 @@ def test_an_unreadable_image_is_left_out_of_end_to_end_training_too(shapes: Path
         def note(self, line: str) -> None:
             notes.append(line)
 
-    config = replace(small(tmp_path / "data"), fine_tune=5, epochs=1)
+    config = replace(small_run(tmp_path / "data"), fine_tune=5, epochs=1)
     folder = train(config, tmp_path / "run", cache=tmp_path / "cache", listener=Notes())
     assert len(folder.read_log()) == 1
     assert next(line for line in notes if line.startswith("left out")).startswith(f"left out: {first}: ")
 
 
 def test_a_damaged_checkpoint_is_one_clear_error(shapes: Path, cache: Path, tmp_path: Path) -> None:
-    config = replace(small(shapes), epochs=1)
+    config = replace(small_run(shapes), epochs=1)
     train(config, tmp_path / "run", cache=cache, listener=RunListener())
     for name in ("start", "last", "best"):
         path = tmp_path / "run" / f"{name}.pt"
@@ -213,11 +193,11 @@ def test_a_damaged_checkpoint_is_one_clear_error(shapes: Path, cache: Path, tmp_
 
 def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_path: Path) -> None:
     runs = [tmp_path / "one", tmp_path / "two"]
-    branch = replace(small(shapes), fine_tune=1, epochs=1)
+    branch = replace(small_run(shapes), fine_tune=1, epochs=1)
     train(branch, runs[0], cache=cache, listener=RunListener())
     branch = replace(branch, seed=2, encoder=None, init=(str(runs[0]),))
     train(branch, runs[1], cache=cache, listener=RunListener())
-    config = replace(small(shapes), encoder=None, epochs=1, init=tuple(map(str, runs)))
+    config = replace(small_run(shapes), encoder=None, epochs=1, init=tuple(map(str, runs)))
     train(config, tmp_path / "mean", cache=cache, listener=RunListener())
     start = tensors(tmp_path / "mean", "start")
     states = [load_run(out).network.state_dict() for out in runs]
@@ -225,16 +205,21 @@ def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_pa
     for name, tensor in start.items():
         assert torch.allclose(tensor, (states[0][name] + states[1][name]) / 2, atol=1e-6)
     other = tmp_path / "other"
-    train(replace(small(shapes), hidden=24, epochs=1), other, cache=cache, listener=RunListener())
+    train(replace(small_run(shapes), hidden=24, epochs=1), other, cache=cache, listener=RunListener())
     with pytest.raises(UsageError, match="not of the same shape"):
         train(replace(config, init=(str(runs[0]), str(other))), tmp_path / "no", cache=cache, listener=RunListener())
 
 
 def test_self_critical_training_goes_on_from_a_run_and_resumes(shapes: Path, cache: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
-    train(small(shapes), first, cache=cache, listener=RunListener())
+    train(small_run(shapes), first, cache=cache, listener=RunListener())
     config = replace(
-        small(shapes), objective="self-critical", beam_samples=3, init=(str(first),), encoder=None, learning_rate=1e-4
+        small_run(shapes),
+        objective="self-critical",
+        beam_samples=3,
+        init=(str(first),),
+        encoder=None,
+        learning_rate=1e-4,
     )
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train(config, whole, cache=cache, listener=RunListener())
@@ -248,7 +233,7 @@ def test_self_critical_training_goes_on_from_a_run_and_resumes(shapes: Path, cac
 
 
 def test_images_are_as_large_as_those_of_the_bundle_it_starts_from(shapes: Path, cache: Path, tmp_path: Path) -> None:
-    config = replace(small(shapes), **AS_INIT, init=(str(TINY_BUNDLE),), input_size=0, epochs=1)
+    config = replace(small_run(shapes), **AS_INIT, init=(str(TINY_BUNDLE),), input_size=0, epochs=1)
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "one", cache=cache, listener=StopAt(2))
     # It is the same run, whether the size is said or not.
@@ -265,7 +250,7 @@ def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cac
     if shutil.which("java") is None:
         pytest.skip("needs Java")
     config = replace(
-        small(shapes), **AS_INIT, objective="self-critical", beam_samples=2, init=(str(TINY_BUNDLE),), meteor=2.0
+        small_run(shapes), **AS_INIT, objective="self-critical", beam_samples=2, init=(str(TINY_BUNDLE),), meteor=2.0
     )
     with pytest.raises(KeyboardInterrupt):
         train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=StopAt(2))

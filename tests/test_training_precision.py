@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import TINY_BUNDLE
+from conftest import small_run
 from photos import write_photo
 from shapes import write_data_set
 
@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
 from capcli import Captioner  # noqa: E402
-from capcli.training.config import DataSource, TrainConfig  # noqa: E402
 from capcli.training.export import ExportOptions, export_runs  # noqa: E402
 from capcli.training.run import RunListener, train  # noqa: E402
 
@@ -24,24 +23,9 @@ def test_bfloat16_trains_on_captions_then_on_rewards_and_becomes_a_bundle(tmp_pa
 
     PyTorch before 2.11 kept the cast weights of that search for the update, which then failed.
     """
-    captions = write_data_set(tmp_path / "data", copies=1, size=64)
-    config = TrainConfig(
-        data=(DataSource(str(tmp_path / "data" / "images"), str(captions)),),
-        encoder=str(TINY_BUNDLE),
-        input_size=64,
-        hidden=32,
-        embedding=16,
-        attention=16,
-        min_count=1,
-        epochs=1,
-        batch_size=8,
-        fine_tune=1,
-        val=0.2,
-        threads=1,
-        device="cpu",
-        precision="mixed",
-        max_length=12,
-        beam=2,
+    write_data_set(tmp_path / "data", copies=1, size=64)
+    config = replace(
+        small_run(tmp_path / "data"), epochs=1, fine_tune=1, warmup=200, device="cpu", precision="mixed", beam=2
     )
     first = train(config, tmp_path / "first", cache=tmp_path / "cache", listener=RunListener())
     config = replace(config, objective="self-critical", beam_samples=2, init=(str(first.path),), encoder=None)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, BinaryIO, TypeAlias, overload
 
 import numpy as np
 
-from capcli.bundle import DEFAULT, Bundle, load_bundle
-from capcli.decoding import Hypothesis, SearchSettings, StepResult, search
+from capcli.bundle.bundle import DEFAULT, Bundle, load_bundle
+from capcli.bundle.tokens import Tokenizer, raw_text, sentence
+from capcli.decoding.filters import caption_filters
+from capcli.decoding.search import Hypothesis, SearchSettings, StepResult, search
 from capcli.errors import BundleError
-from capcli.filters import caption_filters
-from capcli.images import MAX_PIXELS, load_image
-from capcli.runtime import Session, TensorSpec, open_session
-from capcli.tokens import Tokenizer, raw_text, sentence
+from capcli.inputs.images import MAX_PIXELS, load_image
+from capcli.runtime.sessions import Session, TensorSpec, open_session
 
 if TYPE_CHECKING:
     from PIL import Image

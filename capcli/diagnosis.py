@@ -19,13 +19,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from capcli.atomic_files import why
-from capcli.bundle import DEFAULT, load_bundle
-from capcli.catalogue import search_places
-from capcli.cores import available_cores
+from capcli.bundle.bundle import DEFAULT, load_bundle
+from capcli.bundle.catalogue import search_places
 from capcli.errors import CapcliError, DependencyError, UsageError
 from capcli.extras import EXTRAS, Extra, distribution_version
-from capcli.installation import (
+from capcli.outputs.files import why
+from capcli.runtime.cores import available_cores
+from capcli.runtime.installation import (
     conflict,
     cuda_is_built_for_this_platform,
     install_command,
@@ -33,8 +33,8 @@ from capcli.installation import (
     reinstall_command,
     right_runtime,
 )
-from capcli.native_output import captured, one_reason
-from capcli.training.cache_folder import default_cache, in_bytes, stores
+from capcli.runtime.native_output import captured, one_reason
+from capcli.training.inputs.cache_folder import default_cache, in_bytes, stores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +153,7 @@ def _runtime_distributions() -> Iterator[Check]:
 
 
 def _providers(wanted: str) -> Iterator[Check]:
-    from capcli.runtime import provider_report
+    from capcli.runtime.sessions import provider_report
 
     report = provider_report()
     if report.cpu.obstacle is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import metadata
 
-from capcli.installation import Distribution
+from capcli.runtime.installation import Distribution
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Extra:
         return tuple(Distribution(name, version) for name, version in versions if version is not None)
 
 
-# As in pyproject.toml, but for `cuda`: whether its libraries work is for capcli.cuda to say.
+# As in pyproject.toml, but for `cuda`: whether its libraries work is for capcli.runtime.cuda to say.
 EXTRAS = (
     Extra("heic", ("pillow-heif",), "HEIC photos need it"),
     Extra("metadata", ("pyexiv2",), "--write-metadata needs it"),

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from capcli.captioner import Caption, Captioner
-from capcli.decoding import SearchSettings
+from capcli.decoding.search import SearchSettings
 from capcli.errors import ImageError
-from capcli.paths import InputItem
+from capcli.inputs.paths import InputItem
 
 # Captions of this many files are remembered, for streams that name a file again and again.
 _REMEMBERED = 1024

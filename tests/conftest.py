@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from shapes import write_data_set
 
 from capcli.training.config import DataSource, TrainConfig
+from tests.shapes import write_data_set
 
 TESTS = Path(__file__).parent
 TINY_BUNDLE = TESTS / "tiny_bundle"

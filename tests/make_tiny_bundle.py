@@ -1,6 +1,6 @@
 """Makes tests/tiny_bundle: a real bundle of a few hundred kilobytes for tests that caption by the thousand.
 
-    python tests/make_tiny_bundle.py
+    python -m tests.make_tiny_bundle
 
 A ResNet-50 an eighth as wide, its stem and stages trained with a small attention decoder on generated shapes, by the
 same code that trains the shipped model. Needs the train extra and a few minutes on two cores.
@@ -9,27 +9,23 @@ same code that trains the shipped model. Needs the train extra and a few minutes
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from shapes import write_data_set
-
-from capcli.habits import Habits
-from capcli.tokens import Tokenizer
+from capcli.bundle.habits import Habits
+from capcli.bundle.tokens import Tokenizer
 from capcli.training.config import DataSource, TrainConfig
 from capcli.training.export import ExportOptions, export_runs
+from capcli.training.network.resnet import Bottleneck, EncoderConfig, ResNet50
 from capcli.training.preparation import new_network, read_data
-from capcli.training.resnet import Bottleneck, EncoderConfig, ResNet50
 from capcli.training.run import RunListener, train
 from capcli.training.run_folder import RunFolder
 from capcli.training.starting_point import describe_network
 from capcli.training.trainer import EpochResult
+from tests.shapes import write_data_set
 
 TARGET = Path(__file__).parent / "tiny_bundle"
 INPUT_SIZE = 64

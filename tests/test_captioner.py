@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from photos import photo_array, write_photo
 from PIL import Image
-from shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
 from capcli import BundleError, Caption, Captioner, ImageError, UsageError
+from tests.photos import photo_array, write_photo
+from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
 
 @pytest.fixture(scope="module")

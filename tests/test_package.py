@@ -12,8 +12,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import TESTS, environment, python
-from photos import write_photo
+
+from tests.conftest import TESTS, environment, python
+from tests.photos import write_photo
 
 ROOT = TESTS.parent
 
@@ -80,7 +81,7 @@ def test_the_installed_wheel_captions_a_photo_far_from_the_checkout(built: Path,
     where = run(
         binaries / "python",
         "-c",
-        "import capcli.bundle as b; print(b.__file__); print(b.find_bundle())",
+        "import capcli.bundle.bundle as b; print(b.__file__); print(b.find_bundle())",
         cwd=tmp_path,
     ).splitlines()
     assert all(Path(line).is_relative_to(own) for line in where), where
@@ -88,7 +89,8 @@ def test_the_installed_wheel_captions_a_photo_far_from_the_checkout(built: Path,
 
 def test_an_editable_install_finds_the_bundle_of_the_checkout() -> None:
     done = python(
-        "import sys; sys.path.insert(0, sys.argv[1]); import capcli.bundle as b; print(b.find_bundle())", str(ROOT)
+        "import sys; sys.path.insert(0, sys.argv[1]); import capcli.bundle.bundle as b; print(b.find_bundle())",
+        str(ROOT),
     )
     assert done.text.strip() == str(ROOT / "models" / "default")
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RunCommand, command, environment
-from shapes import COLOURS, GROUNDS, SHAPES, draw
 
 from capcli import Captioner
-from capcli.paths import InputItem
+from capcli.inputs.paths import InputItem
 from capcli.pipeline import Pipeline, PipelineSettings, Result
+from tests.conftest import RunCommand, command, environment
+from tests.shapes import COLOURS, GROUNDS, SHAPES, draw
 
 
 @pytest.fixture(scope="module")

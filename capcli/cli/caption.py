@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from capcli.captioner import Captioner
     from capcli.cli.destinations import CaptionSink, Destinations
     from capcli.cli.feedback import Feedback
-    from capcli.decoding import SearchSettings
-    from capcli.output_file import OutputFile
-    from capcli.outputs import RowFormat
-    from capcli.paths import FolderRules, InputItem
+    from capcli.decoding.search import SearchSettings
+    from capcli.inputs.paths import FolderRules, InputItem
+    from capcli.outputs.output_file import OutputFile
+    from capcli.outputs.rows import RowFormat
     from capcli.pipeline import Pipeline
 
 _FAILED, _INTERRUPTED = 1, 130
@@ -138,8 +138,8 @@ def caption(
     _check_together(output, resume=resume, retry_failed=retry_failed, overwrite=overwrite)
     from capcli.cli.destinations import Destinations, Stdout
     from capcli.cli.feedback import feedback_for
-    from capcli.outputs import format_of, row_format
-    from capcli.paths import FolderRules
+    from capcli.inputs.paths import FolderRules
+    from capcli.outputs.rows import format_of, row_format
 
     if as_json and format_ not in (None, "jsonl"):
         raise UsageError("--json is --format jsonl; give one format")
@@ -209,8 +209,8 @@ def _deliver_all(
 
 
 def _inputs(arguments: list[str], rules: FolderRules, null: bool) -> Iterator[InputItem]:
-    from capcli.images import sniff
-    from capcli.paths import find_inputs
+    from capcli.inputs.images import sniff
+    from capcli.inputs.paths import find_inputs
 
     return find_inputs(
         arguments,
@@ -233,11 +233,11 @@ def _photo_sinks(sidecar: str | None, write_metadata: bool, overwrite: bool) -> 
 
     sinks: list[CaptionSink] = []
     if sidecar is not None:
-        from capcli.sidecars import Sidecars
+        from capcli.outputs.sidecars import Sidecars
 
         sinks.append(SidecarSink(Sidecars(sidecar, overwrite=overwrite)))
     if write_metadata:
-        from capcli.metadata import missing_reason
+        from capcli.outputs.metadata import missing_reason
 
         reason = missing_reason()
         if reason is not None:
@@ -271,7 +271,7 @@ def _unfinished(
 def _open_output(
     path: Path, rows: RowFormat, resume: bool, retry_failed: bool, overwrite: bool, captions: int
 ) -> OutputFile:
-    from capcli.output_file import Existing, OutputFile
+    from capcli.outputs.output_file import Existing, OutputFile
 
     existing = Existing.RESUME if resume else Existing.REPLACE if overwrite else Existing.REFUSE
     return OutputFile(path, rows, existing=existing, retry_failed=retry_failed, captions=captions)
@@ -286,7 +286,7 @@ def _compare_settings(
     spreadsheet_safe: bool,
 ) -> None:
     """Warns where a resumed file was written with other settings."""
-    from capcli.provenance import Provenance, ProvenanceMemory
+    from capcli.outputs.provenance import Provenance, ProvenanceMemory
 
     now = Provenance(
         model=captioner.bundle.manifest.name,

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from capcli.cli.terminal import write_stdout
 from capcli.errors import OutputError
-from capcli.outputs import Row, RowFormat
+from capcli.outputs.rows import Row, RowFormat
 
 if TYPE_CHECKING:
-    from capcli.atomic_files import Outcome
     from capcli.captioner import Caption
+    from capcli.outputs.files import Outcome
+    from capcli.outputs.sidecars import Sidecars
     from capcli.pipeline import Result
-    from capcli.sidecars import Sidecars
 
 
 class RowSink(Protocol):
@@ -77,7 +77,7 @@ class MetadataSink:
         return False
 
     def put(self, path: str, captions: Sequence[str]) -> Outcome:
-        from capcli.metadata import write_description
+        from capcli.outputs.metadata import write_description
 
         return write_description(path, captions[0], overwrite=self._overwrite)
 
@@ -124,7 +124,7 @@ class Destinations:
         try:
             return sink.put(path, captions)
         except OutputError as error:
-            from capcli.atomic_files import Outcome
+            from capcli.outputs.files import Outcome
 
             return Outcome(False, str(error), failed=True)
 

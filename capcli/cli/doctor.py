@@ -45,8 +45,8 @@ def doctor(
 
 
 def _prune_cache(as_json: bool) -> None:
-    from capcli.atomic_files import why
-    from capcli.training.cache_folder import default_cache, in_bytes, prune
+    from capcli.outputs.files import why
+    from capcli.training.inputs.cache_folder import default_cache, in_bytes, prune
 
     place = default_cache()
     try:

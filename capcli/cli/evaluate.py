@@ -12,10 +12,10 @@ import typer
 from capcli.errors import DataError
 
 if TYPE_CHECKING:
+    from capcli.dataset.captions import CaptionedImage
     from capcli.evaluation import Scores
     from capcli.evaluation.predictions import Prediction
     from capcli.evaluation.report import EvaluatedImage
-    from capcli.training.captions import CaptionedImage
 
 _Thing = TypeVar("_Thing")
 
@@ -53,9 +53,9 @@ def evaluate(
 ) -> None:
     """Score captions with BLEU, METEOR, ROUGE-L and CIDEr, as papers do (needs the eval extra and Java)."""
     from capcli.cli.terminal import say
+    from capcli.dataset.evaluation_split import read_evaluation_images
     from capcli.evaluation import check_official_scorers, official_scores
-    from capcli.training.evaluation_split import read_evaluation_images
-    from capcli.whole_file import WholeFile
+    from capcli.outputs.whole_file import WholeFile
 
     # Before the model captions for minutes: can the report be written, are the scorers there?
     with nullcontext() if report is None else WholeFile(report, overwrite=overwrite) as page:
@@ -95,7 +95,7 @@ def _caption(
     """What `capcli caption` says of each image."""
     from capcli.captioner import Captioner
     from capcli.evaluation.predictions import Prediction
-    from capcli.paths import InputItem
+    from capcli.inputs.paths import InputItem
     from capcli.pipeline import Pipeline, PipelineSettings
 
     captioner = Captioner(model, provider=provider)

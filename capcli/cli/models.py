@@ -14,7 +14,7 @@ from capcli.cli.terminal import answer, say
 from capcli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
-    from capcli.catalogue import BundleFacts, FoundBundle
+    from capcli.bundle.catalogue import BundleFacts, FoundBundle
 
 _LABEL, _LINE = 13, 110
 
@@ -36,7 +36,7 @@ def _without_command(context: typer.Context, as_json: _Json = False) -> None:
 @models.command("list")
 def list_models(as_json: _Json = False) -> None:
     """List every model that --model can name, and where it lies."""
-    from capcli.catalogue import found_bundles, search_places
+    from capcli.bundle.catalogue import found_bundles, search_places
 
     bundles = found_bundles()
     if not bundles:
@@ -58,7 +58,7 @@ def list_models(as_json: _Json = False) -> None:
 @models.command("info")
 def info(model: _Model = "default", as_json: _Json = False) -> None:
     """Describe a model: licence and terms, sizes, settings, training data, measured scores."""
-    from capcli.catalogue import describe_bundle
+    from capcli.bundle.catalogue import describe_bundle
 
     facts = describe_bundle(model)
     if as_json:

@@ -59,7 +59,7 @@ def train(
     from capcli.cli.extras import need_torch
 
     need_torch()
-    from capcli.training.cache_folder import cache_for_run
+    from capcli.training.inputs.cache_folder import cache_for_run
 
     with cache_for_run(cache, keep=not no_cache) as place, _shown(quiet) as listener:
         from capcli.training.run import train as run_training

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from capcli.errors import DependencyError
-from capcli.native_output import one_reason
+from capcli.runtime.native_output import one_reason
 
 _INSTALL = "install Java 8 or later, for example apt install default-jre-headless"
 _SECONDS_TO_END = 10

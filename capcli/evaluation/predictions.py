@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from capcli.errors import DataError, UsageError
-from capcli.outputs import format_of, read_rows
+from capcli.outputs.rows import format_of, read_rows
 
 _KINDS = ".csv, .tsv or .jsonl as capcli caption writes it, or COCO results .json"
 

@@ -23,7 +23,7 @@ from PIL import Image
 from capcli.errors import ImageError
 from capcli.evaluation.official import Scores
 from capcli.evaluation.wording import compare_wording
-from capcli.images import load_image
+from capcli.inputs.images import load_image
 
 THUMBNAIL_SIDE = 160
 # About 4 KB a picture: a page of 1,000 images stays near 5 MB.

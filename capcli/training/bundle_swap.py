@@ -11,8 +11,8 @@ import os
 import shutil
 from pathlib import Path
 
-from capcli.atomic_files import why
 from capcli.errors import OutputError
+from capcli.outputs.files import why
 
 
 def aside_of(target: Path) -> Path:

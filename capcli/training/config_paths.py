@@ -9,7 +9,7 @@ import os
 from dataclasses import fields, replace
 from pathlib import Path
 
-from capcli.bundle import find_bundle
+from capcli.bundle.bundle import find_bundle
 from capcli.errors import BundleError
 from capcli.training.config import DataSource, TrainConfig
 

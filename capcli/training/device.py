@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from capcli.cores import available_cores
 from capcli.errors import UsageError
+from capcli.runtime.cores import available_cores
 from capcli.training.config import TrainConfig
 
 

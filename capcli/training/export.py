@@ -14,8 +14,7 @@ from typing import Any
 
 import torch
 
-from capcli.atomic_files import why
-from capcli.bundle import (
+from capcli.bundle.bundle import (
     MANIFEST,
     BundleFile,
     GraphNames,
@@ -25,14 +24,15 @@ from capcli.bundle import (
     describe_file,
     write_manifest,
 )
-from capcli.decoding import SearchSettings
+from capcli.decoding.search import SearchSettings
 from capcli.errors import OutputError, UsageError
+from capcli.outputs.files import why
 from capcli.training.bundle_swap import put_back, swap_in
 from capcli.training.config import TrainConfig
-from capcli.training.graphs import write_decoder, write_encoder
-from capcli.training.network import CaptionNetwork
+from capcli.training.network.decoder import CaptionNetwork
+from capcli.training.onnx.graphs import write_decoder, write_encoder
+from capcli.training.onnx.quantise import quantise
 from capcli.training.proof import prove, read_proof_images
-from capcli.training.quantise import quantise
 from capcli.training.starting_point import StartingPoint, TrainedRun, load_trained_run, mean_of, run_settings
 
 FILES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "tokenizer": "tokenizer.json", "card": "MODEL_CARD.md"}

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from capcli.training.config import TrainConfig
-from capcli.training.network import CaptionNetwork
-from capcli.training.resnet import STAGES
+from capcli.training.network.decoder import CaptionNetwork
+from capcli.training.network.resnet import STAGES
 
 _BETAS = (0.9, 0.98)
 

@@ -10,27 +10,27 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from capcli.cores import available_cores
-from capcli.decoding import SearchSettings, TokenFilter
+from capcli.bundle.habits import Habits, learn_habits
+from capcli.bundle.tokens import Tokenizer
+from capcli.dataset.captions import CaptionedImage, read_captions
+from capcli.dataset.held_out import without_held_out
+from capcli.dataset.splits import choose_split
+from capcli.decoding.search import SearchSettings, TokenFilter
 from capcli.errors import DataError, UsageError
 from capcli.evaluation.java import MeteorProgram, find_java
-from capcli.habits import Habits, learn_habits
-from capcli.images import PREPROCESSING
-from capcli.tokens import Tokenizer
-from capcli.training.augment import Augmentation
-from capcli.training.batches import BatchPlan, MapSource, StoredMaps, StoredPixels, TrainingImage
-from capcli.training.cache_folder import store_name
-from capcli.training.captions import CaptionedImage, read_captions
+from capcli.inputs.images import PREPROCESSING
+from capcli.runtime.cores import available_cores
 from capcli.training.config import TrainConfig
-from capcli.training.corruptions import CorruptionChances
-from capcli.training.encoder_files import load_encoder
-from capcli.training.features import FeatureStore, encoder_fingerprint, fill_store
-from capcli.training.held_out import without_held_out
-from capcli.training.network import CaptionNetwork, DecoderConfig, Dropout, build_decoder
-from capcli.training.objectives import CrossEntropy, ObjectiveFunction, SelfCritical, WordPresence
-from capcli.training.resnet import SLICE, STAGES, ResNet50
-from capcli.training.reward import BleuReward, CiderReward, MeteorReward, Reward
-from capcli.training.splits import choose_split
+from capcli.training.inputs.augment import Augmentation
+from capcli.training.inputs.batches import BatchPlan, MapSource, StoredMaps, StoredPixels, TrainingImage
+from capcli.training.inputs.cache_folder import store_name
+from capcli.training.inputs.corruptions import CorruptionChances
+from capcli.training.inputs.features import FeatureStore, encoder_fingerprint, fill_store
+from capcli.training.network.decoder import CaptionNetwork, DecoderConfig, Dropout, build_decoder
+from capcli.training.network.encoder_weights import load_encoder
+from capcli.training.network.resnet import SLICE, STAGES, ResNet50
+from capcli.training.objectives.objectives import CrossEntropy, ObjectiveFunction, SelfCritical, WordPresence
+from capcli.training.objectives.rewards import BleuReward, CiderReward, MeteorReward, Reward
 from capcli.training.validation import ValidationSet, Validator
 
 # METEOR is slower than a GPU says captions; each of these takes 1 GB.
@@ -133,7 +133,7 @@ def first_encoder(config: TrainConfig) -> ResNet50:
     strides = {None: None, "v1": "conv1", "v1.5": "conv2"}
     if config.encoder is not None:
         return load_encoder(Path(config.encoder), stride_in=strides[config.encoder_stride])
-    from capcli.bundle import find_bundle
+    from capcli.bundle.bundle import find_bundle
 
     return load_encoder(find_bundle("default"))
 

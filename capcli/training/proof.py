@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from capcli.bundle.habits import Habits
+from capcli.bundle.tokens import Tokenizer
 from capcli.captioner import Captioner
-from capcli.decoding import Hypothesis, SearchSettings
+from capcli.decoding.filters import caption_filters
+from capcli.decoding.search import Hypothesis, SearchSettings
 from capcli.errors import CapcliError, DataError, ImageError
-from capcli.filters import caption_filters
-from capcli.habits import Habits
-from capcli.images import load_image
-from capcli.paths import FolderRules, find_inputs
-from capcli.tokens import Tokenizer
-from capcli.training.generate import search_grid
-from capcli.training.network import CaptionNetwork
+from capcli.inputs.images import load_image
+from capcli.inputs.paths import FolderRules, find_inputs
+from capcli.training.network.decoder import CaptionNetwork
+from capcli.training.network.search import search_grid
 
 IMAGES = 32
 # Largest difference of two scores, mean log-probabilities of a token. Between the shipped bundle and its network it was

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from capcli.filters import caption_filters
+from capcli.decoding.filters import caption_filters
 from capcli.training.config import TrainConfig
 from capcli.training.device import Machine, choose_machine
 from capcli.training.preparation import (

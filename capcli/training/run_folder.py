@@ -24,10 +24,10 @@ from typing import Any
 
 import torch
 
-from capcli.atomic_files import Draft, why
+from capcli.bundle.habits import Habits
+from capcli.bundle.tokens import Tokenizer
 from capcli.errors import DataError, OutputError
-from capcli.habits import Habits
-from capcli.tokens import Tokenizer
+from capcli.outputs.files import Draft, why
 from capcli.training.config import TrainConfig
 from capcli.training.config_paths import with_absolute_paths
 from capcli.training.run_record import RunRecord

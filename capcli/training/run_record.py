@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from capcli import __version__
-from capcli.tokens import Tokenizer
-from capcli.training.batches import TrainingImage
+from capcli.bundle.tokens import Tokenizer
 from capcli.training.device import Machine
+from capcli.training.inputs.batches import TrainingImage
 from capcli.training.validation import ValidationSet
 
 FORMAT = 1

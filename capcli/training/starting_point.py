@@ -10,14 +10,13 @@ from typing import Any
 
 import torch
 
-from capcli.bundle import find_bundle
+from capcli.bundle.bundle import find_bundle
+from capcli.bundle.habits import Habits
+from capcli.bundle.tokens import SPECIAL, Tokenizer
+from capcli.dataset.captions import CaptionedImage
 from capcli.errors import BundleError, DataError, UsageError
-from capcli.habits import Habits
-from capcli.tokens import SPECIAL, Tokenizer
-from capcli.training.captions import CaptionedImage
 from capcli.training.config import OF_NETWORK, TrainConfig, flag_of
-from capcli.training.graphs import read_bundle_network, read_bundle_tokenizer
-from capcli.training.network import (
+from capcli.training.network.decoder import (
     PRESENCE,
     CaptionNetwork,
     DecoderConfig,
@@ -25,8 +24,9 @@ from capcli.training.network import (
     build_decoder,
     with_present_names,
 )
+from capcli.training.network.resnet import EncoderConfig, ResNet50
+from capcli.training.onnx.graphs import read_bundle_network, read_bundle_tokenizer
 from capcli.training.preparation import TrainingData, dropout, first_encoder, learn_vocabulary, new_network
-from capcli.training.resnet import EncoderConfig, ResNet50
 from capcli.training.run_folder import RunFolder
 from capcli.training.trainer import load_trained
 

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from capcli.errors import DataError, TrainingError
-from capcli.training.batches import Batch, BatchPlan
 from capcli.training.config import TrainConfig
-from capcli.training.network import PRESENCE, CaptionNetwork, with_present_names
-from capcli.training.objectives import Objective, ObjectiveFunction
+from capcli.training.inputs.batches import Batch, BatchPlan
+from capcli.training.network.decoder import PRESENCE, CaptionNetwork, with_present_names
+from capcli.training.network.resnet import SLICE, STAGES, grid
+from capcli.training.objectives.objectives import Objective, ObjectiveFunction
 from capcli.training.optimiser import freeze, learning_rate_factor, make_optimiser, set_learning_rate
-from capcli.training.resnet import SLICE, STAGES, grid
 from capcli.training.run_folder import RunFolder
 from capcli.training.validation import ValidationScores, Validator
 

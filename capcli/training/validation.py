@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from capcli.decoding import SearchSettings, TokenFilter
+from capcli.bundle.tokens import Tokenizer, raw_text
+from capcli.dataset.captions import CaptionedImage
+from capcli.decoding.search import SearchSettings, TokenFilter
 from capcli.evaluation import plain_cider
-from capcli.tokens import Tokenizer, raw_text
-from capcli.training.augment import View
-from capcli.training.batches import MapSource, Sentences
-from capcli.training.captions import CaptionedImage
-from capcli.training.generate import search_grid
-from capcli.training.network import CaptionNetwork
+from capcli.training.inputs.augment import View
+from capcli.training.inputs.batches import MapSource, Sentences
+from capcli.training.network.decoder import CaptionNetwork
+from capcli.training.network.search import search_grid
 
 # Fewer images than this choose among epochs by chance.
 FEW_IMAGES = 20

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from capcli.training.corruptions import Corruption, Grey, Noise, Rescale, Sharpen
+from capcli.training.inputs.corruptions import Corruption, Grey, Noise, Rescale, Sharpen
 
 # A kind is a file format with its quality, or a change that is saved without loss.
 FILES = {"jpeg75": ("JPEG", 75), "jpeg50": ("JPEG", 50), "webp75": ("WEBP", 75)}

@@ -1,0 +1,303 @@
+"""The bundle on disk: one folder that holds one captioning model.
+
+`manifest.json` is the only description of a model: what its files are and what their checksums should be, how images
+are resized, how the graphs' tensors are called, how words are written. Reads and checks; knows nothing of ONNX.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from capcli.bundle.habits import Habits
+from capcli.errors import BundleError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ROLES = ("encoder", "decoder", "tokenizer", "card")
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """One file of a bundle. `path` is relative to its folder, with forward slashes."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class GraphNames:
+    """What the graphs' tensors are called.
+
+    The encoder takes `images` and gives `context` and `state` (the first state). The decoder takes `tokens`,
+    `image_index`, `context` and `state`; it gives `log_probs`, each state as `NAME.next`, and `attention` over
+    `attention_grid` (rows, columns) where the model attends.
+    """
+
+    context: tuple[str, ...]
+    state: tuple[str, ...]
+    attention_grid: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Token ids with a meaning of their own."""
+
+    pad: int
+    start: int
+    end: int
+    unknown: int
+
+
+@dataclass(frozen=True)
+class SearchDefaults:
+    """The search settings that were best on the model's validation images."""
+
+    beam: int
+    max_length: int
+    length_penalty: float
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A bundle's description. `network` is what training needs to read the weights back."""
+
+    name: str
+    description: str
+    code_licence: str
+    weights_terms: str
+    files: Mapping[str, BundleFile]
+    input_size: int
+    resize: str
+    graph: GraphNames
+    tokens: SpecialTokens
+    search: SearchDefaults
+    habits: Habits = field(default_factory=Habits)
+    trained_on: tuple[str, ...] = ()
+    scores: tuple[Mapping[str, Any], ...] = ()
+    network: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values as `manifest.json` holds them."""
+        grid = self.graph.attention_grid
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "description": self.description,
+            "licence": {"code": self.code_licence, "weights": self.weights_terms},
+            "files": {
+                role: {"path": file.path, "sha256": file.sha256, "bytes": file.size}
+                for role, file in self.files.items()
+            },
+            "input": {"size": self.input_size, "resize": self.resize},
+            "graph": {
+                "context": list(self.graph.context),
+                "state": list(self.graph.state),
+                "attention_grid": None if grid is None else list(grid),
+            },
+            "tokens": dict(self.tokens.__dict__),
+            "search": dict(self.search.__dict__),
+            **self.habits.as_dict(),
+            "trained_on": list(self.trained_on),
+            "scores": [dict(score) for score in self.scores],
+            "network": dict(self.network),
+        }
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose manifest has been read."""
+
+    folder: Path
+    manifest: Manifest
+
+    def path(self, role: str) -> Path:
+        """Where the file with this role ("encoder", "decoder", "tokenizer", "card") lies."""
+        return self.folder / self.manifest.files[role].path
+
+    @property
+    def fingerprint(self) -> str:
+        """Names what captions come from: changes when encoder, decoder, tokenizer or the writers' habits do."""
+        digests = [self.manifest.files[role].sha256 for role in ("encoder", "decoder", "tokenizer")]
+        habits = json.dumps(self.manifest.habits.as_dict(), sort_keys=True)
+        return hashlib.sha256("".join([*digests, habits]).encode()).hexdigest()[:16]
+
+    def verify(self) -> None:
+        """Checks size and sha256 of every file.
+
+        Raises:
+            BundleError: a file is missing, of another size, or changed.
+        """
+        for record in self.manifest.files.values():
+            path = self.folder / record.path
+            try:
+                size = path.stat().st_size
+                if size != record.size:
+                    raise BundleError(f"{path}: damaged bundle: {size} bytes, the manifest says {record.size}; {_MEND}")
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+            except OSError as error:
+                raise BundleError(f"{path}: damaged bundle: {error.strerror}; {_MEND}") from error
+            if digest != record.sha256:
+                raise BundleError(f"{path}: damaged bundle: its sha256 is not the manifest's; {_MEND}")
+
+
+_MEND = "install capcli again, or export the bundle again"
+
+
+def load_bundle(model: str | os.PathLike[str] = DEFAULT) -> Bundle:
+    """Finds a bundle, reads its manifest and checks its files.
+
+    Args:
+        model: a bundle's name or folder.
+    Raises:
+        BundleError: not found, damaged, or not understood.
+    """
+    bundle = read_bundle(find_bundle(model))
+    bundle.verify()
+    return bundle
+
+
+def bundle_folders() -> list[Path]:
+    """Folders in which named bundles are looked for, first to last."""
+    package = Path(__file__).parent.parent
+    folders = [Path(part) for part in os.environ.get("CAPCLI_MODELS", "").split(os.pathsep) if part]
+    data = os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA")
+    folders.append((Path(data) if data else Path.home() / ".local" / "share") / "capcli" / "models")
+    folders.append(package / "models")
+    if _is_checkout(package.parent):
+        folders.append(package.parent / "models")
+    return folders
+
+
+def find_bundle(model: str | os.PathLike[str] = DEFAULT) -> Path:
+    """The folder of a bundle given by name or by folder.
+
+    Raises:
+        BundleError: there is no such bundle; the message lists where it was looked for.
+    """
+    text = os.fspath(model)
+    is_name = text not in (".", "..") and "/" not in text and os.sep not in text and not text.startswith("~")
+    if is_name:
+        for folder in bundle_folders():
+            if (folder / text / MANIFEST).is_file():
+                return folder / text
+    folder = Path(text).expanduser()
+    if folder.is_dir():
+        if not (folder / MANIFEST).is_file():
+            raise BundleError(f"{folder}: not a bundle: it has no {MANIFEST}; give a folder that capcli export wrote")
+        return folder
+    if is_name:
+        looked = ", ".join(str(place) for place in bundle_folders())
+        raise BundleError(f"no bundle named {text!r}; looked in {looked}; see capcli models list")
+    raise BundleError(f"{folder}: no such bundle folder; see capcli models list")
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Reads and checks `manifest.json`; the files themselves are checked by `Bundle.verify`.
+
+    Raises:
+        BundleError: the manifest is missing, malformed, of another format, or points outside its folder.
+    """
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: not readable as a bundle's manifest ({error}); {_MEND}") from error
+    version = values.get("format") if isinstance(values, dict) else None
+    if version != FORMAT:
+        raise BundleError(
+            f"{path}: bundle format {version!r}; this capcli reads format {FORMAT}; install the capcli it was made with"
+        )
+    try:
+        manifest = _parse(values)
+    except (KeyError, TypeError, ValueError) as error:
+        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise BundleError(f"{path}: malformed manifest: {reason}; {_MEND}") from error
+    for record in manifest.files.values():
+        _check_inside(folder, record.path)
+    return Bundle(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes `manifest.json`."""
+    text = json.dumps(manifest.as_dict(), indent=1, ensure_ascii=False) + "\n"
+    (folder / MANIFEST).write_text(text, "utf-8")
+
+
+def describe_file(folder: Path, name: str) -> BundleFile:
+    """Size and sha256 of a file as it lies in a bundle's folder."""
+    with (folder / name).open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return BundleFile(name, digest, (folder / name).stat().st_size)
+
+
+def _parse(values: dict[str, Any]) -> Manifest:
+    files = {
+        role: BundleFile(
+            _text(values["files"][role]["path"]),
+            _text(values["files"][role]["sha256"]),
+            int(values["files"][role]["bytes"]),
+        )
+        for role in ROLES
+    }
+    resize = _text(values["input"]["resize"])
+    if resize != "squash":
+        raise ValueError(f"resize mode {resize!r} is not known")
+    size = int(values["input"]["size"])
+    if not 16 <= size <= 2048:
+        raise ValueError(f"input size {size} is not between 16 and 2048")
+    grid = values["graph"]["attention_grid"]
+    search = values["search"]
+    return Manifest(
+        name=_text(values["name"]),
+        description=_text(values.get("description", "")),
+        code_licence=_text(values["licence"]["code"]),
+        weights_terms=_text(values["licence"]["weights"]),
+        files=files,
+        input_size=size,
+        resize=resize,
+        graph=GraphNames(
+            tuple(_text(name) for name in values["graph"]["context"]),
+            tuple(_text(name) for name in values["graph"]["state"]),
+            None if grid is None else (int(grid[0]), int(grid[1])),
+        ),
+        tokens=SpecialTokens(**{name: int(values["tokens"][name]) for name in ("pad", "start", "end", "unknown")}),
+        search=SearchDefaults(int(search["beam"]), int(search["max_length"]), float(search["length_penalty"])),
+        habits=Habits.from_dict(values),
+        trained_on=tuple(_text(entry) for entry in values.get("trained_on", [])),
+        scores=tuple(dict(score) for score in values.get("scores", [])),
+        network=dict(values.get("network", {})),
+    )
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} should be text")
+    return value
+
+
+def _check_inside(folder: Path, name: str) -> None:
+    """A bundle from elsewhere must not make capcli read other files of this machine."""
+    parts = PurePosixPath(name).parts
+    target = folder / name
+    outside = not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or ":" in name
+    if outside or not target.resolve().is_relative_to(folder.resolve()):
+        raise BundleError(f"{folder / MANIFEST}: {name!r} points outside the bundle's folder")
+
+
+def _is_checkout(folder: Path) -> bool:
+    """Whether a folder is capcli's own source tree (a clone, or where an editable install points)."""
+    try:
+        project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(project.get("project", {}).get("name") == "capcli")

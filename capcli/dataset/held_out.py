@@ -1,0 +1,77 @@
+"""Images held out of training in one place and given for training in another, told by what their files hold.
+
+A name says little: two captions files spell it differently, a folder is given twice, a photo was copied. Knows nothing
+of pixels: the same photo saved anew is another file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from capcli.dataset.captions import CaptionedImage, first_few
+
+_KEY_BYTES = 16
+
+
+@dataclass(frozen=True)
+class TrainingImages:
+    """What is left to train on, and one line on what was taken away, None where nothing was."""
+
+    images: list[CaptionedImage]
+    note: str | None = None
+
+
+def without_held_out(
+    train: Sequence[CaptionedImage], validation: Sequence[CaptionedImage], test: Sequence[CaptionedImage]
+) -> TrainingImages:
+    """Training images without those whose file, byte for byte, is held out too.
+
+    Files that cannot be read count as unlike any other. Of two training images that are the same, both stay.
+
+    Args:
+        train: the training images of all data sets.
+        validation: all images held back for validation, in whichever data set.
+        test: all images that a captions file marks as "test".
+    """
+    # Empty files are no photos; whoever reads them says so.
+    sizes = {size for image in (*validation, *test) if (size := _size(image.path))}
+    # Files of different sizes differ: of most of them no byte is read here.
+    suspects = {path: size for path in {image.path for image in train} if (size := _size(path)) in sizes}
+    shared = set(suspects.values())
+    held: dict[str | None, str] = {}
+    for part, images in (("test", test), ("validation", validation)):
+        held |= {_content_key(path): part for path in {image.path for image in images} if _size(path) in shared}
+    held.pop(None, None)
+    parts = {path: held[key] for path in suspects if (key := _content_key(path)) in held}
+    if not parts:
+        return TrainingImages(list(train))
+    taken = [image for image in train if image.path in parts]
+    told = " and ".join(
+        f"{count} in {part}"
+        for part in ("validation", "test")
+        if (count := sum(parts[image.path] == part for image in taken))
+    )
+    what = "training image is" if len(taken) == 1 else "training images are"
+    return TrainingImages(
+        [image for image in train if image.path not in parts],
+        f"{len(taken)} {what} held out too, the same file or a copy of it ({told}), and not trained on: "
+        f"{first_few([str(image.path) for image in taken])}",
+    )
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def _content_key(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_KEY_BYTES)).hexdigest()
+    except OSError:
+        return None

@@ -1,0 +1,264 @@
+"""A caption in a photo's own metadata: XMP dc:description, EXIF ImageDescription, and IPTC where the photo has IPTC.
+
+Written with pyexiv2, a binding of Exiv2, which photo managers have trusted with people's originals for twenty years:
+maintained, wheels for Linux, macOS and Windows, it keeps the metadata it is not asked to change, and edits bytes in
+memory, so no path ever reaches it. exiftool would also write HEIC and AVIF, but is a Perl program that pip cannot
+install; piexif is no longer maintained and knows no XMP; saving with Pillow would compress the picture anew. pyexiv2 is
+GPL-3.0 and therefore an extra that capcli runs without.
+
+Which fields: Metadata Working Group, Guidelines for Handling Image Metadata 2.0, section 5.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+from dataclasses import dataclass
+from typing import Any
+
+from capcli.errors import CapcliError, DependencyError, OutputError
+from capcli.inputs.images import sniff
+from capcli.outputs.files import Draft, Outcome, why
+from capcli.outputs.image_data import KINDS, image_data
+
+# The whole file is held in memory, and pyexiv2 counts its bytes with 32 bits.
+MAX_BYTES = 1 << 30
+_XMP, _EXIF, _IPTC = "Xmp.dc.description", "Exif.Image.ImageDescription", "Iptc.Application2.Caption"
+_IPTC_CODING, _UTF_8 = "Iptc.Envelope.CharacterSet", "\x1b%G"
+_IPTC_MAX_BYTES = 2000
+_DEFAULT_LANGUAGE = 'lang="x-default"'
+# What says where other things lie, and other metadata wrapped into TIFF tags; both change with the description.
+_POINTERS = frozenset(
+    [
+        *("Exif.Image.ExifTag", "Exif.Image.GPSTag", "Exif.Image.StripOffsets", "Exif.Image.TileOffsets"),
+        *("Exif.Image.XMLPacket", "Exif.Image.IPTCNAA", "Exif.Image.ImageResources", "Exif.Photo.MakerNote"),
+        *("Exif.Photo.InteroperabilityTag", "Exif.Thumbnail.JPEGInterchangeFormat", "Exif.Thumbnail.StripOffsets"),
+        "Exif.Thumbnail.TileOffsets",
+    ]
+)
+_STANDARD = ("Exif.Image.", "Exif.Photo.", "Exif.GPSInfo.", "Exif.Iop.", "Exif.Thumbnail.")
+
+
+def missing_reason() -> str | None:
+    """Why metadata cannot be written on this machine, in one line; None if it can be."""
+    try:
+        _library()
+    except DependencyError as error:
+        return str(error)
+    return None
+
+
+def write_description(path: str | os.PathLike[str], caption: str, *, overwrite: bool = False) -> Outcome:
+    """Writes a caption into a photo's metadata; pixels, other metadata, times and permissions stay.
+
+    The photo is replaced by a new file in one step, so that a crash leaves the old or the new one. A symbolic link
+    stays one, and what it points to is rewritten. Further hard links keep the photo as it was: they are how snapshots
+    and backups keep an earlier state.
+
+    Args:
+        path: a JPEG, PNG, WebP or TIFF file.
+        caption: the text, in any language; white space becomes single spaces.
+        overwrite: replace a description that the photo has.
+    Returns:
+        Whether it was written; if not, because the photo has a description, which one.
+    Raises:
+        DependencyError: pyexiv2 is not installed.
+        OutputError: it cannot be written, or not without changing more than the description; the photo is as it was.
+            The message does not name the photo.
+    """
+    _library()
+    try:
+        return _rewrite(os.path.realpath(path), " ".join(caption.split()), overwrite)
+    except CapcliError:
+        raise
+    except OSError as error:
+        raise _refused(why(error)) from error
+    except MemoryError as error:
+        raise _refused("the photo does not fit into memory") from error
+    except Exception as error:  # Exiv2 and Python's decoders raise anything for odd metadata
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise _refused(f"the photo or its metadata is damaged or of an unusual kind ({reason})") from error
+
+
+def _rewrite(target: str, caption: str, overwrite: bool) -> Outcome:
+    status = os.stat(target)
+    if not stat.S_ISREG(status.st_mode):
+        raise _refused("it is not a regular file")
+    # Root may write to anything, and a folder's permission is enough to replace a file: the photo's own is asked.
+    if not status.st_mode & 0o222 or not os.access(target, os.W_OK):
+        raise _refused("the photo is read-only")
+    if status.st_size > MAX_BYTES:
+        raise _refused("the photo is larger than 1 GB")
+    with open(target, "rb") as file:
+        content = file.read()
+    described = _described(content, caption, overwrite)
+    if isinstance(described, Outcome):
+        return described
+    # Others may not look into the new file before it has the permissions of the old one.
+    with Draft(target, described, mode=0o600) as draft:
+        _copy_status(target, draft.path, status)
+        now = os.stat(target)
+        if (now.st_ino, now.st_size, now.st_mtime_ns) != (status.st_ino, status.st_size, status.st_mtime_ns):
+            raise _refused("another program changed the photo meanwhile")
+        draft.replace()
+    return Outcome(True)
+
+
+def _copy_status(source: str, target: str, status: os.stat_result) -> None:
+    """Owner as far as the system allows it, permissions, extended attributes, and the times in `status`."""
+    if hasattr(os, "chown"):
+        with contextlib.suppress(PermissionError):
+            os.chown(target, -1, status.st_gid)
+        with contextlib.suppress(PermissionError):
+            os.chown(target, status.st_uid, -1)
+    shutil.copystat(source, target)
+    # The source was read since, which may have moved its time of access.
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _described(content: bytes, caption: str, overwrite: bool) -> bytes | Outcome:
+    """The photo with the caption in its metadata, or why it is left alone."""
+    kind = sniff(content[:64])
+    if kind not in KINDS:
+        raise _refused(f"{kind or 'such'} files are left alone; JPEG, PNG, WebP and TIFF can be written")
+    parts = image_data(content, kind)
+    pyexiv2 = _library()
+    with pyexiv2.ImageData(content) as image:
+        before = _Metadata.read(image)
+        old = before.description(kind)
+        if old and not overwrite:
+            return Outcome(False, f"its metadata has a description already: {_short(old)}")
+        image.modify_exif({_EXIF: caption})
+        image.modify_xmp({_XMP: before.languages(caption)})
+        changes = before.iptc_changes(caption)
+        if changes:
+            image.modify_iptc(changes, "latin-1")
+        if kind == "PNG" and before.comment:
+            image.modify_comment(caption)
+        described: bytes = image.get_bytes()
+    with pyexiv2.ImageData(described) as image:
+        after = _Metadata.read(image)
+    if image_data(described, kind) != parts:
+        raise _refused("more than the metadata would change")
+    # Exiv2 loses some IPTC in PNG, for one.
+    iptc = {key: value for key, value in (before.iptc | changes).items() if value is not None}
+    if not after.says(caption) or not after.keeps(before, kind) or after.iptc != iptc:
+        raise _refused("other metadata would be lost")
+    return described
+
+
+@dataclass(frozen=True)
+class _Metadata:
+    """All that Exiv2 finds in a photo. EXIF, IPTC and comment are bytes kept as Latin-1, since any coding is met."""
+
+    size: tuple[int, int]
+    exif: dict[str, Any]
+    iptc: dict[str, Any]
+    xmp: dict[str, Any]
+    comment: str
+    profile: bytes
+    thumbnail: bytes
+
+    @classmethod
+    def read(cls, image: Any) -> _Metadata:
+        return cls(
+            (image.get_pixel_width(), image.get_pixel_height()),
+            image.read_exif("latin-1"),
+            image.read_iptc("latin-1"),
+            image.read_xmp(),
+            image.read_comment("latin-1"),
+            image.read_icc(),
+            image.read_thumbnail(),
+        )
+
+    def description(self, kind: str) -> str:
+        """What the photo says about itself; "" if nothing."""
+        xmp = self.xmp.get(_XMP, "")
+        texts = [*xmp.values()] if isinstance(xmp, dict) else [xmp]
+        texts += [_text(self.exif.get(_EXIF, "")), _text(self.iptc.get(_IPTC, ""))]
+        # In PNG, Exiv2's comment is the text "Description"; in JPEG, a program's name more often than not.
+        texts += [_text(self.comment)] if kind == "PNG" else []
+        return next((text.strip() for text in texts if isinstance(text, str) and text.strip(" \0")), "")
+
+    def languages(self, caption: str) -> dict[str, str]:
+        """The description in all its languages. Those that only repeated the default one follow it."""
+        old = self.xmp.get(_XMP)
+        languages = dict(old) if isinstance(old, dict) else {}
+        default = languages.pop(_DEFAULT_LANGUAGE, None)
+        rest = {language: caption if text == default else text for language, text in languages.items()}
+        return {_DEFAULT_LANGUAGE: caption, **rest}
+
+    def iptc_changes(self, caption: str) -> dict[str, str | None]:
+        """What to set in IPTC, kept as Latin-1: nothing where the photo has none.
+
+        Its one coding holds for all its texts. An old caption goes in any case.
+        """
+        if not self.iptc:
+            return {}
+        coded = caption.encode("utf-8")
+        plain = all(str(value).isascii() for value in self.iptc.values())
+        if len(coded) > _IPTC_MAX_BYTES:
+            return {_IPTC: None}
+        if plain or self.iptc.get(_IPTC_CODING) == _UTF_8:
+            return {_IPTC: coded.decode("latin-1"), _IPTC_CODING: _UTF_8}
+        return {_IPTC: caption if caption.isascii() else None}
+
+    def says(self, caption: str) -> bool:
+        xmp = self.xmp.get(_XMP)
+        return (
+            isinstance(xmp, dict)
+            and xmp.get(_DEFAULT_LANGUAGE) == caption
+            and _text(self.exif.get(_EXIF, "")) == caption
+        )
+
+    def keeps(self, before: _Metadata, kind: str) -> bool:
+        """Whether all but the description and IPTC is as it was. Of makers' notes, full of pointers, only the names."""
+        return (
+            self.exif.keys() >= before.exif.keys()
+            and self._standard() | before._standard() == self._standard()
+            and {**self.xmp, _XMP: None} == {**before.xmp, _XMP: None}
+            and (self.comment == before.comment or kind == "PNG")
+            and (self.size, self.profile, self.thumbnail) == (before.size, before.profile, before.thumbnail)
+        )
+
+    def _standard(self) -> dict[str, Any]:
+        return {
+            key: value
+            for key, value in self.exif.items()
+            if key.startswith(_STANDARD) and key not in _POINTERS and key != _EXIF
+        }
+
+
+def _text(value: object) -> str:
+    """Bytes kept as Latin-1 that are UTF-8 more often than Latin-1."""
+    latin = str(value)
+    try:
+        return latin.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return latin
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return repr(line if len(line) <= 60 else f"{line[:59]}…")
+
+
+def _refused(reason: str) -> OutputError:
+    return OutputError(f"its metadata cannot be written: {reason}")
+
+
+def _library() -> Any:
+    """pyexiv2, made silent: it would print warnings to standard output, among the captions."""
+    try:
+        import pyexiv2
+    except ModuleNotFoundError as error:
+        if error.name == "pyexiv2":
+            raise DependencyError("writing metadata needs pyexiv2: pip install 'capcli[metadata]'") from error
+        raise DependencyError(f"pyexiv2 is installed but cannot be loaded ({error})") from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise DependencyError(f"pyexiv2 is installed but cannot be loaded ({error})") from error
+    # Errors, unlike warnings, become exceptions.
+    pyexiv2.set_log_level(3)
+    return pyexiv2

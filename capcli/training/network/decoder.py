@@ -1,0 +1,307 @@
+"""The captioning network in PyTorch: grid features in, word scores out, one step at a time.
+
+Two decoders share one interface: `AttentionDecoder`, a two-layer top-down attention LSTM (Anderson et al., 2018,
+arXiv:1707.07998, with additive attention as in Xu et al., 2015, arXiv:1502.03044), and `PooledDecoder`, the plain
+LSTM that sees one pooled vector first (Vinyals et al., 2015, arXiv:1411.4555). Whatever depends on the image alone
+is computed by `prepare`, once an image; `step` does only what changes with the word. Knows nothing of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from capcli.training.network.resnet import EncoderConfig, ResNet50
+
+Tensors = tuple[Tensor, ...]
+
+# Modules by the names they had before: bundles, run folders and checkpoints from then hold weights under them.
+_RENAMED = {"look": "attention_lstm", "say": "language_lstm"}
+
+
+def with_present_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names that this version gives them."""
+    return {".".join(_RENAMED.get(part, part) for part in name.split(".")): each for name, each in weights.items()}
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of a decoder. `kind`: "attention" or "pooled"; `features`: channels of the encoder's grid."""
+
+    kind: str
+    vocabulary: int
+    features: int = 2048
+    hidden: int = 384
+    embedding: int = 256
+    attention: int = 192
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> DecoderConfig:
+        return cls(kind=str(values["kind"]), **{k: int(v) for k, v in values.items() if k != "kind"})
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Dropout probabilities while training: on projected features, and on embeddings and outputs."""
+
+    features: float = 0.3
+    words: float = 0.5
+
+
+class LSTMCell(nn.Module):
+    """One LSTM layer's step, from separate linear maps of input and state.
+
+    The input's share of the gates can be computed for all steps in one product while training.
+    """
+
+    def __init__(self, inputs: int, recurrent: int, hidden: int) -> None:
+        super().__init__()
+        self.from_input = nn.Linear(inputs, 4 * hidden)
+        self.from_state = nn.Linear(recurrent, 4 * hidden, bias=False)
+        with torch.no_grad():
+            # A forget gate that starts open lets gradients through from the first update (Jozefowicz et al., 2015).
+            self.from_input.bias[hidden : 2 * hidden] = 1.0
+
+    def forward(self, gates_of_input: Tensor, recurrent: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        gates = (gates_of_input + self.from_state(recurrent)).float()
+        write, forget, candidate, read = gates.chunk(4, dim=-1)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(write) * torch.tanh(candidate)
+        return torch.sigmoid(read) * torch.tanh(cell), cell
+
+
+class Decoder(nn.Module):
+    """Interface and shared parts: embedding, output layer tied to it.
+
+    A step takes the embedding's share of the first LSTM's gates, so that training can compute it for all words of
+    a batch at once.
+    """
+
+    attends = False
+
+    def __init__(self, config: DecoderConfig, dropout: Dropout) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary, config.embedding)
+        nn.init.normal_(self.embedding.weight, std=config.embedding**-0.5)
+        self.to_embedding = nn.Linear(config.hidden, config.embedding)
+        # The output layer shares the embedding's weights (Press and Wolf, 2017), which halves the vocabulary's cost.
+        self.output_bias = nn.Parameter(torch.zeros(config.vocabulary))
+        self.drop_features = nn.Dropout(dropout.features)
+        self.drop_words = nn.Dropout(dropout.words)
+
+    def grow_vocabulary(self, size: int) -> None:
+        """Makes room for words that come after the known ones, whose rows stay; never makes it smaller."""
+        known = self.config.vocabulary
+        if size <= known:
+            return
+        embedding = nn.Embedding(size, self.config.embedding)
+        nn.init.normal_(embedding.weight, std=self.config.embedding**-0.5)
+        # New words are rare ones: as probable at first as the rarer half of the known.
+        bias = self.output_bias.detach().median().expand(size).clone()
+        with torch.no_grad():
+            embedding.weight[:known] = self.embedding.weight
+            bias[:known] = self.output_bias
+        self.embedding = embedding
+        self.output_bias = nn.Parameter(bias)
+        self.config = replace(self.config, vocabulary=size)
+
+    @property
+    def context_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each context tensor of one image; -1 is the number of grid cells."""
+        return {}
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name and shape of each state tensor of one hypothesis."""
+        raise NotImplementedError
+
+    @property
+    def context_names(self) -> tuple[str, ...]:
+        return tuple(self.context_shapes)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        return tuple(self.state_shapes)
+
+    def prepare(self, grid: Tensor) -> tuple[Tensors, Tensors]:
+        """Everything that depends on the image alone.
+
+        Args:
+            grid: float [N, P, features].
+        Returns:
+            context tensors [N, ...] in the order of `context_names`; first states [N, hidden] in the order of
+            `state_names`.
+        """
+        raise NotImplementedError
+
+    def word_gates(self, tokens: Tensor) -> Tensor:
+        """The words' share of the first LSTM's gates: int64 [...] to float [..., 4 * hidden]."""
+        raise NotImplementedError
+
+    def advance(self, gates: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
+        """One step.
+
+        Args:
+            gates: `word_gates` of the last tokens, [B, 4 * hidden].
+            state: [B, hidden] each.
+            context: rows of `prepare`'s context for these hypotheses, [B, ...] each.
+        Returns:
+            output [B, hidden], next state, attention [B, P] or None.
+        """
+        raise NotImplementedError
+
+    def logits(self, output: Tensor) -> Tensor:
+        """Word scores before the softmax, [B, vocabulary]."""
+        hidden = self.to_embedding(self.drop_words(output))
+        return nn.functional.linear(hidden, self.embedding.weight, self.output_bias)
+
+    def step(self, tokens: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
+        """Log-probabilities [B, vocabulary] of the word after `tokens` int64 [B], next state, attention."""
+        output, state, attention = self.advance(self.word_gates(tokens), state, context)
+        return torch.log_softmax(self.logits(output).float(), dim=-1), state, attention
+
+    def teacher_forced(self, grid: Tensor, images: Tensor, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
+        """Scores of every next word of given captions.
+
+        Args:
+            grid: float [N, P, features].
+            images: int64 [B], the grid row of each caption.
+            tokens: int64 [B, L], each starting with the start token.
+            lengths: inputs of each caption, in falling order, so that finished captions leave the batch.
+        Returns:
+            logits [sum(lengths), vocabulary], step by step: first words of all captions, then second words.
+        """
+        context, state = self.prepare(grid)
+        context = tuple(part[images] for part in context)
+        state = tuple(part[images] for part in state)
+        # unbind: the gradient of every step's slice of one tensor would be a tensor of that full size.
+        gates = self.word_gates(tokens).unbind(1)
+        outputs = []
+        rows = len(tokens)
+        for position in range(lengths[0]):
+            live = sum(length > position for length in lengths)
+            # For the same reason the batch shrinks in a few large steps, not with every caption that ends.
+            if live < 0.8 * rows:
+                rows = live
+                state = tuple(part[:rows] for part in state)
+                context = tuple(part[:rows] for part in context)
+            output, state, _ = self.advance(gates[position][:rows], state, context)
+            outputs.append(output[:live])
+        return self.logits(torch.cat(outputs))
+
+
+class AttentionDecoder(Decoder):
+    """Two LSTMs: the first decides where to look, the second what to say (top-down attention)."""
+
+    attends = True
+
+    def __init__(self, config: DecoderConfig, dropout: Dropout) -> None:
+        super().__init__(config, dropout)
+        hidden = config.hidden
+        self.project = nn.Linear(config.features, hidden)
+        self.norm = nn.LayerNorm(hidden)
+        self.key = nn.Linear(hidden, config.attention)
+        self.query = nn.Linear(hidden, config.attention, bias=False)
+        self.attend = nn.Linear(config.attention, 1, bias=False)
+        self.first_state = nn.Linear(hidden, 2 * hidden)
+        self.attention_lstm = LSTMCell(config.embedding, 2 * hidden, hidden)
+        self.language_lstm = LSTMCell(2 * hidden, hidden, hidden)
+
+    @property
+    def context_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {"values": (-1, self.config.hidden), "keys": (-1, self.config.attention)}
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(("h1", "c1", "h2", "c2"), (self.config.hidden,))
+
+    def prepare(self, grid: Tensor) -> tuple[Tensors, Tensors]:
+        values = self.drop_features(torch.relu(self.norm(self.project(grid))))
+        h1, c1 = torch.tanh(self.first_state(values.mean(1))).float().chunk(2, dim=-1)
+        # Two tensors: one given out under two names would be one output of the exported graph.
+        return (values, self.key(values)), (h1, c1, torch.zeros_like(h1), torch.zeros_like(c1))
+
+    def word_gates(self, tokens: Tensor) -> Tensor:
+        gates: Tensor = self.attention_lstm.from_input(self.drop_words(self.embedding(tokens)))
+        return gates
+
+    def advance(self, gates: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
+        values, keys = context
+        h1, c1, h2, c2 = state
+        h1, c1 = self.attention_lstm(gates, torch.cat([h2, h1], dim=-1), c1)
+        energy = self.attend(torch.tanh(keys + self.query(h1).unsqueeze(1))).squeeze(-1)
+        attention = torch.softmax(energy.float(), dim=-1)
+        seen = torch.matmul(attention.to(values.dtype).unsqueeze(1), values).squeeze(1)
+        h2, c2 = self.language_lstm(self.language_lstm.from_input(torch.cat([seen, h1.to(seen.dtype)], dim=-1)), h2, c2)
+        return h2, (h1, c1, h2, c2), attention
+
+
+class PooledDecoder(Decoder):
+    """Show and Tell: one LSTM whose first input is the pooled image, then words."""
+
+    def __init__(self, config: DecoderConfig, dropout: Dropout) -> None:
+        super().__init__(config, dropout)
+        self.project = nn.Linear(config.features, config.embedding)
+        self.norm = nn.LayerNorm(config.embedding)
+        self.language_lstm = LSTMCell(config.embedding, config.hidden, config.hidden)
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        return dict.fromkeys(("h", "c"), (self.config.hidden,))
+
+    def prepare(self, grid: Tensor) -> tuple[Tensors, Tensors]:
+        image = self.drop_features(self.norm(self.project(grid.mean(1))))
+        zeros = torch.zeros(image.shape[0], self.config.hidden, device=image.device)
+        return (), self.language_lstm(self.language_lstm.from_input(image), zeros, zeros)
+
+    def word_gates(self, tokens: Tensor) -> Tensor:
+        gates: Tensor = self.language_lstm.from_input(self.drop_words(self.embedding(tokens)))
+        return gates
+
+    def advance(self, gates: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
+        h, c = self.language_lstm(gates, *state)
+        return h, (h, c), None
+
+
+DECODERS: dict[str, type[Decoder]] = {"attention": AttentionDecoder, "pooled": PooledDecoder}
+
+
+def build_decoder(config: DecoderConfig, dropout: Dropout | None = None) -> Decoder:
+    """A decoder of the configured kind with fresh weights."""
+    return DECODERS[config.kind](config, dropout or Dropout())
+
+
+# What the names of the word-presence head's parameters begin with.
+PRESENCE = "presence."
+
+
+class CaptionNetwork(nn.Module):
+    """Encoder and decoder together: what is trained, saved and exported.
+
+    `presence`: a linear layer from the pooled grid to a score for each word of the vocabulary, whether the image's
+    captions hold it; only training uses it.
+    """
+
+    def __init__(self, encoder: ResNet50, decoder: Decoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+        self.presence: nn.Linear | None = None
+
+    def add_presence(self, seed: int) -> nn.Linear:
+        """Adds the word-presence head, with fresh weights that `seed` decides."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.presence = nn.Linear(self.encoder.config.channels, self.decoder.config.vocabulary)
+        return self.presence
+
+    @property
+    def encoder_config(self) -> EncoderConfig:
+        return self.encoder.config

@@ -1,0 +1,215 @@
+"""Runs that were killed, stopped or cut off, and gone on with."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from capcli.outputs.rows import read_rows
+from tests.conftest import RunCommand, command, environment
+from tests.shapes import COLOURS, GROUNDS, SHAPES, draw
+
+KILLS = 25
+
+
+def write_photos(folder: Path, count: int) -> Path:
+    chance = random.Random(count)
+    folder.mkdir()
+    kinds = [(shape, colour, ground) for shape in SHAPES for colour in COLOURS for ground in GROUNDS]
+    drawn = [draw(*kind, 1000, 64) for kind in kinds]
+    for number in range(count):
+        chance.choice(drawn).save(folder / f"{'a, ' if number % 5 else ''}{number}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = write_photos(tmp_path_factory.mktemp("resume") / "photos", 500)
+    (folder / "77 is broken.png").write_text("no photo")
+    return folder
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
+def test_killed_again_and_again_a_run_ends_as_if_it_never_was(
+    capcli: RunCommand, tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    whole, out = tmp_path / "whole.csv", tmp_path / "killed.csv"
+    assert capcli("caption", photos, "-o", whole, "--model", tiny).code == 1
+    size = whole.stat().st_size
+    chance = random.Random(9)
+    killed = 0
+    for moment in sorted(chance.randrange(size) for _ in range(KILLS)):
+        process = subprocess.Popen(
+            [command(), "caption", photos, "-o", out, "--resume", "--model", tiny, "--batch-size", "4"],
+            env=environment(),
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 60
+        while process.poll() is None and (out.stat().st_size if out.exists() else 0) < moment:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        time.sleep(chance.random() * 0.02)
+        process.kill()
+        killed += process.wait() == -signal.SIGKILL
+    assert killed > KILLS // 2
+    # No lock is left behind, and nobody needs to clean up.
+    assert capcli("caption", photos, "-o", out, "--resume", "--model", tiny).code == 1
+    before, after = ({row.path: row for row in read_rows(file, "csv")} for file in (whole, out))
+    assert len(list(read_rows(out, "csv"))) == len(before) == 501
+    assert after.keys() == before.keys()
+    for path, row in before.items():
+        assert (after[path].caption, after[path].error) == (row.caption, row.error)
+        assert after[path].score == pytest.approx(row.score, abs=1e-3)
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".csv"] == []
+
+
+# Runs the command's own entry again and again in one process: a process for every byte would take minutes.
+CUT_ANYWHERE = """
+import sys
+from pathlib import Path
+from capcli.cli import run
+
+out, tiny, photos = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+options = sys.argv[4:]
+whole = out.read_bytes()
+records = whole.splitlines(keepends=True)
+for cut in range(len(whole) - len(records[-1]) - len(records[-2]), len(whole) + 1):
+    out.write_bytes(whole[:cut])
+    assert run(["caption", photos, "-o", str(out), "--resume", "--model", tiny, *options]) == 0, cut
+    assert out.read_bytes() == whole, cut
+    print(cut)
+"""
+
+
+@pytest.mark.parametrize(("name", "options"), [("x.csv", []), ("x.jsonl", []), ("x.tsv", ["--captions", "2"])])
+def test_cut_at_every_byte_of_its_last_two_records_a_file_is_mended(
+    capcli: RunCommand, tiny: Path, tmp_path: Path, name: str, options: list[str]
+) -> None:
+    write_photos(tmp_path / "p", 4)
+    options = [*options, "--beam", "1", "--raw"]
+    assert capcli("caption", "p", "-o", name, "--model", tiny, *options, cwd=tmp_path).code == 0
+    records = (tmp_path / name).read_bytes().splitlines(keepends=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CUT_ANYWHERE, name, tiny, "p", *options],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.split()) == len(records[-1]) + len(records[-2]) + 1
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> Path:
+    return write_photos(tmp_path / "few photos", 5)
+
+
+def test_a_run_with_nothing_left_to_do_loads_no_model(
+    capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.csv"
+    assert capcli("caption", few, "-o", out, "--model", tiny).code == 0
+    content = out.read_bytes()
+    done = capcli("caption", few, "-o", out, "--model", tmp_path / "no such model", "--resume")
+    assert (done.code, done.out, done.err) == (0, b"", b"")
+    assert out.read_bytes() == content
+
+
+def test_new_photos_are_added_and_mended_ones_retried(
+    capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.csv"
+    broken = few / "9.png"
+    broken.write_bytes(b"")
+    assert capcli("caption", few, "-o", out, "--model", tiny).code == 1
+    first = out.read_bytes()
+    draw("circle", "red", "white", 1000, 64).save(few / "10.png")
+    draw("circle", "red", "white", 1000, 64).save(broken)
+    done = capcli("caption", few, "-o", out, "--model", tiny, "--resume")
+    assert done.code == 1, "a failure kept from the resumed file counts"
+    assert out.read_bytes().startswith(first)
+    done = capcli("caption", few, "-o", out, "--model", tiny, "--resume", "--retry-failed")
+    assert (done.code, done.err) == (0, b"")
+    rows = list(read_rows(out, "csv"))
+    assert len(rows) == len({row.path for row in rows}) == 7
+    assert {row.path: row.caption for row in rows}[str(broken)] == "A red circle on a white ground."
+
+
+def test_other_settings_than_before_are_told(capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    assert capcli("caption", few, "-o", out, "--model", tiny, "--beam", "2").code == 0
+    draw("circle", "red", "white", 1000, 64).save(few / "new.png")
+    done = capcli("caption", few, "-o", out, "--model", tiny, "--beam", "1", "--raw", "--resume")
+    assert done.code == 0
+    assert done.errors == (
+        f"capcli: {out}: its rows were written with other settings (beam 2, now 1; raw False, now True); "
+        "they stay as they are\n"
+    )
+    draw("circle", "red", "white", 1000, 64).save(few / "newer.png")
+    done = capcli("caption", few, "-o", out, "--model", tiny, "--beam", "1", "--raw", "--resume")
+    assert (done.code, done.err) == (0, b"")
+
+
+def test_where_nothing_can_be_remembered_a_run_works_all_the_same(
+    capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    out = tmp_path / "x.csv"
+    env = {"XDG_STATE_HOME": str(tmp_path / "file")}
+    done = capcli("caption", few, "-o", out, "--model", tiny, env=env)
+    assert (done.code, done.err) == (0, b"")
+    assert (capcli("caption", few, "-o", out, "--model", tiny, "--resume", "--beam", "1", env=env)).err == b""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--resume",), "-o FILE"),
+        (("-o", "x.csv", "--resume", "--overwrite"), "--overwrite"),
+        (("-o", "x.csv", "--retry-failed"), "--resume"),
+        (("-o", "x.txt", "--spreadsheet-safe"), "--spreadsheet-safe"),
+    ],
+)
+def test_options_that_do_not_go_together_start_nothing(
+    capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path, options: tuple[str, ...], message: str
+) -> None:
+    done = capcli("caption", few, "--model", tiny, *options, cwd=tmp_path)
+    assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)
+    assert message in done.errors
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["few photos"]
+
+
+@pytest.fixture
+def locked(few: Path, tiny: Path, tmp_path: Path) -> Iterator[Path]:
+    """An output file that a run, waiting for its next path, has open."""
+    out = tmp_path / "x.csv"
+    process = subprocess.Popen(
+        [command(), "caption", "-", "-o", out, "--model", tiny], env=environment(), stdin=subprocess.PIPE, bufsize=0
+    )
+    assert process.stdin is not None
+    process.stdin.write(os.fsencode(few / "0.png") + b"\n")
+    deadline = time.monotonic() + 60
+    while not (out.exists() and out.read_bytes().count(b"\n") > 1):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    yield out
+    process.kill()
+    process.wait()
+    process.stdin.close()
+
+
+@pytest.mark.parametrize("how", ["--resume", "--overwrite"])
+def test_two_runs_cannot_write_one_file(capcli: RunCommand, tiny: Path, few: Path, locked: Path, how: str) -> None:
+    before = locked.read_bytes()
+    done = capcli("caption", few, "-o", locked, "--model", tiny, how)
+    assert (done.code, done.errors) == (4, f"capcli: {locked}: is being written by another run of capcli\n")
+    assert locked.read_bytes() == before

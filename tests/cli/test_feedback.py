@@ -1,0 +1,146 @@
+"""What a person at a terminal sees of a run, and what a program that reads stderr does not."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import RunCommand, command, environment
+from tests.shapes import draw
+
+pty = pytest.importorskip("pty", reason="no pseudo-terminals here")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a run on a terminal ended, what the terminal got (stderr, and stdout if it went there too), and stdout."""
+
+    code: int
+    terminal: str
+    out: str
+
+
+def on_terminal(
+    *arguments: str | Path, stdout_too: bool = False, interrupt_after: Path | None = None, **env: str
+) -> Seen:
+    """Runs the command on a terminal, with a Ctrl-C once that file has a row."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [command(), "caption", *arguments],
+        stdin=subprocess.PIPE if interrupt_after else subprocess.DEVNULL,
+        stdout=theirs if stdout_too else subprocess.PIPE,
+        stderr=theirs,
+        env=environment(TERM="xterm", COLUMNS="100", **env),
+    )
+    os.close(theirs)
+    if interrupt_after:
+        assert process.stdin is not None
+        process.stdin.write(os.fsencode(arguments[-1]) + b"\n")
+        process.stdin.flush()
+        deadline = time.monotonic() + 60
+        while not (interrupt_after.exists() and interrupt_after.read_bytes().count(b"\n") > 1):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+    shown = b""
+    while True:
+        try:
+            piece = os.read(ours, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(ours)
+    out = process.stdout.read().decode() if process.stdout else ""
+    return Seen(process.wait(60), shown.decode().replace("\r\n", "\n"), out)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(40):
+        draw("circle", "red", "white", number, 64).save(folder / f"{number}.png")
+    (folder / "bad [red]one.png").write_text("no photo")
+    return folder
+
+
+SUMMARY = re.compile(r"capcli: 40 captioned, 1 failed in \d+\.\d s \(\d+\.\d images/s\)\n")
+
+
+def test_a_terminal_gets_a_bar_and_a_summary(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    seen = on_terminal(photos, "-o", out, "--model", tiny)
+    assert (seen.code, seen.out) == (1, "")
+    assert SUMMARY.search(seen.terminal)
+    assert "41/41" in seen.terminal and "1 failed" in seen.terminal
+    assert "bad [red]one.png: is not an image" in seen.terminal
+    again = on_terminal(photos, "-o", out, "--model", tiny, "--resume")
+    assert re.search(r"capcli: 0 captioned, 41 skipped in ", again.terminal)
+
+
+def test_without_a_bar_the_summary_stays(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    seen = on_terminal(photos, "-o", tmp_path / "x.csv", "--model", tiny, "--no-progress")
+    assert SUMMARY.search(seen.terminal)
+    assert "41/41" not in seen.terminal and "\x1b" not in seen.terminal
+    assert seen.terminal.count("\n") == 2
+
+
+def test_quiet_is_quiet(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    seen = on_terminal(photos, "-o", tmp_path / "x.csv", "--model", tiny, "--quiet")
+    assert (seen.code, seen.terminal, seen.out) == (1, "", "")
+
+
+def test_no_color_means_no_colour(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    colour = re.compile(r"\x1b\[[0-9;]*[3-4][0-9]*m")
+    coloured = on_terminal(photos, "-o", tmp_path / "x.csv", "--model", tiny)
+    plain = on_terminal(photos, "-o", tmp_path / "y.csv", "--model", tiny, NO_COLOR="1")
+    assert colour.search(coloured.terminal)
+    assert not colour.search(plain.terminal) and SUMMARY.search(plain.terminal)
+
+
+def test_results_on_a_terminal_are_not_mixed_with_a_bar(photos: Path, tiny: Path) -> None:
+    seen = on_terminal(photos, "--model", tiny, stdout_too=True)
+    assert seen.terminal.count("\tA ") == 40 and "41/41" not in seen.terminal
+    assert SUMMARY.search(seen.terminal)
+
+
+def test_one_photo_needs_no_summary(photos: Path, tiny: Path) -> None:
+    seen = on_terminal(photos / "1.png", "--model", tiny)
+    assert (seen.code, seen.terminal) == (0, "")
+    assert seen.out.count("\n") == 1
+
+
+def test_ctrl_c_says_how_to_go_on(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    seen = on_terminal("-o", out, "--model", tiny, "-", photos / "1.png", interrupt_after=out)
+    assert seen.code == 130
+    assert seen.terminal.splitlines()[-1] == (
+        f"capcli: stopped; {out} holds what was captioned so far; the same command with --resume goes on"
+    )
+
+
+def test_ctrl_c_advises_what_can_be_done(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    seen = on_terminal("-o", out, "--overwrite", "--model", tiny, "-", photos / "1.png", interrupt_after=out)
+    assert seen.code == 130
+    assert seen.terminal.endswith("the same command with --resume instead of --overwrite goes on\n")
+
+
+def test_a_program_gets_errors_and_nothing_else(capcli: RunCommand, photos: Path, tiny: Path, tmp_path: Path) -> None:
+    done = capcli("caption", photos, "-o", tmp_path / "x.csv", "--model", tiny)
+    bad = photos / "bad [red]one.png"
+    assert (done.code, done.out, done.errors) == (1, b"", f"capcli: {bad}: is not an image (it looks like text)\n")
+
+
+def test_shells_can_complete(capcli: RunCommand) -> None:
+    done = capcli("--show-completion", "bash", env={"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"})
+    assert done.code == 0 and "capcli" in done.text

@@ -1,0 +1,178 @@
+"""Arguments, folders and standard input become a stream of inputs."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from capcli.inputs.images import sniff
+from capcli.inputs.paths import FolderRules, InputItem, find_inputs, natural_key
+
+
+def found(
+    *arguments: str, rules: FolderRules | None = None, stdin: Iterable[bytes] = (), nul: bool = False
+) -> list[InputItem]:
+    pieces = iter([*stdin, b""])
+    return list(
+        find_inputs(
+            arguments,
+            rules or FolderRules(),
+            read_stdin=lambda count: next(pieces),
+            is_image=lambda head: sniff(head) is not None,
+            nul_separated=nul,
+        )
+    )
+
+
+def paths(items: list[InputItem]) -> list[str]:
+    return [item.path for item in items]
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def test_named_files_are_passed_on_as_they_are() -> None:
+    assert found("a.jpg", "./b.txt", "/no/such.png") == [
+        InputItem("a.jpg"),
+        InputItem("./b.txt"),
+        InputItem("/no/such.png"),
+    ]
+
+
+def test_folders_are_walked_in_natural_order_files_first(tmp_path: Path) -> None:
+    touch(tmp_path, "b10.jpg", "b9.JPG", "B1.png", "z/1.webp", "a/2.tif", "notes.txt", "b9.xmp")
+    root = str(tmp_path)
+    assert paths(found(root)) == [f"{root}/{name}" for name in ("B1.png", "b9.JPG", "b10.jpg", "a/2.tif", "z/1.webp")]
+    assert paths(found(root, rules=FolderRules(recursive=False))) == [
+        f"{root}/{n}" for n in ("B1.png", "b9.JPG", "b10.jpg")
+    ]
+
+
+def test_a_path_is_the_argument_joined_with_what_is_below(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "photos/x.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert paths(found("photos")) == ["photos/x.jpg"]
+    assert paths(found("photos/")) == ["photos/x.jpg"]
+    assert paths(found("./photos")) == ["./photos/x.jpg"]
+    assert paths(found(".")) == ["./photos/x.jpg"]
+
+
+def test_hidden_and_junk_folders_are_left_out_unless_asked_for(tmp_path: Path) -> None:
+    touch(tmp_path, ".hidden.jpg", ".thumbs/1.jpg", "@eaDir/2.jpg", "$RECYCLE.BIN/3.jpg", "__MACOSX/4.jpg", "5.jpg")
+    assert paths(found(str(tmp_path))) == [f"{tmp_path}/5.jpg"]
+    assert len(found(str(tmp_path), rules=FolderRules(hidden=True))) == 6
+
+
+def test_globs_choose_by_name_or_by_path_below_the_folder(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.png", "sub/c.jpg", "sub/d.jpg", "other/e.photo")
+    root = str(tmp_path)
+    assert paths(found(root, rules=FolderRules(include=("*.jpg",)))) == [
+        f"{root}/{n}" for n in ("a.jpg", "sub/c.jpg", "sub/d.jpg")
+    ]
+    assert paths(found(root, rules=FolderRules(include=("*.photo",)))) == [f"{root}/other/e.photo"]
+    assert paths(found(root, rules=FolderRules(exclude=("sub/c*", "*.png")))) == [f"{root}/a.jpg", f"{root}/sub/d.jpg"]
+    assert paths(found(root, rules=FolderRules(exclude=("sub",)))) == [f"{root}/a.jpg", f"{root}/b.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
+    touch(tmp_path, "real/1.jpg")
+    (tmp_path / "real" / "loop").symlink_to(tmp_path)
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "real" / "1.jpg")
+    (tmp_path / "broken.jpg").symlink_to(tmp_path / "nothing.jpg")
+    names = [os.path.relpath(path, tmp_path) for path in paths(found(str(tmp_path)))]
+    assert names == ["broken.jpg", "link.jpg", "real/1.jpg"]
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "closed/1.jpg", "open/2.jpg")
+    real = os.scandir
+
+    def scandir(folder: str) -> object:
+        # The tests may run as root, whom no permission keeps out.
+        if folder.endswith("closed"):
+            raise PermissionError(13, "Permission denied")
+        return real(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    items = found(str(tmp_path))
+    assert [(item.path, item.error) for item in items] == [
+        (f"{tmp_path}/closed", "the folder cannot be read (Permission denied)"),
+        (f"{tmp_path}/open/2.jpg", None),
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are not bytes on Windows")
+def test_names_that_are_not_utf8_pass_through(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/\xff\xfe\n.jpg"
+    with open(name, "wb"):
+        pass
+    assert [os.fsencode(path) for path in paths(found(str(tmp_path)))] == [name]
+    assert [os.fsencode(path) for path in paths(found("-", stdin=[b"\xff.jpg\n"]))] == [b"\xff.jpg"]
+
+
+def test_lines_of_standard_input_are_paths() -> None:
+    assert paths(found("-", stdin=[b"a.jpg\nb c.jpg\r\n\n d.jpg"])) == ["a.jpg", "b c.jpg", " d.jpg"]
+    assert paths(found("-", stdin=[b"a\n.jpg\0b.jpg\r\0"], nul=True)) == ["a\n.jpg", "b.jpg\r"]
+    assert found("-", stdin=[]) == []
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=8).filter(lambda path: b"\0" not in path), max_size=8), st.integers(0, 1000)
+)
+def test_paths_do_not_depend_on_how_they_arrive(names: list[bytes], seed: int) -> None:
+    stream = b"".join(name + b"\0" for name in names)
+    if sniff(stream[:64]) is not None:
+        return
+    chance = random.Random(seed)
+    cuts = sorted(chance.sample(range(len(stream) + 1), min(3, len(stream))))
+    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True) if stream[a:b]]
+    said = [os.fsencode(path) for path in paths(found("-", stdin=pieces, nul=True))]
+    assert said == [name for name in names if not os.path.isdir(os.fsdecode(name))]
+
+
+def test_a_path_is_known_as_soon_as_its_line_is() -> None:
+    seen: list[str] = []
+
+    def read(count: int) -> bytes:
+        if len(seen) == 3:
+            return b""
+        # The reader asks for more only after it has passed on what it knows.
+        return f"{len(seen)}.jpg\n".encode()
+
+    for item in find_inputs(["-"], FolderRules(), read_stdin=read, is_image=lambda head: False):
+        seen.append(item.path)
+    assert seen == ["0.jpg", "1.jpg", "2.jpg"]
+
+
+def test_an_image_on_standard_input_is_told_from_paths() -> None:
+    content = b"\xff\xd8\xff\xe0 the rest of a JPEG\n with newlines"
+    assert found("-", stdin=[content[:20], content[20:]]) == [InputItem("-", content)]
+
+
+def test_folders_on_standard_input_are_walked(tmp_path: Path) -> None:
+    touch(tmp_path, "1.jpg")
+    assert paths(found("-", stdin=[f"{tmp_path}\n".encode()])) == [f"{tmp_path}/1.jpg"]
+
+
+@given(st.lists(st.text(max_size=6), max_size=6))
+def test_natural_order_is_total_and_stable(names: list[str]) -> None:
+    key: Callable[[str], object] = natural_key
+    shuffled = random.Random(len(names)).sample(names, len(names))
+    assert sorted(names, key=natural_key) == sorted(shuffled, key=natural_key)
+    assert all((key(a) == key(b)) == (a == b) for a in names for b in names)
+
+
+def test_natural_order_counts() -> None:
+    names = ["img12.png", "img10.png", "IMG2.png", "img1.png", "img02.png"]
+    assert sorted(names, key=natural_key) == ["img1.png", "IMG2.png", "img02.png", "img10.png", "img12.png"]

@@ -1,0 +1,126 @@
+"""Rows become text, CSV, TSV and JSON Lines, and come back byte for byte."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from capcli.errors import UsageError
+from capcli.outputs.rows import Row, format_of, read_records, read_rows, row_format
+
+PATHS = st.binary(min_size=1, max_size=20).filter(lambda path: b"\0" not in path).map(os.fsdecode)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+ROWS = st.lists(
+    st.one_of(
+        st.builds(Row, PATHS, TEXT, st.floats(-9, 0).map(lambda score: round(score, 4)), st.none()),
+        st.builds(Row, PATHS, st.none(), st.none(), TEXT),
+    ),
+    max_size=6,
+)
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl"])
+@given(rows=ROWS)
+@settings(max_examples=60, deadline=None)
+def test_rows_come_back_as_they_were(name: str, rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> None:
+    form = row_format(name, ranked=False)
+    file = tmp_path_factory.mktemp("rows") / "out"
+    file.write_bytes(form.header() + b"".join(form.record(row) for row in rows))
+    assert list(read_rows(file, name)) == rows
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv"])
+@given(rows=ROWS, safe=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_spreadsheet_safe_rows_come_back_as_they_were(name: str, rows: list[Row], safe: bool) -> None:
+    rows = [replace(row, path="=" + row.path) for row in rows] + [replace(row, path="'" + row.path) for row in rows]
+    form = row_format(name, ranked=False, spreadsheet_safe=safe)
+    content = form.header() + b"".join(form.record(row) for row in rows)
+    records = list(read_records(io.BytesIO(content), name, columns=form.columns, spreadsheet_safe=safe))
+    assert [record.row for record in records] == rows
+    assert b"".join(content[record.start : record.end] for record in records) == content[len(form.header()) :]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝"])
+def test_no_cell_of_a_spreadsheet_is_a_formula(start: str) -> None:
+    record = row_format("csv", ranked=False, spreadsheet_safe=True).record(
+        Row(f"{start}cmd|' /C calc'!A0", f"{start}1+1", -0.5, None)
+    )
+    (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
+    assert cells == [f"'{start}cmd|' /C calc'!A0", f"'{start}1+1", "-0.5000", ""]
+    plain = row_format("csv", ranked=False).record(Row(f"{start}x", None, None, None))
+    assert next(csv.reader(io.StringIO(plain.decode(), newline="")))[0] == f"{start}x"
+
+
+@pytest.mark.parametrize("name", ["text", "jsonl"])
+def test_spreadsheet_safety_is_refused_where_no_spreadsheet_reads(name: str) -> None:
+    with pytest.raises(UsageError, match="--spreadsheet-safe"):
+        row_format(name, ranked=False, spreadsheet_safe=True)
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl"])
+def test_ranks_are_a_column_only_where_asked_for(name: str, tmp_path: Path) -> None:
+    rows = [Row("a.jpg", "A dog.", -0.5, None, 1), Row("a.jpg", "A cat.", -0.75, None, 2)]
+    form = row_format(name, ranked=True)
+    file = tmp_path / "out"
+    file.write_bytes(form.header() + b"".join(form.record(row) for row in rows))
+    assert list(read_rows(file, name)) == rows
+    assert b"rank" not in row_format(name, ranked=False).record(rows[0])
+
+
+def test_a_file_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_bytes(b"\xef\xbb\xbfpath,caption,score,error\r\na.jpg,A dog.,-0.5000,\r\n")
+    assert list(read_rows(file, "csv")) == [Row("a.jpg", "A dog.", -0.5, None)]
+
+
+@pytest.mark.parametrize("cell", ["a\\", "a\\x"])
+def test_half_an_escape_is_an_error_of_the_file(cell: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.tsv"
+    file.write_text(f"path\tcaption\tscore\terror\n{cell}\tA dog.\t-0.5\t\n")
+    with pytest.raises(ValueError, match="begins no escape"):
+        list(read_rows(file, "tsv"))
+
+
+def test_csv_is_what_the_standard_says() -> None:
+    form = row_format("csv", ranked=False)
+    record = form.record(Row('a "b", c\n.jpg', "A dog.", -0.123456, None))
+    assert form.header() == b"path,caption,score,error\r\n"
+    assert record == b'"a ""b"", c\n.jpg",A dog.,-0.1235,\r\n'
+    (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
+    assert cells == ['a "b", c\n.jpg', "A dog.", "-0.1235", ""]
+
+
+def test_tsv_and_text_are_one_line_a_row() -> None:
+    row = Row("a\tb\\c\r\n.jpg", "A dog.", -0.5, None)
+    assert row_format("tsv", ranked=False).record(row) == b"a\\tb\\\\c\\r\\n.jpg\tA dog.\t-0.5000\t\n"
+    assert row_format("text", ranked=False).record(row) == b"a\\tb\\\\c\\r\\n.jpg\tA dog.\n"
+    assert row_format("text", ranked=False, with_path=False).record(row) == b"A dog.\n"
+    assert row_format("text", ranked=False).record(Row("a", None, None, "is empty")) == b""
+
+
+def test_json_writes_undecodable_bytes_as_escapes_and_text_as_it_is() -> None:
+    form = row_format("jsonl", ranked=False)
+    record = form.record(Row(os.fsdecode(b"\xff.jpg"), "A dog.", -0.12346, None))
+    assert b"\\udcff.jpg" in record
+    assert json.loads(record) == {"path": "\udcff.jpg", "caption": "A dog.", "score": -0.1235, "error": None}
+    assert "über".encode() in form.record(Row("über.jpg", "A dog.", -1, None))
+
+
+def test_the_suffix_names_the_format() -> None:
+    for suffix, name in (("csv", "csv"), ("TSV", "tsv"), ("jsonl", "jsonl"), ("txt", "text")):
+        assert format_of(Path(f"x.{suffix}"), None) == name
+    assert format_of(Path("x.dat"), "csv") == "csv"
+    assert format_of(None, None) == "text"
+    with pytest.raises(UsageError, match="suffix"):
+        format_of(Path("x.xlsx"), None)
+    with pytest.raises(UsageError, match="no format 'xml'"):
+        format_of(None, "xml")

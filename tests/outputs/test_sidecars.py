@@ -1,0 +1,222 @@
+"""Sidecars: whole or not there, never over somebody's file, never over an image."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from capcli.errors import OutputError, UsageError
+from capcli.outputs.files import Draft, Outcome
+from capcli.outputs.sidecars import Sidecars
+
+ODD_NAMES = [
+    "a photo",
+    'it\'s "a" photo',
+    "two\nlines",
+    "café 🐶",
+    "no.dots.but.these",
+    os.fsdecode(b"\xff\xfe caf\xe9"),
+    "x" * 250,
+]
+posix = pytest.mark.skipif(os.name == "nt", reason="names and modes of POSIX")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder))
+
+
+def test_captions_are_lines_beside_the_image(tmp_path: Path) -> None:
+    sidecars = Sidecars(".txt")
+    assert sidecars.write(str(tmp_path / "a.jpg"), ["Ein Hund läuft 🐶."]) == Outcome(True)
+    assert sidecars.write(str(tmp_path / "b.tar.jpg"), ["A dog.", "A  cat\nsleeps."]) == Outcome(True)
+    assert (tmp_path / "a.txt").read_bytes() == "Ein Hund läuft 🐶.\n".encode()
+    assert (tmp_path / "b.tar.txt").read_bytes() == b"A dog.\nA cat sleeps.\n"
+    assert names(tmp_path) == ["a.txt", "b.tar.txt"]
+
+
+def test_the_suffix_is_the_callers(tmp_path: Path) -> None:
+    Sidecars(".caption").write(str(tmp_path / "a.jpg"), ["A dog."])
+    assert names(tmp_path) == ["a.caption"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".", "txt", "./x", "../x", ".a/b", ".jpg", ".PNG", ".xmp", ".t\n"])
+def test_suffixes_that_would_do_harm_are_refused(suffix: str) -> None:
+    with pytest.raises(UsageError):
+        Sidecars(suffix)
+
+
+def test_an_image_in_the_current_folder_needs_no_folder_in_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert Sidecars().write("a.jpg", ["A dog."]).written
+    assert names(tmp_path) == ["a.txt"]
+
+
+@posix
+@pytest.mark.parametrize("stem", ODD_NAMES)
+def test_any_name_works(tmp_path: Path, stem: str) -> None:
+    assert Sidecars().write(str(tmp_path / f"{stem}.jpg"), ["A dog."]).written
+    assert names(tmp_path) == [f"{stem}.txt"]
+
+
+def test_an_existing_sidecar_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("by hand")
+    assert Sidecars().write(str(tmp_path / "a.jpg"), ["A dog."]) == Outcome(False, "a.txt exists")
+    assert (tmp_path / "a.txt").read_text() == "by hand"
+
+
+def test_an_existing_sidecar_is_replaced_when_told(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("by hand")
+    (tmp_path / "a.txt").chmod(0o640)
+    assert Sidecars(overwrite=True).write(str(tmp_path / "a.jpg"), ["A dog."]).written
+    assert (tmp_path / "a.txt").read_text() == "A dog.\n"
+    assert os.name == "nt" or (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_of_two_images_with_one_name_the_first_has_the_sidecar(tmp_path: Path, overwrite: bool) -> None:
+    sidecars = Sidecars(overwrite=overwrite)
+    assert sidecars.write(str(tmp_path / "a.jpg"), ["A dog."]).written
+    second = sidecars.write(os.path.join(tmp_path, ".", "a.png"), ["A cat."])
+    assert second == Outcome(
+        False, "a.txt holds the caption of a.jpg, which has the same name but for its suffix", failed=True
+    )
+    again = sidecars.write(str(tmp_path / "a.jpg"), ["A cow."])
+    assert again == Outcome(False, "a.txt was written already in this run")
+    assert (tmp_path / "a.txt").read_text() == "A dog.\n"
+    (tmp_path / "below").mkdir()
+    assert sidecars.write(str(tmp_path / "below" / "a.png"), ["A cat."]).written
+
+
+def test_an_image_is_never_overwritten(tmp_path: Path) -> None:
+    image = tmp_path / "a.txt"
+    Image.new("RGB", (4, 4)).save(image, "PNG")
+    before = image.read_bytes()
+    with pytest.raises(OutputError, match=r"^a\.txt cannot be written: it is an image$"):
+        Sidecars(overwrite=True).write(str(image), ["A dog."])
+    assert not Sidecars().write(str(image), ["A dog."]).written
+    assert image.read_bytes() == before
+
+
+@posix
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    mask = os.umask(0o027)
+    try:
+        Sidecars().write(str(tmp_path / "a.jpg"), ["A dog."])
+        Sidecars(overwrite=True).write(str(tmp_path / "b.jpg"), ["A dog."])
+    finally:
+        os.umask(mask)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a.txt", "b.txt")] == [0o640, 0o640]
+
+
+@posix
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "one").write_text("by hand")
+    (tmp_path / "a.txt").symlink_to("texts/one")
+    assert not Sidecars().write(str(tmp_path / "a.jpg"), ["A dog."]).written
+    assert Sidecars(overwrite=True).write(str(tmp_path / "a.jpg"), ["A dog."]).written
+    assert (tmp_path / "a.txt").is_symlink()
+    assert (tmp_path / "texts" / "one").read_text() == "A dog.\n"
+    assert names(tmp_path / "texts") == ["one"]
+
+
+@posix
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "folder.txt").mkdir()
+    os.mkfifo(tmp_path / "pipe.txt")
+    (tmp_path / "kept.txt").write_text("by hand")
+    (tmp_path / "kept.txt").chmod(0o444)
+    before = names(tmp_path)
+    for image, reason in [
+        ("file/a.jpg", "a.txt cannot be written: not a directory"),
+        ("missing/a.jpg", "a.txt cannot be written: no such file or directory"),
+        (f"{'x' * 255}.jpg", "its name is too long"),
+        ("folder.jpg", "it is a folder"),
+        ("pipe.jpg", "it is not a regular file"),
+        ("kept.jpg", "it is read-only"),
+        ("a\0b.jpg", "it is no valid path"),
+    ]:
+        with pytest.raises(OutputError) as caught:
+            Sidecars(overwrite=True).write(str(tmp_path / image), ["A dog."])
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+    assert names(tmp_path) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="no /proc here")
+def test_a_folder_that_takes_no_files_is_told() -> None:
+    # Not even root may make a file here.
+    with pytest.raises(OutputError, match=r"^a\.txt cannot be written: "):
+        Sidecars().write("/proc/self/a.jpg", ["A dog."])
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.txt").write_text("by hand")
+
+    def full(descriptor: int, data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    for overwrite in (False, True):
+        with pytest.raises(OutputError, match=r"^[ab]\.txt cannot be written: no space is left on the disk$"):
+            Sidecars(overwrite=overwrite).write(str(tmp_path / ("a.jpg" if overwrite else "b.jpg")), ["A dog."])
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "by hand"
+
+
+def test_a_file_that_comes_up_in_between_is_kept(tmp_path: Path) -> None:
+    with Draft(str(tmp_path / "a.txt"), b"A dog.\n") as draft:
+        (tmp_path / "a.txt").write_text("by hand")
+        assert not draft.publish()
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "by hand"
+
+
+@posix
+def test_disks_without_hard_links_work_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(source: str, target: str) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", no_links)
+    assert Sidecars().write(str(tmp_path / "a.jpg"), ["A dog."]).written
+    assert (tmp_path / "a.txt").read_text() == "A dog.\n"
+    with Draft(str(tmp_path / "a.txt"), b"A cat.\n") as draft:
+        assert not draft.publish()
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "A dog.\n"
+
+
+@posix
+def test_a_kill_leaves_whole_sidecars_or_none(tmp_path: Path) -> None:
+    code = (
+        "import sys; from capcli.outputs.sidecars import Sidecars\n"
+        "sidecars = Sidecars(overwrite=sys.argv[2] == 'over')\n"
+        "print('ready', flush=True)\n"
+        "for number in range(100000): sidecars.write(f'{sys.argv[1]}/{number % 50000}.jpg', ['A dog runs.' * 50])\n"
+    )
+    caption = "A dog runs." * 50 + "\n"
+    for round_ in range(8):
+        folder = tmp_path / str(round_)
+        folder.mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, folder, "over" if round_ % 2 else "new"], stdout=subprocess.PIPE
+        )
+        with process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.01 + 0.017 * round_)
+            process.kill()
+        left = [name for name in names(folder) if not (name.startswith(".capcli-") and name.endswith(".tmp"))]
+        assert left or round_ < 2
+        assert all((folder / name).read_text() == caption for name in left)
+        assert len(names(folder)) - len(left) <= 1

@@ -1,0 +1,80 @@
+"""A file that takes minutes to make: refused at once where it cannot be written, and never there by half."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from capcli.errors import OutputError, UsageError
+from capcli.outputs.whole_file import WholeFile
+
+
+def write(path: Path, *, overwrite: bool = False, content: bytes = b"new") -> None:
+    with WholeFile(path, overwrite=overwrite) as file:
+        file.write([content[:1], content[1:]])
+
+
+def test_a_new_file_holds_all_chunks_and_nothing_lies_beside_it(tmp_path: Path) -> None:
+    write(tmp_path / "x.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.html"]
+    assert (tmp_path / "x.html").read_bytes() == b"new"
+
+
+def test_an_existing_file_is_replaced_only_if_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.html"
+    path.write_bytes(b"old")
+    with pytest.raises(UsageError, match=r"x\.html: exists; use --overwrite"):
+        write(path)
+    assert path.read_bytes() == b"old"
+    write(path, overwrite=True)
+    assert path.read_bytes() == b"new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_run_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "x.html"
+    path.write_bytes(b"old")
+
+    def chunks() -> Iterator[bytes]:
+        yield b"half"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), WholeFile(path, overwrite=True) as file:
+        file.write(chunks())
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+    with WholeFile(tmp_path / "never written", overwrite=False):
+        pass
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_file_that_appears_meanwhile_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "x.html"
+    with pytest.raises(OutputError, match="in the meantime"), WholeFile(path, overwrite=False) as file:
+        path.write_bytes(b"theirs")
+        file.write([b"mine"])
+    assert path.read_bytes() == b"theirs"
+
+
+def test_places_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot be written: no such file or directory"):
+        WholeFile(tmp_path / "missing" / "x.html", overwrite=False)
+    with pytest.raises(OutputError, match="is a folder"):
+        WholeFile(tmp_path, overwrite=True)
+    with pytest.raises(OutputError, match="is not a regular file"):
+        WholeFile(Path(os.devnull), overwrite=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    link, place = tmp_path / "link.html", tmp_path / "place.html"
+    link.symlink_to(place)
+    with pytest.raises(UsageError, match="exists"):
+        write(link)
+    write(link, overwrite=True)
+    assert link.is_symlink()
+    assert place.read_bytes() == b"new"

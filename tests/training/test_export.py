@@ -1,0 +1,303 @@
+"""From a run to a bundle: what it holds, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import EXPORT_TIME, TINY_BUNDLE, ExportedRun, RunCommand
+from tests.shapes import COLOURS, write_data_set
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("pycocoevalcap", reason="needs the train extra")
+onnx = pytest.importorskip("onnx", reason="needs the train extra")
+
+from capcli import Captioner  # noqa: E402
+from capcli.bundle.bundle import read_bundle  # noqa: E402
+from capcli.errors import DataError, UsageError  # noqa: E402
+from capcli.training.bundle_swap import aside_of  # noqa: E402
+from capcli.training.config import DataSource, TrainConfig  # noqa: E402
+from capcli.training.export import DEFAULT_TERMS, ExportOptions, ExportResult, export_runs  # noqa: E402
+from capcli.training.onnx.graphs import read_bundle_network  # noqa: E402
+from capcli.training.onnx.quantise import Int8Weight, quantise  # noqa: E402
+from capcli.training.preparation import read_data  # noqa: E402
+from capcli.training.proof import IMAGES  # noqa: E402
+from capcli.training.run import RunListener, train  # noqa: E402
+from capcli.training.run_folder import RunFolder  # noqa: E402
+from capcli.training.starting_point import load_run, mean_of, starting_point  # noqa: E402
+
+
+def export(
+    runs: list[Path], bundle: Path, *, overwrite: bool = False, **options: Any
+) -> tuple[ExportResult, list[str]]:
+    notes: list[str] = []
+    result = export_runs(
+        runs, bundle, ExportOptions(**{"name": "x", **options}), overwrite=overwrite, note=notes.append
+    )
+    return result, notes
+
+
+def change_config(run: Path, **values: Any) -> None:
+    folder = RunFolder(run)
+    folder.write_config(replace(folder.read_config(), **values))
+
+
+# Through the installed command
+
+
+@pytest.mark.parametrize("kind", ["attention", "pooled"])
+def test_a_model_learns_exports_and_captions_through_the_installed_command(
+    kind: str, capcli: RunCommand, tmp_path: Path
+) -> None:
+    """With nothing but the commands a user has."""
+    folder = tmp_path / "my photos"
+    write_data_set(folder, copies=2, size=64, shapes=("circle", "triangle"))
+    data = ("--images", folder / "images", "--captions", folder / "captions.csv")
+    plain = ("--no-flip", "--label-smoothing", "0", "--val", "0", "--cache", tmp_path / "cache", "--threads", "1")
+    done = capcli(
+        *("train", *data, *plain, "--out", tmp_path / "run", "--encoder", TINY_BUNDLE, "--input-size", "64"),
+        *("--decoder", kind, "--hidden", "128", "--embedding", "64", "--attention", "32", "--min-count", "1"),
+        *("--epochs", "40", "--batch-size", "4", "--warmup", "20", "--max-length", "12", "--rate", "5e-3"),
+        *("--dropout-words", "0.1", "--dropout-features", "0.1"),
+    )
+    assert done.code == 0, done.errors
+    assert done.out == b""
+
+    bundle = tmp_path / "my bundle"
+    images = {path.name: path for path in (folder / "images").iterdir()}
+    if kind == "attention":
+        shutil.copytree(TINY_BUNDLE, bundle)
+        done = capcli("export", tmp_path / "run", bundle)
+        assert (done.code, done.errors.count("\n")) == (2, 1) and "--overwrite" in done.errors
+        done = capcli("export", tmp_path / "run", bundle, "--overwrite")
+        wanted: dict[str, object] = {"name": "my bundle", "terms": DEFAULT_TERMS, "scores": [], "search": (3, 0.7)}
+        verified = f"captions and scores on {IMAGES} images"
+    else:
+        # All options at once; and the data set has moved away.
+        (tmp_path / "scores.json").write_text('{"cider": 12.5, "images": 3}')
+        (tmp_path / "card.md").write_text("# Mine\n")
+        (folder / "images").rename(tmp_path / "elsewhere")
+        (folder / "captions.csv").unlink()
+        images = {name: tmp_path / "elsewhere" / name for name in images}
+        done = capcli(
+            *("export", tmp_path / "run", bundle, "--scores", tmp_path / "scores.json", "--card", tmp_path / "card.md"),
+            *("--terms", "mine", "--name", "own", "--description", "It sees shapes.", "--beam", "4"),
+            *("--length-penalty", "0.9", "--proof-images", tmp_path / "elsewhere"),
+        )
+        scores = [{"cider": 12.5, "images": 3}]
+        wanted = {"name": "own", "terms": "mine", "scores": scores, "search": (4, 0.9)}
+        verified = f"captions and scores on {IMAGES} images"
+    assert done.code == 0, done.errors
+    assert done.out == b"" and verified in done.errors
+    assert {file.name for file in bundle.iterdir()} == {
+        *("manifest.json", "encoder.onnx", "decoder.onnx", "tokenizer.json", "MODEL_CARD.md")
+    }
+    manifest = read_bundle(bundle).manifest
+    assert {
+        "name": manifest.name,
+        "terms": manifest.weights_terms,
+        "scores": list(manifest.scores),
+        "search": (manifest.search.beam, manifest.search.length_penalty),
+    } == wanted
+    if kind == "pooled":
+        assert (bundle / "MODEL_CARD.md").read_text() == "# Mine\n"
+        assert manifest.description == "It sees shapes."
+
+    captions = {
+        str(images[f"{colour}-{shape}-white-0.png"]): f"A {colour} {shape} on a white ground."
+        for shape in ("circle", "triangle")
+        for colour in COLOURS
+    }
+    done = capcli("caption", *captions, "--model", bundle)
+    assert (done.code, done.errors) == (0, "")
+    said = dict(line.split("\t") for line in done.text.splitlines())
+    assert said.keys() == captions.keys()
+    assert sum(said[path] == caption for path, caption in captions.items()) >= 7
+    if kind == "pooled":
+        return
+
+    # The bundle is a starting point too: same vocabulary, and it goes on where it was.
+    done = capcli(
+        *("train", *data, *plain, "--out", tmp_path / "more", "--init", bundle, "--epochs", "1", "--rate", "1e-5"),
+        *("--dropout-words", "0", "--dropout-features", "0"),
+    )
+    assert done.code == 0, done.errors
+    assert (tmp_path / "more" / "tokenizer.json").read_bytes() == (bundle / "tokenizer.json").read_bytes()
+    (line,) = RunFolder(tmp_path / "more").read_log()
+    assert line["loss"] < 0.5
+
+
+def test_what_is_no_run_is_one_line(capcli: RunCommand, tmp_path: Path) -> None:
+    done = capcli("export", tmp_path, tmp_path / "bundle")
+    assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)
+    assert "not a run of capcli train" in done.errors
+
+
+# What a bundle holds
+
+
+def test_a_bundle_replaces_an_older_one_and_nothing_is_left_beside_it(exported: ExportedRun) -> None:
+    assert not (exported.bundle / "old").exists()
+    assert [path.name for path in exported.bundle.parent.iterdir()] == ["bundle"]
+    assert Captioner(exported.bundle).caption(next(exported.images.iterdir())).text.endswith(".")
+
+
+def test_weights_stay_a_byte_each(exported: ExportedRun) -> None:
+    network = load_run(exported.run).network
+    for name, part in (("encoder", network.encoder), ("decoder", network.decoder)):
+        graph = onnx.load(exported.bundle / f"{name}.onnx").graph
+        held = sum(len(onnx.numpy_helper.to_array(tensor).tobytes()) for tensor in graph.initializer)
+        assert held < 1.5 * sum(tensor.numel() for tensor in part.parameters()), name
+
+
+def test_exporting_again_gives_the_same_bytes(
+    exported: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", EXPORT_TIME)
+    export([exported.run], tmp_path / "again", name="small")
+    for file in exported.bundle.iterdir():
+        assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes(), file.name
+    assert "Exported 2009-02-13 from epoch" in (exported.bundle / "MODEL_CARD.md").read_text("utf-8")
+
+
+def test_a_day_that_is_none_is_refused(exported: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+    with pytest.raises(UsageError, match="SOURCE_DATE_EPOCH is 'yesterday'"):
+        export([exported.run], tmp_path / "bundle")
+
+
+def test_a_bundle_keeps_its_runs_words_and_searches_as_it_validated(exported: ExportedRun) -> None:
+    manifest = read_bundle(exported.bundle).manifest
+    assert (manifest.search.beam, manifest.search.max_length, manifest.search.length_penalty) == (2, 12, 0.3)
+    assert manifest.habits == RunFolder(exported.run).read_habits()
+    assert manifest.habits.returns
+    assert manifest.trained_on == ("shapes",)
+    assert json.loads((exported.bundle / "manifest.json").read_text("utf-8"))["network"] == {
+        "encoder": {"stride_in": "conv1", "pool": "right-bottom", "width": 8, "blocks": [3, 4, 6, 3]},
+        "decoder": load_run(exported.run).network.decoder.config.as_dict(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("beam", "length_penalty", "wanted"),
+    [(None, None, (2, 0.3)), (None, 0.0, (2, 0.0)), (4, None, (4, 0.3)), (4, 0.9, (4, 0.9))],
+)
+def test_search_settings_are_the_runs_unless_they_are_given(
+    beam: int | None, length_penalty: float | None, wanted: tuple[int, float]
+) -> None:
+    options = ExportOptions("x", beam=beam, length_penalty=length_penalty)
+    settings = options.search_settings(TrainConfig(beam=2, length_penalty=0.3, max_length=9))
+    assert (settings.beam, settings.length_penalty, settings.max_length) == (*wanted, 9)
+
+
+def test_a_mean_of_runs_holds_their_mean_weights_and_says_how_they_differ(
+    exported: ExportedRun, tmp_path: Path
+) -> None:
+    """The second is a self-critical branch of the first, on larger images, as in the shipped model's recipe."""
+    config = replace(
+        RunFolder(exported.run).read_config(),
+        objective="self-critical",
+        beam_samples=2,
+        init=(str(exported.run),),
+        encoder=None,
+        input_size=96,
+        epochs=1,
+        learning_rate=1e-3,
+    )
+    branch = tmp_path / "branch"
+    train(config, branch, cache=tmp_path / "cache", listener=RunListener())
+    _, notes = export([exported.run, branch], tmp_path / "bundle")
+    assert any("different sizes" in line and line.endswith("the bundle takes 64") for line in notes)
+    assert not any("words return" in line for line in notes)
+    kept = read_bundle_network(tmp_path / "bundle")[0].state_dict()
+    loaded = [(run.name, load_run(run)) for run in (exported.run, branch)]
+    assert not torch.equal(*(point.network.state_dict()["decoder.output_bias"] for _, point in loaded))
+    mean = quantise(mean_of(loaded).network)
+    rounded = {name: part for name, part in mean.named_modules() if isinstance(part, Int8Weight)}
+    assert rounded
+    for name, part in rounded.items():
+        assert torch.allclose(kept[f"{name}.weight"], part.weight, atol=1e-6), name
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text("utf-8")
+    assert "the mean weights of 2 runs" in card and "run alone" in card and "branch alone" in card
+    # Where training goes on from their mean, the size must be said.
+    both = replace(config, init=(str(exported.run), str(branch)), input_size=0)
+    with pytest.raises(UsageError, match="64 and 96 pixels; choose one with --input-size"):
+        starting_point(both, RunFolder(tmp_path / "none"), read_data(both))
+    assert starting_point(replace(both, input_size=96), RunFolder(tmp_path / "none"), read_data(both))
+
+
+# What is refused, before anything is written
+
+
+def test_a_place_that_is_taken_is_left_alone(tmp_path: Path) -> None:
+    """Refused before the run is looked at: there is none."""
+    shutil.copytree(TINY_BUNDLE, tmp_path / "bundle")
+    with pytest.raises(UsageError, match="bundle: exists; use --overwrite"):
+        export([tmp_path / "run"], tmp_path / "bundle")
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "precious").write_text("x")
+    (tmp_path / "file").write_text("x")
+    for name in ("photos", "file"):
+        with pytest.raises(UsageError, match=f"{name}: not a bundle"):
+            export([tmp_path / "run"], tmp_path / name, overwrite=True)
+    assert (tmp_path / "photos" / "precious").exists() and (tmp_path / "file").exists()
+
+
+def test_a_bundle_that_a_killed_export_had_moved_aside_is_put_back(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(TINY_BUNDLE, aside_of(bundle))
+    notes: list[str] = []
+    with pytest.raises(UsageError, match="bundle: exists"):
+        export_runs([tmp_path / "run"], bundle, ExportOptions("x"), overwrite=False, note=notes.append)
+    read_bundle(bundle).verify()
+    assert len(notes) == 1 and "put back" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beam": 0}, "--beam is 0"),
+        ({"length_penalty": -1.0}, "--length-penalty is -1.0"),
+        ({"proof_images": Path("nowhere")}, "nowhere: no such folder; --proof-images"),
+        ({"card": Path("nowhere.md")}, r"nowhere.md: cannot be read .*--card"),
+    ],
+)
+def test_wrong_options_are_refused(
+    options: dict[str, Any], message: str, exported: ExportedRun, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        export([exported.run], tmp_path / "bundle", **options)
+    assert not any(tmp_path.iterdir())
+
+
+def test_runs_that_cannot_be_exported_are_refused(exported: ExportedRun, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(exported.run, run)
+    best = RunFolder(run).load("best")
+    (run / "best.pt").unlink()
+    with pytest.raises(DataError, match="no epoch of this run is finished"):
+        export([run], tmp_path / "bundle")
+    best["model"]["decoder.output_bias"][3] = float("nan")
+    RunFolder(run).save("best", best)
+    with pytest.raises(DataError, match=f"{run}: its best weights are not finite"):
+        export([run], tmp_path / "bundle")
+    other = tmp_path / "other"
+    config = replace(RunFolder(exported.run).read_config(), hidden=24, epochs=1)
+    train(config, other, cache=tmp_path / "cache", listener=RunListener())
+    with pytest.raises(UsageError, match=f"{other}: not of the same shape as {exported.run}"):
+        export([exported.run, other], tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_run_whose_images_are_gone_says_what_to_give_instead(exported: ExportedRun, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(exported.run, run)
+    change_config(run, data=(DataSource(str(tmp_path / "gone"), str(tmp_path / "captions.csv")),))
+    with pytest.raises(DataError, match=f"no readable image in {tmp_path / 'gone'} .*--proof-images DIR"):
+        export([run], tmp_path / "bundle")
+    assert not (tmp_path / "bundle").exists()

@@ -1,0 +1,106 @@
+"""What --init gives a run, what it says of it, and what it does not go with."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import TINY_BUNDLE
+
+torch = pytest.importorskip("torch", reason="needs the train extra")
+
+from capcli.bundle.habits import Habits  # noqa: E402
+from capcli.bundle.tokens import Tokenizer  # noqa: E402
+from capcli.dataset.captions import CaptionedImage  # noqa: E402
+from capcli.errors import UsageError  # noqa: E402
+from capcli.training.config import TrainConfig  # noqa: E402
+from capcli.training.network.decoder import CaptionNetwork, DecoderConfig, build_decoder  # noqa: E402
+from capcli.training.preparation import TrainingData  # noqa: E402
+from capcli.training.run_folder import RunFolder  # noqa: E402
+from capcli.training.starting_point import describe_network, settings_of_network, starting_point  # noqa: E402
+from tests.make_tiny_bundle import narrow_encoder  # noqa: E402
+
+TINY = TrainConfig(init=(str(TINY_BUNDLE),), min_count=2)
+# The bundle knows shapes and colours, and neither dinosaurs nor "purple".
+KNOWN, NEW = "a red circle on a white ground", "purple dinosaurs"
+
+
+def data(*captions: str) -> TrainingData:
+    return TrainingData([CaptionedImage(Path("x.png"), "x.png", captions)], [], [])
+
+
+def pooled_run(folder: Path) -> Path:
+    """A run with a finished epoch, whose decoder is the pooled one."""
+    run = RunFolder(folder)
+    run.create()
+    tokenizer = Tokenizer.learn([KNOWN], 1)
+    sizes = DecoderConfig("pooled", len(tokenizer), narrow_encoder().config.channels, hidden=12, embedding=10)
+    network = CaptionNetwork(narrow_encoder(), build_decoder(sizes))
+    run.write_vocabulary(tokenizer, Habits())
+    run.save("start", describe_network(network))
+    run.save("best", {"model": {}, "result": {}})
+    run.write_config(TrainConfig(input_size=64))
+    return folder
+
+
+def test_what_init_gave_is_said_and_the_settings_are_those_of_the_network(tmp_path: Path) -> None:
+    start = starting_point(TINY, RunFolder(tmp_path), data(KNOWN, f"{KNOWN} {NEW}", f"{KNOWN} purple"))
+    sizes = start.network.decoder.config
+    (line,) = start.notes
+    # 24 words, of which "dinosaurs" is seen but once.
+    assert line.startswith(f"--init {TINY_BUNDLE}: attention decoder (hidden {sizes.hidden}, embedding ")
+    assert line.endswith(
+        f"{len(start.tokenizer) - 4 - 1} words kept, 1 added; {100 / 24:.1f} % of the words in the training captions "
+        "are unknown to it"
+    )
+    config = settings_of_network(TINY, start)
+    assert (config.decoder, config.hidden, config.embedding) == ("attention", sizes.hidden, sizes.embedding)
+    assert (config.attention, config.input_size) == (sizes.attention, 64)
+
+
+def test_a_pooled_network_is_described_as_what_it_is(tmp_path: Path) -> None:
+    config = TrainConfig(init=(str(pooled_run(tmp_path / "pooled")),), min_count=1)
+    start = starting_point(config, RunFolder(tmp_path / "run"), data(KNOWN))
+    assert ": pooled decoder (hidden 12, embedding 10), 6 words kept, 0 added; 0.0 %" in start.notes[0]
+    config = settings_of_network(config, start)
+    assert (config.decoder, config.hidden, config.embedding) == ("pooled", 12, 10)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decoder": "pooled"}, "--decoder pooled: the network of --init .* has decoder attention"),
+        ({"hidden": 384}, "--hidden 384: the network of --init .* has hidden 48"),
+        ({"embedding": 7, "attention": 9}, "--embedding 7, --attention 9: .* has embedding 24, attention 16"),
+        ({"keep_vocabulary": True}, "--min-count .* --keep-vocabulary"),
+    ],
+)
+def test_what_the_network_has_otherwise_is_refused_by_name(
+    settings: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        starting_point(replace(TINY, **settings), RunFolder(tmp_path), data(KNOWN))
+
+
+def test_what_the_network_has_too_may_be_said(tmp_path: Path) -> None:
+    config = replace(TINY, decoder="attention", hidden=48, embedding=24, attention=16)
+    assert starting_point(config, RunFolder(tmp_path), data(KNOWN)).network.decoder.config.hidden == 48
+
+
+def test_captions_of_which_no_word_is_known_are_warned_of(tmp_path: Path) -> None:
+    config = replace(TINY, keep_vocabulary=True, min_count=5)
+    lines = starting_point(config, RunFolder(tmp_path), data(KNOWN, NEW, f"{NEW} red", "...")).notes
+    assert [line for line in lines if line.startswith("warning")] == [
+        "warning: 1 of 4 training captions hold no known word, and nothing is learnt from them; lower --min-count, "
+        "and leave out --keep-vocabulary"
+    ]
+    assert len(starting_point(config, RunFolder(tmp_path), data(KNOWN)).notes) == 1
+
+
+def test_an_encoder_of_another_width_is_one_clear_line(tmp_path: Path) -> None:
+    config = replace(TINY, init=("default",), encoder=str(TINY_BUNDLE))
+    with pytest.raises(UsageError, match=r"--encoder .*tiny_bundle: has 256 channels, .* --init default takes 2048"):
+        starting_point(config, RunFolder(tmp_path), data(KNOWN))

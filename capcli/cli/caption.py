@@ -209,7 +209,7 @@ def _deliver_all(
 
 
 def _inputs(arguments: list[str], rules: FolderRules, null: bool) -> Iterator[InputItem]:
-    from capcli.inputs.images import sniff
+    from capcli.inputs.kinds import sniff
     from capcli.inputs.paths import find_inputs
 
     return find_inputs(

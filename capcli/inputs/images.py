@@ -6,18 +6,24 @@ first frame of an animation, EXIF orientation applied. Knows nothing of models o
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import os
 import stat
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, UnidentifiedImageError, features
 
 from capcli.errors import ImageError
+from capcli.inputs.kinds import HEAD_BYTES, name_foreign, name_unread, sniff
+from capcli.inputs.pixels import depth_of, flatten, reads_planes_wrongly, scale_transparency, upright
+from capcli.inputs.whole_pictures import jpeg_with_end, png_picture
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -26,15 +32,13 @@ if TYPE_CHECKING:
 
 # The version of what `load_image` makes of a file. Whoever changes that raises it: pixels and features that were kept
 # from before are then not taken for new ones.
-PREPROCESSING = 1
+PREPROCESSING = 2
 # Larger pictures are refused before they are decoded: a few kilobytes can claim to be gigapixels.
 MAX_PIXELS = 200_000_000
 # Only readers that decode in this process: EPS, for one, would start another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the wanted size is left to resize from.
 _DRAFT_MARGIN = 2
-_HEAD_BYTES = 64
-_WHITE = (255, 255, 255, 255)
 _OPENING = threading.Lock()
 
 
@@ -44,8 +48,8 @@ def load_image(
     """Reads one image and resizes the whole of it to `size`, by default without keeping its aspect ratio.
 
     Args:
-        source: a path, the bytes of a file, an open binary file, a PIL image, or an array uint8 [H, W], [H, W, 1],
-            [H, W, 3] (RGB) or [H, W, 4] (RGBA).
+        source: a path, the bytes of a file, an open binary file (read from where it stands, and left open), a PIL
+            image, or an array uint8 [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
         size: width and height in pixels.
         keep_aspect: make it fit into `size` instead, the aspect ratio kept and never enlarged.
         max_pixels: larger images are refused; None for no limit.
@@ -54,6 +58,7 @@ def load_image(
     Raises:
         ImageError: not an image, damaged, too large, or of a kind that cannot be read. The message does not name
             the file.
+        TypeError: `source` is none of these, or a file that is open as text.
     """
     if isinstance(source, np.ndarray):
         return _to_rgb(_from_array(source), size, keep_aspect)
@@ -65,58 +70,27 @@ def load_image(
             return _read(file, size, keep_aspect, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _read(io.BytesIO(source), size, keep_aspect, max_pixels)
-    return _read(source, size, keep_aspect, max_pixels)
+    return _read(_from_here(source), size, keep_aspect, max_pixels)
 
 
-def sniff(head: bytes) -> str | None:
-    """What a file is by its first bytes.
-
-    Args:
-        head: at least 16 bytes of it, if it has as many.
-    Returns:
-        A format's name, such as "JPEG" or "HEIC"; None if it looks like no kind of picture.
-    """
-    for magic, name in _MAGIC:
-        if head.startswith(magic):
-            return name
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WEBP"
-    if head[4:8] == b"ftyp":
-        brand = head[8:12]
-        if brand in (b"avif", b"avis"):
-            return "AVIF"
-        if brand in (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1"):
-            # A general brand: the compatible brands tell AVIF from HEIC.
-            return "AVIF" if b"avif" in head[16:] else "HEIC"
-    return None
-
-
-_MAGIC = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"GIF87a", "GIF"),
-    (b"GIF89a", "GIF"),
-    (b"BM", "BMP"),
-    (b"II*\x00", "TIFF"),
-    (b"MM\x00*", "TIFF"),
-    (b"II+\x00", "TIFF"),
-    (b"MM\x00+", "TIFF"),
-    (b"\x00\x00\x01\x00", "ICO"),
-    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG2000"),
-    (b"\xff\x4f\xff\x51", "JPEG2000"),
-)
-# What people take for photos and capcli does not read; named so that they know what to convert.
-_FOREIGN = (
-    (b"%PDF", "a PDF"),
-    (b"%!PS", "a PostScript file"),
-    (b"<svg", "an SVG drawing"),
-    (b"<?xml", "an XML or SVG file"),
-    (b"<!DOCTYPE", "a web page"),
-    (b"<html", "a web page"),
-    (b"PK\x03\x04", "a ZIP archive"),
-    (b"8BPS", "a Photoshop file"),
-    (b"\x1aE\xdf\xa3", "a video"),
-)
+def _from_here(file: BinaryIO) -> BinaryIO:
+    """An open file from where it stands, as one that begins there; it stays open."""
+    if not callable(getattr(file, "read", None)):
+        raise TypeError(
+            "an image must be a path, bytes, an open binary file, a PIL image or an array of type uint8, "
+            f"not {type(file).__name__}"
+        )
+    if isinstance(file, io.TextIOBase):
+        raise TypeError("a file of an image must be opened in binary mode: open(path, 'rb')")
+    try:
+        if file.seekable() and file.tell() == 0:
+            return file
+    except (AttributeError, OSError, ValueError):
+        pass
+    try:
+        return io.BytesIO(file.read())
+    except (OSError, ValueError) as error:
+        raise ImageError(f"cannot be read ({_plain(str(error))})") from error
 
 
 def _open_file(path: str) -> BinaryIO:
@@ -136,31 +110,100 @@ def _open_file(path: str) -> BinaryIO:
 
 
 def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: int | None) -> np.ndarray:
+    """Reads an open file from its first byte."""
     try:
-        head = file.read(_HEAD_BYTES)
-        file.seek(0)
+        head = file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be read ({error})") from error
+        raise ImageError(f"cannot be read ({_plain(str(error))})") from error
     if not head:
         raise ImageError("is empty")
     kind = sniff(head)
-    if kind == "HEIC":
-        _register_heif()
+    if kind is None:
+        raise ImageError(name_foreign(head))
+    _prepare_reader(kind)
+
+    def decode(content: BinaryIO) -> np.ndarray:
+        return _decode(content, kind, size, keep_aspect, max_pixels)
+
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of odd metadata and of many pixels; the first does not matter, the second is checked here.
-            warnings.simplefilter("ignore")
-            with _open(file, (*FORMATS, "HEIF") if kind == "HEIC" else FORMATS) as image:
-                _check_pixels(image, max_pixels)
-                if image.format == "JPEG" and image.mode in ("L", "RGB"):
-                    image.draft(None, (size[0] * _DRAFT_MARGIN, size[1] * _DRAFT_MARGIN))
-                return _guarded(image, size, keep_aspect)
+        return decode(file)
     except ImageError:
         raise
-    except UnidentifiedImageError as error:
-        raise ImageError(_what_else(head, kind)) from error
+    except MemoryError as error:
+        raise ImageError("does not fit into memory") from error
     except Exception as error:  # readers of hostile bytes raise anything
-        raise ImageError(_damage(error)) from error
+        with contextlib.suppress(Exception):
+            whole = _decode_whole(file, kind, decode, error)
+            if whole is not None:
+                return whole
+        unread = name_unread(kind, file, opened=not isinstance(error, UnidentifiedImageError))
+        raise ImageError(unread or _damage(kind, error)) from error
+
+
+def _decode(file: BinaryIO, kind: str, size: tuple[int, int], keep_aspect: bool, max_pixels: int | None) -> np.ndarray:
+    file.seek(0)
+    with warnings.catch_warnings():
+        # Pillow warns of odd metadata and of many pixels; the first does not matter, the second is checked here.
+        warnings.simplefilter("ignore")
+        with _open(file, (*FORMATS, "HEIF") if kind == "HEIC" else FORMATS) as image:
+            _check_pixels(image, max_pixels)
+            if image.format == "JPEG" and image.mode in ("L", "RGB"):
+                image.draft(None, (size[0] * _DRAFT_MARGIN, size[1] * _DRAFT_MARGIN))
+            if reads_planes_wrongly(image):
+                raise UnidentifiedImageError("planes of more than 8 bits")
+            scale_transparency(image)
+            return _to_rgb(image, size, keep_aspect)
+
+
+def _decode_whole(
+    file: BinaryIO, kind: str, decode: Callable[[BinaryIO], np.ndarray], error: Exception
+) -> np.ndarray | None:
+    """The picture of a file whose reader stumbled over something else; None where it is the picture."""
+    if kind == "PNG":
+        picture = png_picture(file)
+        return None if picture is None else decode(io.BytesIO(picture))
+    if kind == "JPEG" and _is_cut(error):
+        ends = jpeg_with_end(file)
+        if ends is not None:
+            one, other = (decode(io.BytesIO(content)) for content in ends)
+            return one if np.array_equal(one, other) else None
+    return None
+
+
+def _prepare_reader(kind: str) -> None:
+    """What a kind's reader needs before it opens a file.
+
+    Raises:
+        ImageError: it is not installed.
+    """
+    if kind == "HEIC":
+        try:
+            import pillow_heif
+        except ImportError as error:
+            raise ImageError("is a HEIC photo; to read them: pip install 'capcli[heic]'") from error
+        pillow_heif.register_heif_opener()
+    elif kind == "AVIF" and not features.check("avif"):
+        raise ImageError("is an AVIF photo, which the installed Pillow cannot read; install a newer Pillow")
+    elif kind == "TIFF":
+        _silence_libtiff()
+
+
+@functools.cache
+def _silence_libtiff() -> None:
+    """Keeps libtiff from writing its own lines to stderr, without the file's name and through a progress bar.
+
+    Pillow has no call for it. Where its libtiff hides its names (Windows), its lines stay.
+    """
+    import ctypes
+
+    from PIL import _imaging
+
+    with contextlib.suppress(OSError, AttributeError):
+        library = ctypes.CDLL(_imaging.__file__)
+        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
+            install = getattr(library, name)
+            install.argtypes, install.restype = [ctypes.c_void_p], ctypes.c_void_p
+            install(None)
 
 
 def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
@@ -170,6 +213,11 @@ def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
         Image.MAX_IMAGE_PIXELS = None
         try:
             return Image.open(file, formats=formats)
+        except (MemoryError, UnidentifiedImageError):
+            raise
+        except Exception as error:
+            # Of an odd header, not of odd pixels: which tells a kind that cannot be read from a damaged file.
+            raise UnidentifiedImageError(str(error)) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
@@ -182,7 +230,7 @@ def _guarded(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np
     except MemoryError as error:
         raise ImageError("does not fit into memory") from error
     except Exception as error:  # readers of hostile bytes raise anything
-        raise ImageError(_damage(error)) from error
+        raise ImageError(_damage(image.format, error)) from error
 
 
 def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
@@ -196,44 +244,19 @@ def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
 
 
 def _to_rgb(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
+    key = image.info.get("transparency")
     image.load()
-    turned = ImageOps.exif_transpose(image)
-    rgb = _flatten(turned if turned is not None else image)
+    if image.format == "PNG" and key is None:
+        # One that stands after the pixels counts for nothing (PNG, 5.6).
+        image.info.pop("transparency", None)
+    depth = depth_of(image)
+    rgb = flatten(upright(image), depth)
     if keep_aspect:
         shrink = min(size[0] / rgb.width, size[1] / rgb.height, 1.0)
         size = (max(1, round(rgb.width * shrink)), max(1, round(rgb.height * shrink)))
     if rgb.size != size:
         rgb = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     return np.array(rgb, dtype=np.uint8)
-
-
-def _flatten(image: Image.Image) -> Image.Image:
-    """Any mode to RGB."""
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        return _deep_grey(image).convert("RGB")
-    if image.has_transparency_data:
-        clear = image.convert("RGBA")
-        ground = Image.new("RGBA", clear.size, _WHITE)
-        return Image.alpha_composite(ground, clear).convert("RGB")
-    return image.convert("RGB")
-
-
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and float grey to 8 bits. Pillow's own conversion clips everything above 255 to white."""
-    values = np.asarray(image).astype(np.float64)
-    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if image.mode == "F" and low >= 0 and high <= 1:
-        scaled = values * 255
-    elif low >= 0 and high <= 255:
-        scaled = values
-    elif low >= 0 and high <= 65535:
-        scaled = values / 257
-    else:
-        scaled = (values - low) * (255 / (high - low))
-    return Image.fromarray(np.round(scaled).astype(np.uint8))
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -246,31 +269,17 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _register_heif() -> None:
-    try:
-        import pillow_heif
-    except ImportError as error:
-        raise ImageError("is a HEIC photo; to read them: pip install 'capcli[heic]'") from error
-    pillow_heif.register_heif_opener()
+def _is_cut(error: Exception) -> bool:
+    return isinstance(error, EOFError) or "truncated" in str(error).lower()
 
 
-def _what_else(head: bytes, kind: str | None) -> str:
-    for magic, name in _FOREIGN:
-        if head.lstrip().startswith(magic):
-            return f"is {name}, not a photo capcli can read"
-    if kind is not None and (kind != "AVIF" or features.check("avif")):
+def _damage(kind: str | None, error: Exception) -> str:
+    """Readers' own words ("decoder error -2", "division by zero") tell nobody anything."""
+    if isinstance(error, UnidentifiedImageError):
         return f"is a damaged {kind} image"
-    if head[4:8] == b"ftyp":
-        return f"is a video, or a photo of a kind that cannot be read here ({kind or 'unknown'})"
-    text = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
-    return "is not an image (it looks like text)" if text else "is not an image"
-
-
-def _damage(error: Exception) -> str:
-    reason = " ".join(str(error).split())
-    if "truncated" in reason.lower() or isinstance(error, EOFError):
+    if _is_cut(error):
         return "is damaged: the file ends too early"
-    return f"is damaged ({reason or type(error).__name__})"
+    return f"is a damaged {kind or 'or unusual'} image: its pixels cannot be decoded"
 
 
 def _plain(reason: str) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from capcli.errors import CapcliError, DependencyError, OutputError
-from capcli.inputs.images import sniff
+from capcli.inputs.kinds import sniff
 from capcli.outputs.files import Draft, Outcome, why
 from capcli.outputs.image_data import KINDS, image_data
 

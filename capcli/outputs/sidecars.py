@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 from capcli.errors import OutputError, UsageError
-from capcli.inputs.images import sniff
+from capcli.inputs.kinds import sniff
 from capcli.inputs.paths import PHOTO_SUFFIXES
 from capcli.outputs.files import Draft, Outcome, why
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from capcli.errors import ImageError
-from capcli.inputs.images import load_image, sniff
+from capcli.inputs.images import load_image
+from capcli.inputs.kinds import sniff
 from tests.photos import photo_array
 
 SIZE = (64, 48)

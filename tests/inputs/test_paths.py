@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capcli.inputs.images import sniff
+from capcli.inputs.kinds import sniff
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs, natural_key
 
 

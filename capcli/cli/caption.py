@@ -209,7 +209,6 @@ def _deliver_all(
 
 
 def _inputs(arguments: list[str], rules: FolderRules, null: bool) -> Iterator[InputItem]:
-    from capcli.inputs.kinds import sniff
     from capcli.inputs.paths import find_inputs
 
     return find_inputs(
@@ -217,7 +216,6 @@ def _inputs(arguments: list[str], rules: FolderRules, null: bool) -> Iterator[In
         rules,
         # os.read gives what is there; a buffered reader would wait for a slow producer's next lines.
         read_stdin=lambda count: os.read(sys.stdin.fileno(), count),
-        is_image=lambda head: sniff(head) is not None,
         nul_separated=null,
     )
 

@@ -103,7 +103,9 @@ def _open_file(path: str) -> BinaryIO:
             raise ImageError("is not a regular file")
         return Path(path).open("rb")
     except OSError as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else _plain(error.strerror or str(error))
+        reason = _plain(error.strerror or str(error))
+        if isinstance(error, FileNotFoundError):
+            reason = "is a link to a file that is not there" if os.path.islink(path) else "no such file"
         raise ImageError(reason) from error
     except ValueError as error:
         raise ImageError(f"is no valid path ({error})") from error

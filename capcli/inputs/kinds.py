@@ -27,6 +27,7 @@ _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _HEIC_BRANDS = frozenset(
     {b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1", b"heif", b"mif2"}
 )
+_NO_IMAGE = "is not an image"
 _CONVERT = "; convert it to JPEG or PNG first"
 _RAW = f"is a raw photo of a camera ({{}}), which cannot be read here{_CONVERT}"
 # What people take for photos and capcli does not read; named so that they know what to do. In lower case, since some
@@ -113,6 +114,11 @@ def sniff(head: bytes) -> str | None:
     return None
 
 
+def is_foreign(head: bytes) -> bool:
+    """Whether a file begins like a kind that is known and not read."""
+    return not name_foreign(head).startswith(_NO_IMAGE)
+
+
 def name_foreign(head: bytes) -> str:
     """What to say of a file that begins like no picture that can be read."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -130,7 +136,7 @@ def name_foreign(head: bytes) -> str:
             return "is a video, not a photo capcli can read"
         return "is a video, or a photo of a kind that cannot be read here"
     text = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
-    return "is not an image (it looks like text)" if text else "is not an image"
+    return f"{_NO_IMAGE} (it looks like text)" if text else _NO_IMAGE
 
 
 def name_unread(kind: str, file: BinaryIO, *, opened: bool) -> str | None:

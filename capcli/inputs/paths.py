@@ -2,7 +2,7 @@
 
 Folders are walked lazily, one listing at a time, in natural order (photo 9 before photo 10). A path is the argument
 as typed joined with the part below it; nothing is resolved, and names that are not UTF-8 pass through unharmed.
-Knows nothing of images but their suffixes and first bytes.
+Knows nothing of images but their suffixes.
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+
+from capcli.inputs.stdin import read_stdin as read
 
 # What in a folder is a photo. For files named by the user, and on standard input, first bytes decide instead.
 PHOTO_SUFFIXES = frozenset(
@@ -37,8 +40,11 @@ PHOTO_SUFFIXES = frozenset(
 # Folders that programs keep beside photos: thumbnails, recycle bins, archive leftovers.
 JUNK_FOLDERS = frozenset({"@eadir", "#recycle", "$recycle.bin", "__macosx", "system volume information", "lost+found"})
 
-_CHUNK = 65536
-_LOOK_AHEAD = 64
+# Photos, drawings and videos that cannot be read: left out of folders, and counted.
+_RAW = ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .kdc .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
+_DRAWN = ".eps .exr .hdr .jxl .psb .psd .svg .xcf"
+_MOVING = ".3gp .avi .m4v .mkv .mov .mp4 .mpg .mts .webm .wmv"
+UNREAD_SUFFIXES = frozenset(f"{_RAW} {_DRAWN} {_MOVING}".split())
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,13 @@ class FolderRules:
             return False
         return not _matches(self.exclude, name, below)
 
+    def unread(self, name: str, below: str) -> str | None:
+        """The suffix of a file that would be taken if its kind could be read."""
+        suffix = os.path.splitext(name)[1].lower()
+        hidden = name.startswith(".") and not self.hidden
+        wanted = suffix in UNREAD_SUFFIXES and not self.include and not hidden
+        return suffix if wanted and not _matches(self.exclude, name, below) else None
+
     def enters(self, name: str, below: str) -> bool:
         """Whether a folder is walked."""
         if not self.hidden and (name.startswith(".") or name.lower() in JUNK_FOLDERS):
@@ -85,9 +98,9 @@ def find_inputs(
     arguments: Iterable[str],
     rules: FolderRules,
     *,
-    read_stdin: Callable[[int], bytes],
-    is_image: Callable[[bytes], bool],
+    read_stdin: Callable[[int], bytes] = lambda count: b"",
     nul_separated: bool = False,
+    left_out: Counter[str] | None = None,
 ) -> Iterator[InputItem]:
     """All inputs in order: files as named, photos of folders, and for "-" what standard input holds.
 
@@ -95,14 +108,20 @@ def find_inputs(
         arguments: paths, or "-".
         rules: what is taken from folders.
         read_stdin: returns up to so many bytes as soon as any are there, b"" at the end.
-        is_image: whether bytes look like the start of an image.
         nul_separated: paths on standard input end with NUL instead of a newline.
+        left_out: counts, by suffix, the files of folders whose kind cannot be read.
+    Raises:
+        UsageError: standard input holds neither an image nor paths.
     """
     for argument in arguments:
         if argument == "-":
-            yield from _from_stdin(read_stdin, is_image, nul_separated, rules)
+            for held in read(read_stdin, nul_separated=nul_separated):
+                if isinstance(held, bytes):
+                    yield InputItem("-", held)
+                else:
+                    yield from _expand(held, rules, left_out)
         else:
-            yield from _expand(argument, rules)
+            yield from _expand(argument, rules, left_out)
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -115,39 +134,48 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return parts, name
 
 
-def _expand(path: str, rules: FolderRules) -> Iterator[InputItem]:
+def _expand(path: str, rules: FolderRules, left_out: Counter[str] | None) -> Iterator[InputItem]:
     try:
         is_folder = os.path.isdir(path)
     except ValueError:
         is_folder = False
     if is_folder:
-        yield from _walk(path, "", rules, frozenset())
+        yield from _walk(path, rules, left_out)
     else:
         yield InputItem(path)
 
 
-def _walk(folder: str, below: str, rules: FolderRules, above: frozenset[tuple[int, int]]) -> Iterator[InputItem]:
-    try:
-        status = os.stat(folder)
-        here = (status.st_dev, status.st_ino)
-        # A link to a folder that holds it would be walked for ever.
-        if here in above:
-            return
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: natural_key(entry.name))
-    except OSError as error:
-        yield InputItem(folder, error=f"the folder cannot be read ({error.strerror})")
-        return
-    folders = []
-    for entry in entries:
-        inside = f"{below}{entry.name}"
-        if _is_folder(entry):
-            if rules.recursive and rules.enters(entry.name, inside):
-                folders.append((entry.path, inside))
-        elif rules.wants(entry.name, inside):
-            yield InputItem(entry.path, from_folder=True)
-    for path, inside in folders:
-        yield from _walk(path, f"{inside}/", rules, above | {here})
+def _walk(root: str, rules: FolderRules, left_out: Counter[str] | None) -> Iterator[InputItem]:
+    """Each folder once, by its own name if it has one below `root`: what only links lead to comes last."""
+    seen: set[tuple[int, int]] = set()
+    # What is still to be walked, the next one last: a folder's path, and its path below the root.
+    folders, links = [(root, "")], list[tuple[str, str]]()
+    while folders or links:
+        if not folders:
+            folders.append(links.pop(0))
+        folder, below = folders.pop()
+        try:
+            status = os.stat(folder)
+            here = (status.st_dev, status.st_ino)
+            if here in seen:
+                continue
+            seen.add(here)
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda entry: natural_key(entry.name))
+        except OSError as error:
+            yield InputItem(folder, error=f"the folder cannot be read ({error.strerror})")
+            continue
+        inner: list[tuple[str, str]] = []
+        for entry in entries:
+            inside = f"{below}{entry.name}"
+            if _is_folder(entry):
+                if rules.recursive and rules.enters(entry.name, inside):
+                    (links if entry.is_symlink() else inner).append((entry.path, f"{inside}/"))
+            elif rules.wants(entry.name, inside):
+                yield InputItem(entry.path, from_folder=True)
+            elif left_out is not None and (suffix := rules.unread(entry.name, inside)) is not None:
+                left_out[suffix] += 1
+        folders += reversed(inner)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -159,32 +187,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _matches(globs: tuple[str, ...], name: str, below: str) -> bool:
     return any(fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(below, glob) for glob in globs)
-
-
-def _from_stdin(
-    read: Callable[[int], bytes], is_image: Callable[[bytes], bool], nul_separated: bool, rules: FolderRules
-) -> Iterator[InputItem]:
-    buffer = read(_CHUNK)
-    # A path could come in pieces, but no path begins like a picture, so a short first piece settles it too.
-    if is_image(buffer):
-        content = bytearray(buffer)
-        while piece := read(_CHUNK):
-            content += piece
-        yield InputItem("-", bytes(content))
-        return
-    separator = b"\0" if nul_separated else b"\n"
-    piece = buffer
-    while piece:
-        *lines, buffer = buffer.split(separator)
-        for line in lines:
-            yield from _from_line(line, nul_separated, rules)
-        piece = read(_CHUNK)
-        buffer += piece
-    yield from _from_line(buffer, nul_separated, rules)
-
-
-def _from_line(line: bytes, nul_separated: bool, rules: FolderRules) -> Iterator[InputItem]:
-    # Lists written on Windows end their lines with CR LF; a name that really ends in CR can be given with NUL.
-    path = os.fsdecode(line if nul_separated else line.removesuffix(b"\r"))
-    if path:
-        yield from _expand(path, rules)

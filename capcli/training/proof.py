@@ -165,5 +165,5 @@ def _images_of(place: Path) -> list[str]:
 
 
 def _walk(place: Path, rules: FolderRules) -> Iterator[str]:
-    inputs = find_inputs([str(place)], rules, read_stdin=lambda size: b"", is_image=lambda head: False)
+    inputs = find_inputs([str(place)], rules)
     return (item.path for item in inputs if item.error is None)

@@ -229,7 +229,7 @@ def test_a_folder_shows_training_the_photos_that_it_shows_captioning(tmp_path: P
         photo(tmp_path / junk.upper() / "thumbnail.jpg")
     (tmp_path / "notes.pdf").write_bytes(b"%PDF")
     items, report = read_captions(tmp_path)
-    found = find_inputs([str(tmp_path)], FolderRules(), read_stdin=lambda _: b"", is_image=lambda _: False)
+    found = find_inputs([str(tmp_path)], FolderRules())
     assert {item.path for item in items} == {Path(each.path) for each in found}
     assert (len(items), report.lines()) == (len(suffixes), [])
     assert {".mpo", ".dib"} <= set(suffixes)

@@ -1,4 +1,4 @@
-"""What a file is, told by its bytes: what cannot be read is called what it is; only what is damaged is called damaged."""
+"""What a file is, told by its bytes: only what is damaged is called damaged."""
 
 from __future__ import annotations
 

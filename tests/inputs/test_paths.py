@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from capcli.inputs.kinds import sniff
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs, natural_key
 
 
@@ -24,7 +24,6 @@ def found(
             arguments,
             rules or FolderRules(),
             read_stdin=lambda count: next(pieces),
-            is_image=lambda head: sniff(head) is not None,
             nul_separated=nul,
         )
     )
@@ -86,12 +85,56 @@ def test_globs_choose_by_name_or_by_path_below_the_folder(tmp_path: Path) -> Non
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
-    touch(tmp_path, "real/1.jpg")
+    touch(tmp_path, "real/1.jpg", "apart/2.jpg")
     (tmp_path / "real" / "loop").symlink_to(tmp_path)
     (tmp_path / "link.jpg").symlink_to(tmp_path / "real" / "1.jpg")
     (tmp_path / "broken.jpg").symlink_to(tmp_path / "nothing.jpg")
     names = [os.path.relpath(path, tmp_path) for path in paths(found(str(tmp_path)))]
-    assert names == ["broken.jpg", "link.jpg", "real/1.jpg"]
+    assert names == ["broken.jpg", "link.jpg", "apart/2.jpg", "real/1.jpg"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_a_folder_is_walked_once_and_by_its_own_name_where_it_has_one(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    root = tmp_path / "root"
+    touch(tmp_path, "outside/x.jpg", *(f"root/{number}/{number}.jpg" for number in range(8)))
+    for one in range(8):
+        for other in range(8):
+            (root / str(one) / f"to{other}").symlink_to(root / str(other))
+    (root / "0" / "away").symlink_to(outside)
+    names = [os.path.relpath(path, root) for path in paths(found(str(root)))]
+    assert names == [*(f"{number}/{number}.jpg" for number in range(8)), "0/away/x.jpg"]
+
+
+def test_folders_may_lie_deeper_than_python_may_recurse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    levels = 0
+    try:
+        while levels < 1500:
+            os.mkdir("d")
+            os.chdir("d")
+            levels += 1
+        Path("deep.jpg").touch()
+        os.chdir(tmp_path)
+        # A path has at most 4,096 bytes on Linux: 1,500 levels of "d/" are fewer.
+        assert paths(found("d")) == ["d/" * 1500 + "deep.jpg"]
+    finally:
+        # Nor may those recurse who clean up after tests.
+        os.chdir(os.path.join(tmp_path, *["d"] * levels))
+        Path("deep.jpg").unlink(missing_ok=True)
+        for _ in range(levels):
+            os.chdir("..")
+            os.rmdir("d")
+
+
+def test_files_of_kinds_that_are_not_read_are_counted_where_photos_would_be_taken(tmp_path: Path) -> None:
+    touch(tmp_path, "a.jpg", "b.ARW", "c.arw", "sub/d.jxl", "e.txt", ".f.cr2", "g.psd", "@eaDir/h.arw")
+    left_out: Counter[str] = Counter()
+    assert paths(list(find_inputs([str(tmp_path)], FolderRules(exclude=("g*",)), left_out=left_out))) == [
+        f"{tmp_path}/a.jpg"
+    ]
+    assert left_out == {".arw": 2, ".jxl": 1}
+    assert paths(found(f"{tmp_path}/b.ARW")) == [f"{tmp_path}/b.ARW"]
 
 
 def test_a_folder_that_cannot_be_read_is_an_error_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,45 +162,6 @@ def test_names_that_are_not_utf8_pass_through(tmp_path: Path) -> None:
         pass
     assert [os.fsencode(path) for path in paths(found(str(tmp_path)))] == [name]
     assert [os.fsencode(path) for path in paths(found("-", stdin=[b"\xff.jpg\n"]))] == [b"\xff.jpg"]
-
-
-def test_lines_of_standard_input_are_paths() -> None:
-    assert paths(found("-", stdin=[b"a.jpg\nb c.jpg\r\n\n d.jpg"])) == ["a.jpg", "b c.jpg", " d.jpg"]
-    assert paths(found("-", stdin=[b"a\n.jpg\0b.jpg\r\0"], nul=True)) == ["a\n.jpg", "b.jpg\r"]
-    assert found("-", stdin=[]) == []
-
-
-@given(
-    st.lists(st.binary(min_size=1, max_size=8).filter(lambda path: b"\0" not in path), max_size=8), st.integers(0, 1000)
-)
-def test_paths_do_not_depend_on_how_they_arrive(names: list[bytes], seed: int) -> None:
-    stream = b"".join(name + b"\0" for name in names)
-    if sniff(stream[:64]) is not None:
-        return
-    chance = random.Random(seed)
-    cuts = sorted(chance.sample(range(len(stream) + 1), min(3, len(stream))))
-    pieces = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)], strict=True) if stream[a:b]]
-    said = [os.fsencode(path) for path in paths(found("-", stdin=pieces, nul=True))]
-    assert said == [name for name in names if not os.path.isdir(os.fsdecode(name))]
-
-
-def test_a_path_is_known_as_soon_as_its_line_is() -> None:
-    seen: list[str] = []
-
-    def read(count: int) -> bytes:
-        if len(seen) == 3:
-            return b""
-        # The reader asks for more only after it has passed on what it knows.
-        return f"{len(seen)}.jpg\n".encode()
-
-    for item in find_inputs(["-"], FolderRules(), read_stdin=read, is_image=lambda head: False):
-        seen.append(item.path)
-    assert seen == ["0.jpg", "1.jpg", "2.jpg"]
-
-
-def test_an_image_on_standard_input_is_told_from_paths() -> None:
-    content = b"\xff\xd8\xff\xe0 the rest of a JPEG\n with newlines"
-    assert found("-", stdin=[content[:20], content[20:]]) == [InputItem("-", content)]
 
 
 def test_folders_on_standard_input_are_walked(tmp_path: Path) -> None:

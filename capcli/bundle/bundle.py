@@ -17,6 +17,7 @@ from typing import Any
 
 from capcli.bundle.habits import Habits
 from capcli.errors import BundleError
+from capcli.user_folders import data_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -64,6 +65,13 @@ class SearchDefaults:
     beam: int
     max_length: int
     length_penalty: float
+
+    def __post_init__(self) -> None:
+        if self.beam < 1 or self.max_length < 1 or not 0 <= self.length_penalty <= 10:
+            raise ValueError(
+                f"search settings out of range: beam {self.beam} and max_length {self.max_length} must be at least 1, "
+                f"length_penalty {self.length_penalty} between 0 and 10"
+            )
 
 
 @dataclass(frozen=True)
@@ -170,8 +178,7 @@ def bundle_folders() -> list[Path]:
     """Folders in which named bundles are looked for, first to last."""
     package = Path(__file__).parent.parent
     folders = [Path(part) for part in os.environ.get("CAPCLI_MODELS", "").split(os.pathsep) if part]
-    data = os.environ.get("XDG_DATA_HOME") or os.environ.get("LOCALAPPDATA")
-    folders.append((Path(data) if data else Path.home() / ".local" / "share") / "capcli" / "models")
+    folders.append(data_folder() / "capcli" / "models")
     folders.append(package / "models")
     if _is_checkout(package.parent):
         folders.append(package.parent / "models")
@@ -188,11 +195,12 @@ def find_bundle(model: str | os.PathLike[str] = DEFAULT) -> Path:
     is_name = text not in (".", "..") and "/" not in text and os.sep not in text and not text.startswith("~")
     if is_name:
         for folder in bundle_folders():
-            if (folder / text / MANIFEST).is_file():
+            # Unlike Path.is_file, no error where one may not look: such a folder is one without models.
+            if os.path.isfile(folder / text / MANIFEST):
                 return folder / text
-    folder = Path(text).expanduser()
-    if folder.is_dir():
-        if not (folder / MANIFEST).is_file():
+    folder = Path(os.path.expanduser(text))
+    if os.path.isdir(folder):
+        if not os.path.isfile(folder / MANIFEST):
             raise BundleError(f"{folder}: not a bundle: it has no {MANIFEST}; give a folder that capcli export wrote")
         return folder
     if is_name:

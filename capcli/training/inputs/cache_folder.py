@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from capcli import user_folders
 from capcli.errors import OutputError
 from capcli.outputs.file_lock import is_in_place, try_lock
 from capcli.outputs.files import why
@@ -55,8 +56,7 @@ class Pruned:
 
 def default_cache() -> Path:
     """Where features are kept unless --cache says otherwise."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "capcli" / "features"
+    return user_folders.cache_folder() / "capcli" / "features"
 
 
 def store_name(what: str, preprocessing: int) -> str:

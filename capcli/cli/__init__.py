@@ -6,6 +6,7 @@ need when they run.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -14,8 +15,8 @@ import traceback
 from types import FrameType
 
 from capcli.cli.app import app
-from capcli.cli.terminal import ReaderGoneError, say
-from capcli.errors import CapcliError
+from capcli.cli.terminal import ReaderGoneError, open_closed_streams, say, stdout_problem
+from capcli.errors import CapcliError, OutputError
 
 INTERRUPTED, TERMINATED = 130, 143
 
@@ -26,6 +27,7 @@ class Terminated(BaseException):
 
 def main() -> None:
     """Entry point of the `capcli` command."""
+    open_closed_streams()
     sys.exit(run(sys.argv[1:]))
 
 
@@ -62,18 +64,31 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         # Typer's and Click's own errors differ in their base class from version to version, not in these two.
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            say(_usage(error))
+            say(_usage(error, arguments))
             return int(error.exit_code)
         if type(error).__name__ == "Abort":
             return INTERRUPTED
+        if isinstance(error, OSError) and error.filename is None and error.errno in (errno.EBADF, errno.ENOSPC):
+            # The text of --help, which Typer prints itself.
+            say(f"standard output cannot be written ({stdout_problem(error)})")
+            return OutputError.exit_code
         if os.environ.get("CAPCLI_DEBUG"):
             traceback.print_exc()
         say(f"internal error: {type(error).__name__}: {error} (set CAPCLI_DEBUG=1 to see where)")
         return 1
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # What could not be written was told; Python would fail with it once more at exit, with a code of its own.
+            _close_stdout()
 
 
-def _usage(error: Exception) -> str:
+def _usage(error: Exception, arguments: list[str]) -> str:
     message = str(error.format_message()).rstrip(".")  # type: ignore[attr-defined]
+    files = [name for name in arguments if name.startswith("-") and name != "-" and os.path.lexists(name)]
+    if files and "--" not in arguments:
+        return f"{message}; a file whose name begins with - is given as ./{files[0]}, or after --"
     context = getattr(error, "ctx", None)
     command = getattr(context, "command_path", None) or "capcli"
     return f"{message or 'a command is missing'}; see {command} --help"

@@ -11,6 +11,7 @@ from capcli.cli.doctor import doctor
 from capcli.cli.evaluate import evaluate
 from capcli.cli.export import export
 from capcli.cli.models import models
+from capcli.cli.terminal import answer
 from capcli.cli.train import train
 
 app = typer.Typer(
@@ -26,7 +27,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from capcli import __version__
 
-        typer.echo(f"capcli {__version__}")
+        answer(f"capcli {__version__}")
         raise typer.Exit
 
 

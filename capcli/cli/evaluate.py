@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from capcli.cli.terminal import answer
 from capcli.errors import DataError
 
 if TYPE_CHECKING:
@@ -132,9 +133,9 @@ def _print(scores: Scores, source: str, data: str, as_json: bool) -> None:
     if as_json:
         import json
 
-        print(json.dumps({"captions": source, "data": data, **scores.as_dict()}))
+        answer(json.dumps({"captions": source, "data": data, **scores.as_dict()}))
         return
-    print(f"{source} on {data}: {scores.images} images, {scores.tokeniser}")
+    answer(f"{source} on {data}: {scores.images} images, {scores.tokeniser}")
     for name, value in (
         ("BLEU-1", scores.bleu_1),
         ("BLEU-2", scores.bleu_2),
@@ -144,4 +145,4 @@ def _print(scores: Scores, source: str, data: str, as_json: bool) -> None:
         ("ROUGE-L", scores.rouge_l),
         ("CIDEr", scores.cider),
     ):
-        print(f"{name:<8}{value:6.1f}")
+        answer(f"{name:<8}{value:6.1f}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator
@@ -12,6 +14,26 @@ from capcli.errors import OutputError
 
 class ReaderGoneError(BaseException):
     """Whoever read standard output has closed it (`| head -1`). No OSError: Typer would end the program itself."""
+
+
+def open_closed_streams() -> None:
+    """Puts something in the place of standard streams that are closed, as some service managers start programs.
+
+    Python has None in their place, and the next file that is opened would get their number, so that a library's
+    message could end up in somebody's captions. Standard input is then empty, errors go nowhere, and whoever writes
+    to standard output is told that it is closed.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is the next one opened; reading only, for what is written should fail.
+            descriptor = os.open(os.devnull, os.O_RDONLY if number < 2 else os.O_WRONLY)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", errors="surrogateescape", closefd=False))  # noqa: SIM115
 
 
 def say(message: str) -> None:
@@ -62,6 +84,11 @@ def write_stdout(content: bytes) -> None:
         sys.stdout.flush()
 
 
+def stdout_problem(error: OSError) -> str:
+    """Why standard output cannot be written, in words."""
+    return "it is closed" if error.errno == errno.EBADF else error.strerror or str(error)
+
+
 @contextmanager
 def _stdout_errors() -> Iterator[None]:
     try:
@@ -69,7 +96,7 @@ def _stdout_errors() -> Iterator[None]:
     except BrokenPipeError as error:
         raise ReaderGoneError from error
     except OSError as error:
-        raise OutputError(f"standard output cannot be written ({error.strerror})") from error
+        raise OutputError(f"standard output cannot be written ({stdout_problem(error)})") from error
 
 
 def _print_marked(line: str, length: int, style: str) -> None:

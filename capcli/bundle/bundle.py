@@ -26,7 +26,7 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class BundleFile:
-    """One file of a bundle. `path` is relative to its folder, with forward slashes."""
+    """One file of a bundle. `path` is relative to its folder, with forward slashes; `size` is in bytes."""
 
     path: str
     sha256: str

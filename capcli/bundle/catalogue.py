@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capcli.bundle.bundle import DEFAULT, FORMAT, MANIFEST, SearchDefaults, bundle_folders, load_bundle
+from capcli.bundle.bundle import DEFAULT, FORMAT, MANIFEST, BundleFile, SearchDefaults, bundle_folders, load_bundle
 from capcli.errors import BundleError
 
 _TERMS_SECTION = re.compile(
@@ -50,14 +50,6 @@ class FoundBundle:
 
 
 @dataclass(frozen=True)
-class FileSize:
-    """One file of a bundle, its path relative to the bundle's folder, its size in bytes."""
-
-    path: str
-    size: int
-
-
-@dataclass(frozen=True)
 class BundleFacts:
     """Everything `capcli models info` says of a bundle.
 
@@ -78,7 +70,7 @@ class BundleFacts:
     search: SearchDefaults
     trained_on: tuple[str, ...]
     scores: tuple[Mapping[str, Any], ...]
-    files: tuple[FileSize, ...]
+    files: tuple[BundleFile, ...]
     size: int
     card: Path
 
@@ -116,7 +108,7 @@ def describe_bundle(model: str | os.PathLike[str] = DEFAULT) -> BundleFacts:
     # Only of a bundle whose files are the manifest's own are the manifest's words true.
     bundle = load_bundle(model)
     manifest = bundle.manifest
-    files = tuple(FileSize(record.path, record.size) for record in manifest.files.values())
+    files = tuple(manifest.files.values())
     return BundleFacts(
         name=manifest.name,
         description=manifest.description,

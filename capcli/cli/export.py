@@ -35,10 +35,10 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Turn a training run, or the mean of several branches, into a bundle, and verify that it says the same."""
-    from capcli.cli.extras import need_torch
     from capcli.cli.terminal import say
+    from capcli.extras import need
 
-    need_torch()
+    need("train", "capcli export")
     from capcli.training.export import DEFAULT_TERMS, ExportOptions, export_runs
 
     if card is not None and not card.is_file():

@@ -41,16 +41,22 @@ class _Columns:
     caller_paths: bool
 
 
+def is_csv(text: str) -> bool:
+    """Whether the first line is a header that names an image and a caption."""
+    return _find_columns(text) is not None
+
+
 def read_csv(path: Path, text: str) -> CaptionRows:
     """Reads the text of a CSV file.
 
     Args:
         path: what to call it in messages.
-        text: its content.
+        text: its content, for which `is_csv` is true.
     Raises:
-        DataError: its header names no image and caption, or its quotes are broken.
+        DataError: its quotes are broken, or a split field holds something else than a split.
     """
-    columns = _find_columns(path, text)
+    columns = _find_columns(text)
+    assert columns is not None
     rows, skipped = [], []
     for line, cells in _csv_rows(path, text, columns):
         if line <= columns.line:
@@ -67,7 +73,7 @@ def read_csv(path: Path, text: str) -> CaptionRows:
     return CaptionRows(rows, skipped, caller_paths=columns.caller_paths)
 
 
-def _find_columns(path: Path, text: str) -> _Columns:
+def _find_columns(text: str) -> _Columns | None:
     delimiters: Iterable[str] = _DELIMITERS
     for number, line in enumerate(lines_of(text), 1):
         if not line.strip():
@@ -94,10 +100,7 @@ def _find_columns(path: Path, text: str) -> _Columns:
                     caller_paths=names[image] == "path",
                 )
         break
-    raise DataError(
-        f"{path}: line {number}: not understood; captions are CSV with a header such as image,caption, "
-        "Flickr lines (name.jpg#0, a tab, the caption), COCO or Karpathy JSON, or JSON Lines"
-    )
+    return None
 
 
 def _csv_rows(path: Path, text: str, columns: _Columns) -> Iterator[tuple[int, list[str]]]:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from capcli.dataset.captions import CaptionedImage, DataReport, first_few, read_captions
+from capcli.dataset.captions import CaptionedImage, DataReport, read_captions
 from capcli.dataset.splits import images_named_in
 from capcli.errors import DataError
+from capcli.messages import first_few
 
 _NAMES = ("test", "val", "train")
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capcli.dataset.captions import CaptionedImage, first_few
+from capcli.dataset.captions import CaptionedImage
+from capcli.messages import first_few
 
 _KEY_BYTES = 16
 

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from capcli.errors import DataError, DependencyError
+from capcli.errors import DataError
 from capcli.evaluation.java import MeteorProgram, find_java, ptb_tokenise
-
-_EXTRA = "capcli evaluate needs the eval extra: pip install 'capcli[eval]'"
-_FEW = 3
+from capcli.extras import need
+from capcli.messages import first_few
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,7 @@ def check_official_scorers() -> str:
     Raises:
         DependencyError: pycocoevalcap or Java is missing.
     """
-    try:
-        import pycocoevalcap.meteor.meteor  # noqa: F401
-    except ImportError as error:
-        raise DependencyError(_EXTRA) from error
+    need("eval", "capcli evaluate")
     return find_java()
 
 
@@ -129,11 +125,7 @@ def _check_images(captions: Mapping[str, str], references: Mapping[str, Sequence
         raise DataError("no image to score")
     missing = [name for name in references if name not in captions]
     if missing:
-        raise DataError(f"{len(missing)} of {len(references)} images have no caption: {_first_few(missing)}")
+        raise DataError(f"{len(missing)} of {len(references)} images have no caption: {first_few(missing)}")
     bare = [name for name in references if not references[name]]
     if bare:
-        raise DataError(f"{len(bare)} of {len(references)} images have no reference caption: {_first_few(bare)}")
-
-
-def _first_few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_FEW]) + (", ..." if len(names) > _FEW else "")
+        raise DataError(f"{len(bare)} of {len(references)} images have no reference caption: {first_few(bare)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from capcli.errors import DependencyError
+from capcli.extras import need
 
 _WORD = re.compile(r"'s\b|[^\W_]+(?:['\-](?!s\b)[^\W_]+)*")
 
@@ -28,10 +28,9 @@ def plain_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
         DependencyError: pycocoevalcap is not installed.
         ValueError: not as many captions as images, or an image without a reference.
     """
-    try:
-        from pycocoevalcap.cider.cider import Cider
-    except ImportError as error:
-        raise DependencyError("CIDEr needs pycocoevalcap: pip install 'capcli[eval]'") from error
+    need("eval", "CIDEr")
+    from pycocoevalcap.cider.cider import Cider
+
     if len(captions) != len(references):
         raise ValueError(f"{len(captions)} captions for {len(references)} images")
     if not all(references):

@@ -70,7 +70,7 @@ class FolderRules:
         if self.include:
             if not _matches(self.include, name, below):
                 return False
-        elif os.path.splitext(name)[1].lower() not in PHOTO_SUFFIXES:
+        elif not is_photo(name):
             return False
         return not _matches(self.exclude, name, below)
 
@@ -79,6 +79,11 @@ class FolderRules:
         if not self.hidden and (name.startswith(".") or name.lower() in JUNK_FOLDERS):
             return False
         return not _matches(self.exclude, name, below)
+
+
+def is_photo(name: str) -> bool:
+    """Whether a file found in a folder is taken for a photo: by its suffix, in any case."""
+    return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
 
 
 def find_inputs(

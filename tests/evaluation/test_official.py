@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from capcli.evaluation.java import find_java
 from capcli.evaluation.plain import plain_tokens
 from capcli.evaluation.predictions import Prediction, match_predictions, read_predictions
 from capcli.outputs.rows import Row, row_format
-from tests.conftest import RunCommand, environment, python
+from tests.conftest import RunCommand, environment, need_scorers, python
 from tests.shapes import write_data_set
 
 REFERENCES = {
@@ -35,12 +34,6 @@ CAPTIONS = {
     "three.jpg": "",
     "four.jpg": 'Un caf\u00e9 "\u00e0 la" cr\u00e8me',
 }
-
-
-def need_scorers() -> None:
-    pytest.importorskip("pycocoevalcap", reason="needs the eval extra")
-    if shutil.which("java") is None:
-        pytest.skip("needs Java")
 
 
 @pytest.fixture(scope="module")

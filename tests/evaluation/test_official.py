@@ -103,8 +103,10 @@ def test_java_that_does_not_run_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_images_without_captions_are_counted_and_named() -> None:
     with pytest.raises(DataError, match=r"3 of 4 images have no caption: two\.jpg, three\.jpg, four\.jpg$"):
         official_scores({"one.jpg": "x"}, REFERENCES)
-    with pytest.raises(DataError, match=r"5 of 5 images have no caption: 0, 1, 2, \.\.\.$"):
-        official_scores({}, {str(number): ["x"] for number in range(5)})
+    with pytest.raises(DataError, match=r"6 of 6 images have no caption: 0, 1, 2, 3, 4, \.\.\.$"):
+        official_scores({}, {str(number): ["x"] for number in range(6)})
+    with pytest.raises(DataError, match=r": a\\nb\.jpg$"):
+        official_scores({}, {"a\nb.jpg": ["x"]})
     with pytest.raises(DataError, match=r"1 of 1 images have no reference caption: one\.jpg"):
         official_scores({"one.jpg": "x"}, {"one.jpg": []})
     with pytest.raises(DataError, match="no image"):

@@ -18,7 +18,7 @@ from capcli.runtime.installation import Distribution
 class Extra:
     """What `pip install 'capcli[NAME]'` brings, and what for.
 
-    `modules` are those that nothing of it works without.
+    `modules` must be there before any of it is used.
     """
 
     name: str

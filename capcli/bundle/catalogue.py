@@ -37,8 +37,8 @@ class Place:
 class FoundBundle:
     """A bundle in one of the places.
 
-    `name` is what `--model` takes, `size` the bytes of its files. `problem` says why it cannot be used, `hidden_by`
-    names the folder of the bundle that its name means instead.
+    `name` is what `--model` takes, `size` the bytes of its files. `problem` says why it cannot be used. `hidden_by` is
+    the folder of a bundle of the same name in an earlier place, which `--model` takes instead.
     """
 
     name: str
@@ -95,7 +95,7 @@ def found_bundles() -> list[FoundBundle]:
 
 
 def describe_bundle(model: str | os.PathLike[str] = DEFAULT) -> BundleFacts:
-    """Reads all there is to say of a bundle.
+    """Describes a bundle.
 
     Args:
         model: a bundle's name or folder.

@@ -27,8 +27,8 @@ class CaptionedImage:
     """One image and the captions people gave it.
 
     `name` is its name in the captions file, unique within a data set; `split` is "train", "val" or "test" where the
-    file says so. Captions are stripped, with single spaces, otherwise as written. `data_set` counts the data sets of a
-    run.
+    file says so. Captions are stripped, with single spaces, otherwise as written. `data_set` is the number of
+    its data set among those of a training run, from 0.
     """
 
     path: Path
@@ -145,7 +145,7 @@ def _join(images: Path, captions: Path, found: CaptionRows) -> tuple[list[Captio
     rows: dict[str, list[CaptionRow]] = {}
     for row in found.rows:
         rows.setdefault(row.name, []).append(row)
-    # A failed image is told as such; whether its file exists does not matter.
+    # An image whose rows all hold errors is reported as failed, whether or not its file exists.
     wanted = [name for name, told in rows.items() if not all(row.failed for row in told)]
     lookup = ImageLookup(images, captions.parent, caller_first=found.caller_paths)
     places = {name: lookup.find(name) for name in wanted}

@@ -1,6 +1,6 @@
 """Which images are trained on and which are held back: split files, split fields, or a hash of the name.
 
-Knows nothing of files of captions or images but their names.
+Of captions files and images it knows only the names.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class NamedImages:
     """What a split file names.
 
     `images`: those with a file and a caption, in the order of the data set. `unfound`: names of the captions file whose
-    image is missing or ambiguous. `unknown`: names that the captions file has not. `ambiguous`: names that fit several
-    of its images. Images that are there and have no caption are in none of them.
+    image is missing or ambiguous. `unknown`: names that are not in the captions file. `ambiguous`: names that fit
+    several of its images. Images that are there and have no caption are in none of them.
     """
 
     images: list[CaptionedImage]

@@ -92,16 +92,16 @@ def official_scores(captions: Mapping[str, str], references: Mapping[str, Sequen
 
     # In two runs, as the official evaluation has it.
     tokens = iter(ptb_tokenise(java, [text for name in names for text in references[name]]))
-    wanted = {name: [next(tokens) for _ in references[name]] for name in names}
-    said = ptb_tokenise(java, [captions[name] for name in names])
-    given = {name: [text] for name, text in zip(names, said, strict=True)}
-    if not any(text for texts in wanted.values() for text in texts):
+    reference_tokens = {name: [next(tokens) for _ in references[name]] for name in names}
+    caption_tokens = ptb_tokenise(java, [captions[name] for name in names])
+    captions_by_name = {name: [text] for name, text in zip(names, caption_tokens, strict=True)}
+    if not any(text for texts in reference_tokens.values() for text in texts):
         raise DataError("no reference caption has a word in it")
-    bleu, bleu_each = Bleu(4).compute_score(wanted, given, verbose=0)
+    bleu, bleu_each = Bleu(4).compute_score(reference_tokens, captions_by_name, verbose=0)
     with MeteorProgram(java) as meteor:
-        meteor_all, meteor_each = meteor.score(said, list(wanted.values()))
-    rouge, rouge_each = Rouge().compute_score(wanted, given)
-    cider, cider_each = Cider().compute_score(wanted, given)
+        meteor_all, meteor_each = meteor.score(caption_tokens, list(reference_tokens.values()))
+    rouge, rouge_each = Rouge().compute_score(reference_tokens, captions_by_name)
+    cider, cider_each = Cider().compute_score(reference_tokens, captions_by_name)
     return Scores(
         bleu_1=100 * bleu[0],
         bleu_2=100 * bleu[1],
@@ -116,7 +116,10 @@ def official_scores(captions: Mapping[str, str], references: Mapping[str, Sequen
             name: ImageScores(*(float(value) * 100 for value in each))
             for name, *each in zip(names, bleu_each[3], meteor_each, rouge_each, cider_each, strict=True)
         },
-        tokens={name: ImageTokens(text, tuple(wanted[name])) for name, text in zip(names, said, strict=True)},
+        tokens={
+            name: ImageTokens(text, tuple(reference_tokens[name]))
+            for name, text in zip(names, caption_tokens, strict=True)
+        },
     )
 
 

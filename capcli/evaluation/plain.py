@@ -35,10 +35,10 @@ def plain_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
         raise ValueError(f"{len(captions)} captions for {len(references)} images")
     if not all(references):
         raise ValueError("an image without a reference caption")
-    wanted = {row: [plain_tokens(text) for text in texts] for row, texts in enumerate(references)}
-    if not any(text for texts in wanted.values() for text in texts):
+    reference_tokens = {row: [plain_tokens(text) for text in texts] for row, texts in enumerate(references)}
+    if not any(text for texts in reference_tokens.values() for text in texts):
         # pycocoevalcap would look for the most frequent n-gram among none.
         return 0.0
-    given = {row: [plain_tokens(text)] for row, text in enumerate(captions)}
-    score, _ = Cider().compute_score(wanted, given)
+    caption_tokens = {row: [plain_tokens(text)] for row, text in enumerate(captions)}
+    score, _ = Cider().compute_score(reference_tokens, caption_tokens)
     return float(score) * 100

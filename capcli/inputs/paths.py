@@ -45,7 +45,7 @@ _LOOK_AHEAD = 64
 class InputItem:
     """One input: a path to read, or the bytes of an image from standard input, or an error found on the way.
 
-    `from_folder` says that the path was found, not named.
+    `from_folder`: it was found in a folder, not named by the user.
     """
 
     path: str
@@ -99,7 +99,7 @@ def find_inputs(
     Args:
         arguments: paths, or "-".
         rules: what is taken from folders.
-        read_stdin: returns up to so many bytes as soon as any are there, b"" at the end.
+        read_stdin: reads at most that many bytes, as soon as there are any; b"" at the end.
         is_image: whether bytes look like the start of an image.
         nul_separated: paths on standard input end with NUL instead of a newline.
     """

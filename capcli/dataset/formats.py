@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from capcli.dataset.csv_format import is_csv, read_csv
+from capcli.dataset.csv_format import header_line, is_csv, read_csv
 from capcli.dataset.flickr_format import is_flickr, read_flickr
 from capcli.dataset.json_format import is_json, is_json_lines, read_json, read_json_lines
 from capcli.dataset.rows import CaptionRows
@@ -47,8 +47,8 @@ def read_caption_file(path: Path) -> CaptionRows:
         DataError: it cannot be read, or its format is not understood.
     """
     text = read_text(path)
-    line = first_line(text)
-    if line is None:
+    first = first_line(text)
+    if first is None:
         raise DataError(f"{path}: the file is empty")
     for each in FORMATS:
         if each.fits(text):
@@ -56,4 +56,6 @@ def read_caption_file(path: Path) -> CaptionRows:
     # The commonest format is the last to be tried and the first to be named.
     last, *others = (each.name for each in FORMATS)
     known = ", ".join(reversed(others))
+    # Below Excel's sep=; it is the next line that is no header.
+    line = header_line(text) or first
     raise DataError(f"{path}: line {line.number}: not understood; captions are {known}, or {last}")

@@ -77,11 +77,11 @@ def evaluate(
 
             # Among all images: a caption of one that is left out is not lent to its namesake.
             names = {str(item.path): item.name for item in chosen.all_images}
-            predicted = match_predictions(read_predictions(predictions), names)
+            said = match_predictions(read_predictions(predictions), names)
         else:
-            predicted = _caption(items, model, provider, beam, max_length, length_penalty)
+            said = _caption(items, model, provider, beam, max_length, length_penalty)
         scores = official_scores(
-            {image: prediction.caption for image, prediction in predicted.items()},
+            {image: prediction.caption for image, prediction in said.items()},
             {str(item.path): list(item.captions) for item in items},
         )
         source = str(predictions or model)
@@ -89,7 +89,7 @@ def evaluate(
         if page is not None:
             from capcli.evaluation.report import report_page
 
-            page.write(report_page(scores, _evaluated(items, predicted), captions=source, data=chosen.data))
+            page.write(report_page(scores, _evaluated(items, said), captions=source, data=chosen.data))
 
 
 def _caption(
@@ -109,21 +109,21 @@ def _caption(
     captioner = Captioner(model, provider=provider)
     search = captioner.settings(beam=beam, max_length=max_length, length_penalty=length_penalty)
     results = Pipeline(captioner, search, PipelineSettings()).run(InputItem(str(item.path)) for item in items)
-    predicted = {}
+    said = {}
     for result in _shown(results, "captioning", len(items)):
         if result.error is not None:
             raise DataError(f"{result.path}: {result.error}; leave it out with a --split file")
         best = result.captions[0]
-        predicted[result.path] = Prediction(best.text, best.score)
-    return predicted
+        said[result.path] = Prediction(best.text, best.score)
+    return said
 
 
-def _evaluated(items: list[CaptionedImage], predicted: dict[str, Prediction]) -> Iterator[EvaluatedImage]:
+def _evaluated(items: list[CaptionedImage], said: dict[str, Prediction]) -> Iterator[EvaluatedImage]:
     from capcli.evaluation.report import EvaluatedImage
 
     for item in _shown(items, "report", len(items)):
         key = str(item.path)
-        prediction = predicted[key]
+        prediction = said[key]
         yield EvaluatedImage(key, item.path, item.name, prediction.caption, prediction.score, item.captions)
 
 

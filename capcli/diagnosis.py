@@ -1,7 +1,7 @@
 """Whether captions can be made on this machine, and what is in the way: the facts behind `capcli doctor`.
 
-Looks at one thing after another and goes on whatever it finds: a broken library or bundle is an answer here, never an
-end. So nothing that may be broken is imported with this module, and no check relies on another one. Knows nothing of
+Makes one check after another and goes on whatever it finds: a broken library or bundle is a finding, not a failure.
+So nothing that may be broken is imported with this module, and no check relies on another one. Knows nothing of
 terminals or options.
 """
 
@@ -61,9 +61,9 @@ class MadeCaption:
 
 @dataclass(frozen=True)
 class Check:
-    """What was found of one topic. Where that is bad, `finding` also says what to do.
+    """What was found out about one topic. If something is wrong, `finding` also says what to do.
 
-    `caption` is there where one was made: that capcli works.
+    `caption` is set on the check that made one, which proves that capcli works.
     """
 
     topic: str
@@ -102,7 +102,7 @@ def examine(model: str | os.PathLike[str] = DEFAULT, provider: str = "auto") -> 
 
 
 def _guarded(topic: str, look: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """The checks of one topic; whatever they stumble over is one more of them."""
+    """The checks of one topic; an error that they raise becomes a failed check."""
     try:
         yield from look()
     except CapcliError as error:

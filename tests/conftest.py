@@ -113,6 +113,13 @@ def tiny() -> Path:
     return TINY_BUNDLE
 
 
+def need_scorers() -> None:
+    """Skips the test where the official scorers cannot run."""
+    pytest.importorskip("pycocoevalcap", reason="needs the eval extra")
+    if shutil.which("java") is None:
+        pytest.skip("needs Java")
+
+
 @dataclass(frozen=True)
 class ExportedRun:
     """A small run and the bundle that was made of it: to be read, and copied by whoever changes them.

@@ -27,7 +27,7 @@ DEFAULT = "default"
 
 @dataclass(frozen=True)
 class BundleFile:
-    """One file of a bundle. `path` is relative to its folder, with forward slashes."""
+    """One file of a bundle. `path` is relative to its folder, with forward slashes; `size` is in bytes."""
 
     path: str
     sha256: str
@@ -133,7 +133,7 @@ class Bundle:
 
     @property
     def fingerprint(self) -> str:
-        """Names what captions come from: changes when encoder, decoder, tokenizer or the writers' habits do."""
+        """A short hash of all that decides a caption: encoder, decoder, tokenizer and the writers' habits."""
         digests = [self.manifest.files[role].sha256 for role in ("encoder", "decoder", "tokenizer")]
         habits = json.dumps(self.manifest.habits.as_dict(), sort_keys=True)
         return hashlib.sha256("".join([*digests, habits]).encode()).hexdigest()[:16]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capcli.bundle.bundle import DEFAULT, FORMAT, MANIFEST, SearchDefaults, bundle_folders, load_bundle
+from capcli.bundle.bundle import DEFAULT, FORMAT, MANIFEST, BundleFile, SearchDefaults, bundle_folders, load_bundle
 from capcli.errors import BundleError
 
 _TERMS_SECTION = re.compile(
@@ -37,8 +37,8 @@ class Place:
 class FoundBundle:
     """A bundle in one of the places.
 
-    `name` is what `--model` takes, `size` the bytes of its files. `problem` says why it cannot be used, `hidden_by`
-    names the folder of the bundle that its name means instead.
+    `name` is what `--model` takes, `size` the bytes of its files. `problem` says why it cannot be used. `hidden_by` is
+    the folder of a bundle of the same name in an earlier place, which `--model` takes instead.
     """
 
     name: str
@@ -47,14 +47,6 @@ class FoundBundle:
     description: str
     problem: str | None
     hidden_by: Path | None
-
-
-@dataclass(frozen=True)
-class FileSize:
-    """One file of a bundle, its path relative to the bundle's folder, its size in bytes."""
-
-    path: str
-    size: int
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class BundleFacts:
     search: SearchDefaults
     trained_on: tuple[str, ...]
     scores: tuple[Mapping[str, Any], ...]
-    files: tuple[FileSize, ...]
+    files: tuple[BundleFile, ...]
     size: int
     card: Path
 
@@ -103,7 +95,7 @@ def found_bundles() -> list[FoundBundle]:
 
 
 def describe_bundle(model: str | os.PathLike[str] = DEFAULT) -> BundleFacts:
-    """Reads all there is to say of a bundle.
+    """Describes a bundle.
 
     Args:
         model: a bundle's name or folder.
@@ -116,7 +108,7 @@ def describe_bundle(model: str | os.PathLike[str] = DEFAULT) -> BundleFacts:
     # Only of a bundle whose files are the manifest's own are the manifest's words true.
     bundle = load_bundle(model)
     manifest = bundle.manifest
-    files = tuple(FileSize(record.path, record.size) for record in manifest.files.values())
+    files = tuple(manifest.files.values())
     return BundleFacts(
         name=manifest.name,
         description=manifest.description,

@@ -1,8 +1,8 @@
 """How people write, learnt from the training captions and kept with the model.
 
-Two habits: which words keep a capital inside a sentence, and which words return within one. Small models say things
-twice ("a hat and a hat", "a white and white dog"); people do so with few words, and seldom close together.
-Knows nothing of models or bundles.
+Two habits: which words keep a capital inside a sentence, and which words are repeated in one. Small models say things
+twice ("a hat and a hat", "a white and white dog"); people repeat few words, and seldom close together. Knows nothing
+of models or bundles.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-# A capital seen in less than this part of all places, lower-case captions included, is no rule.
+# A spelling with capitals in less than this share of a word's occurrences, lower-case captions included, is no rule.
 _RARE = 0.05
 _TEXT_WORD = re.compile(r"[^\W_]+(?:['’\-][^\W_]+)*")
 
 
 @dataclass(frozen=True)
 class Habits:
-    """What the training captions' writers do.
+    """How the writers of the training captions write.
 
-    `casing`: words that keep capitals inside a sentence ("tv": "TV"). `returns`: words that may be said again, with
-    the number of places after which they may: 3 in "a man and a dog", where "a" has two words between. A word that
-    is not in it is said once. Empty where nothing is known: then every word may return.
+    `casing`: words that keep capitals inside a sentence ("tv": "TV"). `returns`: words that may be repeated, each with
+    the smallest distance at which it may: 3 for "a" in "a man and a dog". Words that are not in it are said once.
+    Empty where nothing is known: then every word may be repeated.
     """
 
     casing: Mapping[str, str] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Habits:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Habits:
-        """Reads what `as_dict` gave; what is missing is not known.
+        """Reads what `as_dict` gave; a habit that is missing is empty.
 
         Raises:
             ValueError: a value is of the wrong type.
@@ -85,13 +85,13 @@ def learn_casing(captions: Iterable[str], min_count: int = 5, share: float = 0.6
 
 
 def learn_returns(captions: Iterable[Sequence[str]], share: float = 0.02) -> dict[str, int]:
-    """Words that return within a caption, and after how many places.
+    """Words that people repeat within a caption, each with the smallest distance in words at which they do.
 
-    A word may return after `gap` places if it does so, or sooner, in at least `share` of the captions that hold it.
+    A word may be repeated at distance `gap` if at least `share` of the captions that hold it repeat it there or closer.
 
     Args:
         captions: each caption's words.
-        share: lower values let more words return.
+        share: lower values let more words be repeated.
     """
     holding: Counter[str] = Counter()
     returning: dict[str, Counter[int]] = {}

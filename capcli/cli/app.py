@@ -1,4 +1,4 @@
-"""The Typer application: all commands, none of their imports."""
+"""The Typer application and its commands, which import what they need when they run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`capcli evaluate`: official scores of a bundle, or of captions that are already there."""
+"""`capcli evaluate`: official scores of a bundle's captions, or of captions made earlier."""
 
 from __future__ import annotations
 
@@ -35,15 +35,23 @@ def evaluate(
         ),
     ] = None,
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Evaluate without the images that are not there.")
+        bool, typer.Option("--allow-missing", help="Leave out images that are missing; otherwise they end the command.")
     ] = False,
     model: Annotated[str, typer.Option("--model", help="A bundle's name or folder.")] = "default",
     predictions: Annotated[
-        Path | None, typer.Option("--predictions", help="Captions to score instead of a bundle's: CSV, TSV or JSON.")
+        Path | None,
+        typer.Option(
+            "--predictions",
+            help="Captions to score instead of a bundle's: CSV, TSV, JSON Lines, or COCO results in JSON.",
+        ),
     ] = None,
-    beam: Annotated[int | None, typer.Option(help="Hypotheses kept; 1 is greedy. Default: the bundle's.")] = None,
-    max_length: Annotated[int | None, typer.Option(help="Longest caption in words.")] = None,
-    length_penalty: Annotated[float | None, typer.Option(help="Length penalty.")] = None,
+    beam: Annotated[
+        int | None, typer.Option(help="Hypotheses kept; 1 is greedy search. Default: the bundle's.")
+    ] = None,
+    max_length: Annotated[int | None, typer.Option(help="Longest caption, in words. Default: the bundle's.")] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(help="0 likes short captions, 1 long ones. Default: the bundle's.")
+    ] = None,
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     limit: Annotated[int | None, typer.Option(help="Evaluate on this many images only.", min=1)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

@@ -13,7 +13,7 @@ from capcli.errors import UsageError
 def export(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Folder of a finished run of capcli train; of several, the mean of their weights."),
+        typer.Argument(help="Folder of a finished run of capcli train. Several runs: the mean of their weights."),
     ],
     bundle: Annotated[Path, typer.Argument(help="Folder to write the bundle to.")],
     name: Annotated[str | None, typer.Option(help="The bundle's name. Default: its folder's.")] = None,
@@ -24,7 +24,7 @@ def export(
         list[Path] | None, typer.Option(help="Output of capcli evaluate --json, to keep in the manifest. Repeatable.")
     ] = None,
     proof_images: Annotated[
-        Path | None, typer.Option(help="Folder of images to verify the bundle on. Default: the run's own.")
+        Path | None, typer.Option(help="Folder of images to verify the bundle on. Default: 32 of the run's own.")
     ] = None,
     beam: Annotated[
         int | None, typer.Option(help="Beam the bundle searches with. Default: the first run's validation beam.")
@@ -34,11 +34,11 @@ def export(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Turn a training run, or the mean of several branches, into a bundle, and verify that it says the same."""
-    from capcli.cli.extras import need_torch
+    """Turn a training run, or the mean of several, into a bundle, and verify that both give the same captions."""
     from capcli.cli.terminal import say
+    from capcli.extras import need
 
-    need_torch()
+    need("train", "capcli export")
     from capcli.training.export import DEFAULT_TERMS, ExportOptions, export_runs
 
     if card is not None and not card.is_file():

@@ -56,9 +56,9 @@ def train(
     # A file holds data tables; the command line wins over the rest of it.
     chosen = TrainConfig.from_dict(values, str(config or "capcli train"))
 
-    from capcli.cli.extras import need_torch
+    from capcli.extras import need
 
-    need_torch()
+    need("train", "capcli train")
     from capcli.training.inputs.cache_folder import cache_for_run
 
     with cache_for_run(cache, keep=not no_cache) as place, _shown(quiet) as listener:

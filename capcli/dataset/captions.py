@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from capcli.dataset.formats import read_caption_file, read_caption_folder
+from capcli.dataset.formats import read_caption_file
 from capcli.dataset.lookup import FoundImage, ImageLookup
 from capcli.dataset.rows import CaptionRow, CaptionRows
 from capcli.dataset.text import mend_bytes
+from capcli.dataset.text_folder import read_caption_folder
 from capcli.errors import DataError
+from capcli.messages import first_few, printable
 
 _METADATA = "metadata.jsonl"
 
@@ -25,8 +27,8 @@ class CaptionedImage:
     """One image and the captions people gave it.
 
     `name` is its name in the captions file, unique within a data set; `split` is "train", "val" or "test" where the
-    file says so. Captions are stripped, with single spaces, otherwise as written. `data_set` counts the data sets of a
-    run.
+    file says so. Captions are stripped, with single spaces, otherwise as written. `data_set` is the number of
+    its data set among those of a training run, from 0.
     """
 
     path: Path
@@ -105,12 +107,6 @@ def read_captions(images: Path, captions: Path | None = None) -> tuple[list[Capt
     return items, report
 
 
-def first_few(names: Sequence[str], count: int = 5) -> str:
-    """The first names of many, printable, on one line."""
-    shown = ", ".join(map(_printable, names[:count]))
-    return f"{shown}, ..." if len(names) > count else shown
-
-
 class _Gathered:
     """Images and their captions as they come together, row by row."""
 
@@ -127,7 +123,7 @@ class _Gathered:
         for row in rows:
             captions += [caption for text in row.captions if (caption := self._clean(name, text, row.failed))]
             if split is not None and row.split is not None and row.split != split:
-                raise DataError(f"{self._source}: {_printable(name)} is in two splits, {split} and {row.split}")
+                raise DataError(f"{self._source}: {printable(name)} is in two splits, {split} and {row.split}")
             split = split or row.split
         self._images[key] = CaptionedImage(known.path, known.name, tuple(captions), split)
 
@@ -149,7 +145,7 @@ def _join(images: Path, captions: Path, found: CaptionRows) -> tuple[list[Captio
     rows: dict[str, list[CaptionRow]] = {}
     for row in found.rows:
         rows.setdefault(row.name, []).append(row)
-    # A failed image is told as such; whether its file exists does not matter.
+    # An image whose rows all hold errors is reported as failed, whether or not its file exists.
     wanted = [name for name, told in rows.items() if not all(row.failed for row in told)]
     lookup = ImageLookup(images, captions.parent, caller_first=found.caller_paths)
     places = {name: lookup.find(name) for name in wanted}
@@ -210,11 +206,6 @@ def _nothing_left(images: Path, captions: Path, found: CaptionRows, report: Data
     if found.rows and len(report.missing_images) == len({row.name for row in found.rows}):
         count = len(report.missing_images)
         return (
-            f"{captions}: none of its {count} images is in {images}; the first is "
-            f"{_printable(report.missing_images[0])}"
+            f"{captions}: none of its {count} images is in {images}; the first is {printable(report.missing_images[0])}"
         )
     return f"{captions}: no image with a caption is left: {'; '.join(report.lines())}"
-
-
-def _printable(name: str) -> str:
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from capcli.dataset.rows import (
@@ -19,7 +20,7 @@ from capcli.dataset.rows import (
     column_of,
     split_of,
 )
-from capcli.dataset.text import lines_of
+from capcli.dataset.text import Line, lines_of
 from capcli.errors import DataError
 
 _DELIMITERS = (",", ";", "\t", "|")
@@ -41,16 +42,22 @@ class _Columns:
     caller_paths: bool
 
 
+def is_csv(text: str) -> bool:
+    """Whether the first line is a header that names an image and a caption."""
+    return _find_columns(text) is not None
+
+
 def read_csv(path: Path, text: str) -> CaptionRows:
     """Reads the text of a CSV file.
 
     Args:
         path: what to call it in messages.
-        text: its content.
+        text: its content, for which `is_csv` is true.
     Raises:
-        DataError: its header names no image and caption, or its quotes are broken.
+        DataError: its quotes are broken, or a split field holds something else than a split.
     """
-    columns = _find_columns(path, text)
+    columns = _find_columns(text)
+    assert columns is not None
     rows, skipped = [], []
     for line, cells in _csv_rows(path, text, columns):
         if line <= columns.line:
@@ -67,37 +74,41 @@ def read_csv(path: Path, text: str) -> CaptionRows:
     return CaptionRows(rows, skipped, caller_paths=columns.caller_paths)
 
 
-def _find_columns(path: Path, text: str) -> _Columns:
-    delimiters: Iterable[str] = _DELIMITERS
-    for number, line in enumerate(lines_of(text), 1):
-        if not line.strip():
-            continue
-        if line.startswith("sep=") and line[4:] in _DELIMITERS:  # what Excel writes and heeds
-            delimiters = line[4]
-            continue
-        if len(line) > _LONGEST_HEADER:
-            break
-        for delimiter in delimiters:
-            spaced = f"{delimiter} " in line
-            names = [column_of(cell) for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=spaced))]
-            image, caption = _first(IMAGE_COLUMNS, names), _first(CAPTION_COLUMNS, names)
-            if image is not None and caption is not None:
-                return _Columns(
-                    line=number,
-                    delimiter=delimiter,
-                    spaced=spaced,
-                    width=len(names),
-                    image=image,
-                    caption=caption,
-                    split=_first(("split",), names),
-                    error=_first(("error",), names),
-                    caller_paths=names[image] == "path",
-                )
-        break
-    raise DataError(
-        f"{path}: line {number}: not understood; captions are CSV with a header such as image,caption, "
-        "Flickr lines (name.jpg#0, a tab, the caption), COCO or Karpathy JSON, or JSON Lines"
-    )
+def header_line(text: str) -> Line | None:
+    """The line that should be the header: the first that is neither blank nor Excel's `sep=;`."""
+    lines = (Line(number, line) for number, line in enumerate(lines_of(text), 1))
+    return next((line for line in lines if line.text.strip() and not _names_separator(line.text)), None)
+
+
+def _find_columns(text: str) -> _Columns | None:
+    header = header_line(text)
+    if header is None or len(header.text) > _LONGEST_HEADER:
+        return None
+    line = header.text
+    # What stands above the header and is not blank names the separator.
+    above = [each[4:] for each in islice(lines_of(text), header.number - 1) if each.strip()]
+    for delimiter in above[-1:] or _DELIMITERS:
+        spaced = f"{delimiter} " in line
+        names = [column_of(cell) for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=spaced))]
+        image, caption = _first(IMAGE_COLUMNS, names), _first(CAPTION_COLUMNS, names)
+        if image is not None and caption is not None:
+            return _Columns(
+                line=header.number,
+                delimiter=delimiter,
+                spaced=spaced,
+                width=len(names),
+                image=image,
+                caption=caption,
+                split=_first(("split",), names),
+                error=_first(("error",), names),
+                caller_paths=names[image] == "path",
+            )
+    return None
+
+
+def _names_separator(line: str) -> bool:
+    # Excel writes and heeds such a line.
+    return line.startswith("sep=") and line[4:] in _DELIMITERS
 
 
 def _csv_rows(path: Path, text: str, columns: _Columns) -> Iterator[tuple[int, list[str]]]:

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from capcli.dataset.captions import CaptionedImage, DataReport, first_few, read_captions
+from capcli.dataset.captions import CaptionedImage, DataReport, read_captions
 from capcli.dataset.splits import images_named_in
 from capcli.errors import DataError
+from capcli.messages import first_few
 
 _NAMES = ("test", "val", "train")
 
@@ -19,8 +20,8 @@ _NAMES = ("test", "val", "train")
 class EvaluationImages:
     """The images to evaluate on.
 
-    `all_images`: those of the whole data set, for telling namesakes apart. `data`: what they are called in a result.
-    `notes`: one line for each thing that was decided or left out.
+    `all_images`: those of the whole data set, by which two images of one name are told apart. `data`: how a result
+    names them. `notes`: a line for each choice made and each kind of image left out.
     """
 
     images: list[CaptionedImage]

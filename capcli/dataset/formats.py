@@ -1,22 +1,43 @@
-"""Captions files as people have them -> rows of image name and captions. Looks for no image.
+"""Captions files of any format -> rows of image name and captions. Looks for no image.
 
-CSV with a header, Flickr token files, COCO and Karpathy JSON, JSON Lines, and text files beside the images. The
-content decides which it is, never the file's name.
+The content decides which format a file has, never its name. A new format is a new file beside this one and a line in
+`FORMATS`.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from capcli.dataset.csv_format import read_csv
-from capcli.dataset.json_format import read_json
-from capcli.dataset.lookup import folder_files, is_photo
-from capcli.dataset.rows import CaptionRow, CaptionRows
-from capcli.dataset.text import lines_of, read_text
+from capcli.dataset.csv_format import header_line, is_csv, read_csv
+from capcli.dataset.flickr_format import is_flickr, read_flickr
+from capcli.dataset.json_format import is_json, is_json_lines, read_json, read_json_lines
+from capcli.dataset.rows import CaptionRows
+from capcli.dataset.text import first_line, read_text
 from capcli.errors import DataError
 
-_NUMBER = re.compile(r"#\d+$")
+
+@dataclass(frozen=True)
+class CaptionFormat:
+    """A format of captions files.
+
+    `name` is what a message calls it; `fits` tells it by a file's text, which is not blank; `read` takes the file's
+    path, for messages, and its text.
+    """
+
+    name: str
+    fits: Callable[[str], bool]
+    read: Callable[[Path, str], CaptionRows]
+
+
+# The first that fits is taken.
+FORMATS = (
+    CaptionFormat("JSON Lines", is_json_lines, read_json_lines),
+    CaptionFormat("COCO or Karpathy JSON", is_json, read_json),
+    CaptionFormat("Flickr lines (name.jpg#0, a tab, the caption)", is_flickr, read_flickr),
+    CaptionFormat("CSV with a header such as image,caption", is_csv, read_csv),
+)
 
 
 def read_caption_file(path: Path) -> CaptionRows:
@@ -26,45 +47,15 @@ def read_caption_file(path: Path) -> CaptionRows:
         DataError: it cannot be read, or its format is not understood.
     """
     text = read_text(path)
-    if text.lstrip()[:1] in ("{", "["):
-        return read_json(path, text)
-    line = next((line for line in lines_of(text) if line.strip()), None)
-    if line is None:
+    first = first_line(text)
+    if first is None:
         raise DataError(f"{path}: the file is empty")
-    name, tab, _ = line.partition("\t")
-    if tab and (_NUMBER.search(name) or is_photo(name)):
-        return _read_tokens(text)
-    return read_csv(path, text)
-
-
-def read_caption_folder(images: Path, texts: Path) -> CaptionRows:
-    """Reads NAME.txt for each image below `images`, one caption a line.
-
-    Args:
-        images: the folder of images.
-        texts: the folder of text files, `images` itself or one laid out like it.
-    """
-    rows, unreadable = [], []
-    known = set(folder_files(texts))
-    for name in sorted(filter(is_photo, folder_files(images))):
-        text_name = f"{name.rpartition('.')[0]}.txt"
-        captions: tuple[str, ...] = ()
-        if text_name in known:
-            try:
-                captions = tuple(line for line in lines_of(read_text(texts / text_name)) if line.strip())
-            except DataError:
-                unreadable.append(text_name)
-        rows.append(CaptionRow(name, captions))
-    return CaptionRows(rows, unreadable=unreadable)
-
-
-def _read_tokens(text: str) -> CaptionRows:
-    rows, skipped = [], []
-    for number, line in enumerate(lines_of(text), 1):
-        name, tab, caption = line.partition("\t")
-        name = _NUMBER.sub("", name)
-        if tab and name.strip():
-            rows.append(CaptionRow(name, (caption,)))
-        elif line.strip():
-            skipped.append(f"line {number}")
-    return CaptionRows(rows, skipped)
+    for each in FORMATS:
+        if each.fits(text):
+            return each.read(path, text)
+    # The commonest format is the last to be tried and the first to be named.
+    last, *others = (each.name for each in FORMATS)
+    known = ", ".join(reversed(others))
+    # Below Excel's sep=; it is the next line that is no header.
+    line = header_line(text) or first
+    raise DataError(f"{path}: line {line.number}: not understood; captions are {known}, or {last}")

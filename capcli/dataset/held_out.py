@@ -1,6 +1,6 @@
-"""Images held out of training in one place and given for training in another, told by what their files hold.
+"""Takes out of the training images what is held out for validation or test too, by the bytes of the files.
 
-A name says little: two captions files spell it differently, a folder is given twice, a photo was copied. Knows nothing
+Names do not tell: two captions files spell one differently, a folder is given twice, a photo was copied. Knows nothing
 of pixels: the same photo saved anew is another file.
 """
 
@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capcli.dataset.captions import CaptionedImage, first_few
+from capcli.dataset.captions import CaptionedImage
+from capcli.messages import first_few
 
 _KEY_BYTES = 16
 
@@ -27,9 +28,9 @@ class TrainingImages:
 def without_held_out(
     train: Sequence[CaptionedImage], validation: Sequence[CaptionedImage], test: Sequence[CaptionedImage]
 ) -> TrainingImages:
-    """Training images without those whose file, byte for byte, is held out too.
+    """Leaves out training images whose file, byte for byte, is held out too.
 
-    Files that cannot be read count as unlike any other. Of two training images that are the same, both stay.
+    A file that cannot be read is like no other. Of two equal training images both stay.
 
     Args:
         train: the training images of all data sets.

@@ -1,4 +1,4 @@
-"""COCO, Karpathy and plain JSON, and JSON Lines -> rows of image name and captions."""
+"""COCO's, Karpathy's and plain JSON, and JSON Lines -> rows of image name and captions."""
 
 from __future__ import annotations
 
@@ -19,8 +19,27 @@ from capcli.dataset.text import lines_of
 from capcli.errors import DataError
 
 
+def is_json(text: str) -> bool:
+    """Whether the text begins like a JSON object or list."""
+    return text.lstrip()[:1] in ("{", "[")
+
+
+def is_json_lines(text: str) -> bool:
+    """Whether the first line is a whole JSON object and another line follows."""
+    lines = (line for line in lines_of(text) if line.strip())
+    first = next(lines, "")
+    # A file of one line is left to `is_json`: all of COCO may stand in it, and would be parsed twice.
+    if not first.lstrip().startswith("{") or next(lines, None) is None:
+        return False
+    try:
+        json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def read_json(path: Path, text: str) -> CaptionRows:
-    """Reads the text of a JSON or JSON Lines file.
+    """Reads the text of a JSON file.
 
     Args:
         path: what to call it in messages.
@@ -31,9 +50,7 @@ def read_json(path: Path, text: str) -> CaptionRows:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        if error.msg != "Extra data" or text.lstrip()[0] != "{":
-            raise DataError(f"{path}: line {error.lineno}: not JSON ({error.msg})") from error
-        return _read_records(path, _json_lines(path, text))
+        raise DataError(f"{path}: line {error.lineno}: not JSON ({error.msg})") from error
     except (ValueError, RecursionError) as error:  # numbers without end, brackets without bottom
         raise DataError(f"{path}: JSON that is not captions ({error})") from error
     if isinstance(values, list):
@@ -44,6 +61,18 @@ def read_json(path: Path, text: str) -> CaptionRows:
     if isinstance(images, list):
         return _read_records(path, ((f"image {n}", value) for n, value in enumerate(images, 1)))
     return _read_records(path, [("line 1", values)])
+
+
+def read_json_lines(path: Path, text: str) -> CaptionRows:
+    """Reads the text of a JSON Lines file.
+
+    Args:
+        path: what to call it in messages.
+        text: its content.
+    Raises:
+        DataError: a line is not JSON, or no line holds an image with captions.
+    """
+    return _read_records(path, _json_lines(path, text))
 
 
 def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:

@@ -7,13 +7,16 @@ is taken for an image only where no second image fits it as well.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from capcli.dataset.text import mend_bytes
-from capcli.inputs.paths import JUNK_FOLDERS, PHOTO_SUFFIXES
+from capcli.inputs.paths import JUNK_FOLDERS, is_photo
+
+_CAPTION_NUMBER = re.compile(r"#\d+$")
 
 
 @dataclass(frozen=True)
@@ -159,9 +162,9 @@ def folder_files(root: Path) -> Iterator[str]:
             continue
 
 
-def is_photo(name: str) -> bool:
-    """Whether a file found in a folder is taken for a photo. A file named outright may have any suffix."""
-    return PurePosixPath(name).suffix.lower() in PHOTO_SUFFIXES
+def without_caption_number(name: str) -> str:
+    """A name without the number that Flickr's files put after it, one for each caption: name.jpg for name.jpg#0."""
+    return _CAPTION_NUMBER.sub("", name)
 
 
 def spellings_of(name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""What captions files of every format come down to: rows of image name and captions. Knows no format."""
+"""Rows of image name and captions: what every format of captions files is read into. Knows no format."""
 
 from __future__ import annotations
 

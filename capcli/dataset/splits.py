@@ -1,22 +1,20 @@
 """Which images are trained on and which are held back: split files, split fields, or a hash of the name.
 
-Knows nothing of files of captions or images but their names.
+Of captions files and images it knows only the names.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capcli.dataset.captions import CaptionedImage, DataReport, first_few
-from capcli.dataset.lookup import NameIndex, spellings_of
+from capcli.dataset.captions import CaptionedImage, DataReport
+from capcli.dataset.lookup import NameIndex, spellings_of, without_caption_number
 from capcli.dataset.text import lines_of, read_text
 from capcli.errors import DataError
-
-_NUMBER = re.compile(r"#\d+$")
+from capcli.messages import first_few, printable
 
 
 @dataclass(frozen=True)
@@ -24,8 +22,8 @@ class NamedImages:
     """What a split file names.
 
     `images`: those with a file and a caption, in the order of the data set. `unfound`: names of the captions file whose
-    image is missing or ambiguous. `unknown`: names that the captions file has not. `ambiguous`: names that fit several
-    of its images. Images that are there and have no caption are in none of them.
+    image is missing or ambiguous. `unknown`: names that are not in the captions file. `ambiguous`: names that fit
+    several of its images. Images that are there and have no caption are in none of them.
     """
 
     images: list[CaptionedImage]
@@ -89,10 +87,10 @@ def images_named_in(items: Sequence[CaptionedImage], file: Path, report: DataRep
     images = [item for item in items if item.name in wanted]
     gone = tuple(name for name in wanted if name in unfound)
     if not images and gone:
-        raise DataError(f"{file}: no image that it names is found; the first is {first_few(gone[:1])}")
+        raise DataError(f"{file}: no image that it names is found; the first is {printable(gone[0])}")
     if not images:
-        first = first_few([*unknown, *ambiguous][:1])
-        raise DataError(f"{file}: names none of the {len(items)} images{first and f'; the first name is {first}'}")
+        first = next((f"; the first name is {printable(name)}" for name in (*unknown, *ambiguous)), "")
+        raise DataError(f"{file}: names none of the {len(items)} images{first}")
     return NamedImages(images, gone, tuple(unknown), tuple(ambiguous))
 
 
@@ -177,7 +175,7 @@ class _Names:
     def find(self, line: str) -> tuple[str, ...]:
         """The names that the line may mean: none, one, or several."""
         several: tuple[str, ...] = ()
-        for name in dict.fromkeys((line, _NUMBER.sub("", line))):
+        for name in dict.fromkeys((line, without_caption_number(line))):
             for spelling in spellings_of(name):
                 if spelling in self._exact:
                     return (spelling,)

@@ -5,11 +5,20 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from capcli.errors import DataError
 
 _HEAD_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file; the first has the number 1."""
+
+    number: int
+    text: str
 
 
 def read_text(path: Path) -> str:
@@ -36,6 +45,11 @@ def read_text(path: Path) -> str:
 def lines_of(text: str) -> Iterator[str]:
     """Lines without their ends; unlike str.splitlines, only at line feeds and carriage returns."""
     return (line.rstrip("\n") for line in io.StringIO(text, newline=None))
+
+
+def first_line(text: str) -> Line | None:
+    """The first line that is not blank; None where all are."""
+    return next((Line(number, line) for number, line in enumerate(lines_of(text), 1) if line.strip()), None)
 
 
 def mend_bytes(text: str) -> str:

@@ -1,6 +1,6 @@
-"""Which next tokens a search may not take: what no caption should say.
+"""Filters on the next token: what no caption should say.
 
-NumPy and a vocabulary; knows nothing of models or of how the search goes on.
+NumPy and a vocabulary. Knows nothing of models or of the search.
 """
 
 from __future__ import annotations
@@ -73,11 +73,11 @@ class NoRepeatedNgram:
 
 
 @dataclass(frozen=True, eq=False)
-class MayReturn:
-    """Rules out words that come back sooner than people would say them again.
+class NoEarlyRepeat:
+    """Rules out a word closer to where it was last said than people repeat it.
 
     Args:
-        gaps: int64 [V]; token i may return from `gaps[i]` places after it was last said.
+        gaps: int64 [V]; token i may be repeated at a distance of `gaps[i]` tokens or more.
     """
 
     gaps: np.ndarray
@@ -89,10 +89,11 @@ class MayReturn:
 
 
 def caption_filters(tokenizer: Tokenizer, habits: Habits) -> tuple[TokenFilter, ...]:
-    """What no caption may be: without a word, with a token that is no word, or with things said twice.
+    """The filters for captions: words alone, at least one, and nothing said twice.
 
-    Saying things twice is the commonest slip of small captioning models: a word twice in a row, the same two words
-    again, and, where the model knows its people's habits, a word sooner than they would say it again.
+    Repetition is the commonest fault of small captioning models. Ruled out are a word twice in a row, the same two
+    words again and, where the bundle holds the habits of its training captions' writers, a word closer to where it
+    was last said than they repeat it.
     """
     never = NeverGenerate((tokenizer.pad, tokenizer.start, tokenizer.unknown))
     filters: tuple[TokenFilter, ...] = (never, NotEmpty(tokenizer.end), NoImmediateRepeat(), NoRepeatedNgram(2))
@@ -103,4 +104,4 @@ def caption_filters(tokenizer: Tokenizer, habits: Habits) -> tuple[TokenFilter, 
         number = tokenizer.id_of(word)
         if number is not None:
             gaps[number] = gap
-    return (*filters, MayReturn(gaps))
+    return (*filters, NoEarlyRepeat(gaps))

@@ -19,7 +19,7 @@ from capcli.errors import BundleError, UsageError
 # What a decoder carries from token to token: each float32 [B, ...], row i belongs to hypothesis i.
 State = tuple[np.ndarray, ...]
 
-# Rounding may lift a log-probability this far above 0; what lies higher is none.
+# Rounding may lift a log-probability this far above 0; anything higher is not a log-probability.
 _ROUNDING = 1e-3
 # Groups of columns for each value sought in `_top_of_each_row`.
 _GROUPS_A_VALUE = 32
@@ -96,7 +96,7 @@ class SearchSettings:
 
     @property
     def width(self) -> int:
-        """Hypotheses followed for each image, the greedy one not counted where it falls behind."""
+        """Hypotheses followed for each image; a greedy one that is not among the best comes on top."""
         return max(self.beam, self.captions)
 
     def ranking_score(self, log_prob: float, length: int) -> float:

@@ -1,7 +1,7 @@
 """The two Java programs inside pycocoevalcap: the Penn Treebank tokeniser and METEOR. Knows nothing of images.
 
 pycocoevalcap's own wrapper of the tokeniser writes into its installed folder, which may be read-only, and takes a
-failed run for empty captions; its wrapper of METEOR waits for itself for ever once a run has failed.
+failed run for empty captions; its wrapper of METEOR deadlocks once a run has failed.
 """
 
 from __future__ import annotations

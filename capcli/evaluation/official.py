@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from capcli.errors import DataError, DependencyError
+from capcli.errors import DataError
 from capcli.evaluation.java import MeteorProgram, find_java, ptb_tokenise
-
-_EXTRA = "capcli evaluate needs the eval extra: pip install 'capcli[eval]'"
-_FEW = 3
+from capcli.extras import need
+from capcli.messages import first_few
 
 
 @dataclass(frozen=True)
@@ -68,10 +67,7 @@ def check_official_scorers() -> str:
     Raises:
         DependencyError: pycocoevalcap or Java is missing.
     """
-    try:
-        import pycocoevalcap.meteor.meteor  # noqa: F401
-    except ImportError as error:
-        raise DependencyError(_EXTRA) from error
+    need("eval", "capcli evaluate")
     return find_java()
 
 
@@ -96,16 +92,16 @@ def official_scores(captions: Mapping[str, str], references: Mapping[str, Sequen
 
     # In two runs, as the official evaluation has it.
     tokens = iter(ptb_tokenise(java, [text for name in names for text in references[name]]))
-    wanted = {name: [next(tokens) for _ in references[name]] for name in names}
-    said = ptb_tokenise(java, [captions[name] for name in names])
-    given = {name: [text] for name, text in zip(names, said, strict=True)}
-    if not any(text for texts in wanted.values() for text in texts):
+    reference_tokens = {name: [next(tokens) for _ in references[name]] for name in names}
+    caption_tokens = ptb_tokenise(java, [captions[name] for name in names])
+    captions_by_name = {name: [text] for name, text in zip(names, caption_tokens, strict=True)}
+    if not any(text for texts in reference_tokens.values() for text in texts):
         raise DataError("no reference caption has a word in it")
-    bleu, bleu_each = Bleu(4).compute_score(wanted, given, verbose=0)
+    bleu, bleu_each = Bleu(4).compute_score(reference_tokens, captions_by_name, verbose=0)
     with MeteorProgram(java) as meteor:
-        meteor_all, meteor_each = meteor.score(said, list(wanted.values()))
-    rouge, rouge_each = Rouge().compute_score(wanted, given)
-    cider, cider_each = Cider().compute_score(wanted, given)
+        meteor_all, meteor_each = meteor.score(caption_tokens, list(reference_tokens.values()))
+    rouge, rouge_each = Rouge().compute_score(reference_tokens, captions_by_name)
+    cider, cider_each = Cider().compute_score(reference_tokens, captions_by_name)
     return Scores(
         bleu_1=100 * bleu[0],
         bleu_2=100 * bleu[1],
@@ -120,7 +116,10 @@ def official_scores(captions: Mapping[str, str], references: Mapping[str, Sequen
             name: ImageScores(*(float(value) * 100 for value in each))
             for name, *each in zip(names, bleu_each[3], meteor_each, rouge_each, cider_each, strict=True)
         },
-        tokens={name: ImageTokens(text, tuple(wanted[name])) for name, text in zip(names, said, strict=True)},
+        tokens={
+            name: ImageTokens(text, tuple(reference_tokens[name]))
+            for name, text in zip(names, caption_tokens, strict=True)
+        },
     )
 
 
@@ -129,11 +128,7 @@ def _check_images(captions: Mapping[str, str], references: Mapping[str, Sequence
         raise DataError("no image to score")
     missing = [name for name in references if name not in captions]
     if missing:
-        raise DataError(f"{len(missing)} of {len(references)} images have no caption: {_first_few(missing)}")
+        raise DataError(f"{len(missing)} of {len(references)} images have no caption: {first_few(missing)}")
     bare = [name for name in references if not references[name]]
     if bare:
-        raise DataError(f"{len(bare)} of {len(references)} images have no reference caption: {_first_few(bare)}")
-
-
-def _first_few(names: Sequence[str]) -> str:
-    return ", ".join(names[:_FEW]) + (", ..." if len(names) > _FEW else "")
+        raise DataError(f"{len(bare)} of {len(references)} images have no reference caption: {first_few(bare)}")

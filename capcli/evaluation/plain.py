@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from capcli.errors import DependencyError
+from capcli.extras import need
 
 _WORD = re.compile(r"'s\b|[^\W_]+(?:['\-](?!s\b)[^\W_]+)*")
 
@@ -28,18 +28,17 @@ def plain_cider(captions: Sequence[str], references: Sequence[Sequence[str]]) ->
         DependencyError: pycocoevalcap is not installed.
         ValueError: not as many captions as images, or an image without a reference.
     """
-    try:
-        from pycocoevalcap.cider.cider import Cider
-    except ImportError as error:
-        raise DependencyError("CIDEr needs pycocoevalcap: pip install 'capcli[eval]'") from error
+    need("eval", "CIDEr")
+    from pycocoevalcap.cider.cider import Cider
+
     if len(captions) != len(references):
         raise ValueError(f"{len(captions)} captions for {len(references)} images")
     if not all(references):
         raise ValueError("an image without a reference caption")
-    wanted = {row: [plain_tokens(text) for text in texts] for row, texts in enumerate(references)}
-    if not any(text for texts in wanted.values() for text in texts):
+    reference_tokens = {row: [plain_tokens(text) for text in texts] for row, texts in enumerate(references)}
+    if not any(text for texts in reference_tokens.values() for text in texts):
         # pycocoevalcap would look for the most frequent n-gram among none.
         return 0.0
-    given = {row: [plain_tokens(text)] for row, text in enumerate(captions)}
-    score, _ = Cider().compute_score(wanted, given)
+    caption_tokens = {row: [plain_tokens(text)] for row, text in enumerate(captions)}
+    score, _ = Cider().compute_score(reference_tokens, caption_tokens)
     return float(score) * 100

@@ -1,6 +1,6 @@
-"""Captions that are already there: capcli's own outputs, or the results JSON of the COCO evaluation.
+"""Captions made earlier: capcli's own output files, or the results JSON of the COCO evaluation.
 
-Reads them and finds which image of a data set each one belongs to. Knows nothing of how well they were said.
+Reads them and finds which image of a data set each one belongs to. Knows nothing of scores.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from pathlib import Path, PurePath
 from typing import TypeVar
 
 from capcli.errors import DataError, UsageError
+from capcli.messages import first_few
 from capcli.outputs.rows import format_of, read_rows
 
 _KINDS = ".csv, .tsv or .jsonl as capcli caption writes it, or COCO results .json"
 
-_Said = TypeVar("_Said")
+_Prediction = TypeVar("_Prediction")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A caption and, where it is known, the model's own score of it, which does not make it another caption."""
+    """A caption and, where it is known, the model's own score of it. Equal captions are equal whatever their scores."""
 
     caption: str
     score: float | None = field(default=None, compare=False)
@@ -38,7 +39,7 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
     Returns:
         Captions by path or image id; images that could not be captioned are left out.
     Raises:
-        DataError: the file cannot be read, is of another kind, or says two things of one image.
+        DataError: the file cannot be read, is of another kind, or holds two captions of one image.
     """
     captions: dict[str, Prediction] = {}
     try:
@@ -55,8 +56,8 @@ def read_predictions(path: Path) -> dict[str, Prediction]:
     return captions
 
 
-def match_predictions(predictions: Mapping[str, _Said], names: Mapping[str, str]) -> dict[str, _Said]:
-    """Captions by the images of a data set.
+def match_predictions(predictions: Mapping[str, _Prediction], names: Mapping[str, str]) -> dict[str, _Prediction]:
+    """Finds the caption of each image of a data set.
 
     Args:
         predictions: captions, with or without a score, by path, file name or image id.
@@ -80,11 +81,11 @@ def match_predictions(predictions: Mapping[str, _Said], names: Mapping[str, str]
                 meant = [image for image in meant if _ends_in(image, name)]
         if not meant and stem_count[stem] == 1:
             meant = files[stem] or stems[stem]
-        said = {predictions[image] for image in meant}
-        if len(said) > 1:
-            raise DataError(f"{name} could be any of {', '.join(meant[:3])} among the predictions; give whole paths")
-        if said:
-            found[key] = said.pop()
+        candidates = {predictions[image] for image in meant}
+        if len(candidates) > 1:
+            raise DataError(f"{name} could be any of {first_few(meant)} among the predictions; give whole paths")
+        if candidates:
+            found[key] = candidates.pop()
     return found
 
 

@@ -60,7 +60,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Repetition:
-    """A whole caption that was said of several images."""
+    """A whole caption that was made for several images."""
 
     text: str
     count: int
@@ -108,24 +108,28 @@ def compare_wording(captions: Sequence[str], references: Sequence[str]) -> Wordi
         captions: tokens with spaces between, one text an image.
         references: the same for all images together.
     """
-    said, wanted = ([text.split() for text in texts] for texts in (captions, references))
-    word_uses = _Uses.count(map(set, said), map(set, wanted), len(said), len(wanted))
-    phrase_uses = _Uses.count(map(_phrases, said), map(_phrases, wanted), len(said), len(wanted))
+    caption_words, reference_words = ([text.split() for text in texts] for texts in (captions, references))
+    word_uses = _Uses.count(
+        map(set, caption_words), map(set, reference_words), len(caption_words), len(reference_words)
+    )
+    phrase_uses = _Uses.count(
+        map(_phrases, caption_words), map(_phrases, reference_words), len(caption_words), len(reference_words)
+    )
     notable = sorted(
         (word for word in word_uses.all_texts() if word_uses.surprise(word) > _NOTABLE),
         key=lambda word: (-word_uses.surprise(word), word),
     )
-    whole = _commonest(Counter(" ".join(words) for words in said if words))
+    whole = _commonest(Counter(" ".join(words) for words in caption_words if words))
     return Wording(
-        captions=_habits(said),
-        references=_habits(wanted),
-        lengths=_lengths(said, wanted),
-        frequent=tuple(word_uses.usage(word) for word, _ in _commonest(word_uses.said)[:_WORDS]),
+        captions=_habits(caption_words),
+        references=_habits(reference_words),
+        lengths=_lengths(caption_words, reference_words),
+        frequent=tuple(word_uses.usage(word) for word, _ in _commonest(word_uses.in_captions)[:_WORDS]),
         over_used=tuple(word_uses.usage(word) for word in notable if word_uses.excess(word) > 0)[:_WORDS],
         under_used=tuple(word_uses.usage(word) for word in notable if word_uses.excess(word) < 0)[:_WORDS],
         repeated=tuple(Repetition(text, count) for text, count in whole[:_REPEATED_CAPTIONS] if count > 1),
         phrases=tuple(
-            phrase_uses.usage(phrase) for phrase, count in _commonest(phrase_uses.said)[:_PHRASES] if count > 1
+            phrase_uses.usage(phrase) for phrase, count in _commonest(phrase_uses.in_captions)[:_PHRASES] if count > 1
         ),
     )
 
@@ -134,41 +138,43 @@ def compare_wording(captions: Sequence[str], references: Sequence[str]) -> Wordi
 class _Uses:
     """In how many captions and references each word or phrase is."""
 
-    said: Counter[str]
-    wanted: Counter[str]
+    in_captions: Counter[str]
+    in_references: Counter[str]
     captions: int
     references: int
 
     @classmethod
-    def count(cls, said: Iterable[set[str]], wanted: Iterable[set[str]], captions: int, references: int) -> _Uses:
+    def count(
+        cls, in_captions: Iterable[set[str]], in_references: Iterable[set[str]], captions: int, references: int
+    ) -> _Uses:
         uses = cls(Counter(), Counter(), captions, references)
-        for counter, texts in ((uses.said, said), (uses.wanted, wanted)):
+        for counter, texts in ((uses.in_captions, in_captions), (uses.in_references, in_references)):
             for text in texts:
                 counter.update(text)
         return uses
 
     def all_texts(self) -> set[str]:
-        return {*self.said, *self.wanted}
+        return {*self.in_captions, *self.in_references}
 
     def usage(self, text: str) -> Usage:
-        said, wanted = self.said[text], self.wanted[text]
-        ratio = (said / self.captions) / (wanted / self.references) if wanted else None
-        return Usage(text, said, wanted, ratio)
+        in_captions, in_references = self.in_captions[text], self.in_references[text]
+        ratio = (in_captions / self.captions) / (in_references / self.references) if in_references else None
+        return Usage(text, in_captions, in_references, ratio)
 
     def excess(self, text: str) -> float:
         """By how much the captions' share is above the references'."""
-        return self.said[text] / self.captions - self.wanted[text] / self.references
+        return self.in_captions[text] / self.captions - self.in_references[text] / self.references
 
     def surprise(self, text: str) -> float:
         """Log-likelihood ratio G2 of the two shares (Dunning, 1993, Computational Linguistics 19(1)): how surely
         they differ, where a ratio alone would put the rarest words first."""
-        said, wanted = self.said[text], self.wanted[text]
-        held = (said + wanted) / (self.captions + self.references)
+        in_captions, in_references = self.in_captions[text], self.in_references[text]
+        held = (in_captions + in_references) / (self.captions + self.references)
         cells = (
-            (said, self.captions * held),
-            (wanted, self.references * held),
-            (self.captions - said, self.captions * (1 - held)),
-            (self.references - wanted, self.references * (1 - held)),
+            (in_captions, self.captions * held),
+            (in_references, self.references * held),
+            (self.captions - in_captions, self.captions * (1 - held)),
+            (self.references - in_references, self.references * (1 - held)),
         )
         return 2 * sum(seen * math.log(seen / expected) for seen, expected in cells if seen)
 
@@ -181,8 +187,10 @@ def _phrases(words: Sequence[str]) -> set[str]:
     return {" ".join(words[start : start + _PHRASE_WORDS]) for start in range(len(words) - _PHRASE_WORDS + 1)}
 
 
-def _lengths(said: Sequence[Sequence[str]], wanted: Sequence[Sequence[str]]) -> tuple[LengthCount, ...]:
-    captions, references = Counter(map(len, said)), Counter(map(len, wanted))
+def _lengths(
+    caption_words: Sequence[Sequence[str]], reference_words: Sequence[Sequence[str]]
+) -> tuple[LengthCount, ...]:
+    captions, references = Counter(map(len, caption_words)), Counter(map(len, reference_words))
     return tuple(LengthCount(n, captions[n], references[n]) for n in sorted({*captions, *references}))
 
 

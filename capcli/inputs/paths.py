@@ -51,7 +51,7 @@ UNREAD_SUFFIXES = frozenset(f"{_RAW} {_DRAWN} {_MOVING}".split())
 class InputItem:
     """One input: a path to read, or the bytes of an image from standard input, or an error found on the way.
 
-    `from_folder` says that the path was found, not named.
+    `from_folder`: it was found in a folder, not named by the user.
     """
 
     path: str
@@ -76,7 +76,7 @@ class FolderRules:
         if self.include:
             if not _matches(self.include, name, below):
                 return False
-        elif os.path.splitext(name)[1].lower() not in PHOTO_SUFFIXES:
+        elif not is_photo(name):
             return False
         return not _matches(self.exclude, name, below)
 
@@ -94,6 +94,11 @@ class FolderRules:
         return not _matches(self.exclude, name, below)
 
 
+def is_photo(name: str) -> bool:
+    """Whether a file found in a folder is taken for a photo: by its suffix, in any case."""
+    return os.path.splitext(name)[1].lower() in PHOTO_SUFFIXES
+
+
 def find_inputs(
     arguments: Iterable[str],
     rules: FolderRules,
@@ -107,7 +112,7 @@ def find_inputs(
     Args:
         arguments: paths, or "-".
         rules: what is taken from folders.
-        read_stdin: returns up to so many bytes as soon as any are there, b"" at the end.
+        read_stdin: reads at most that many bytes, as soon as there are any; b"" at the end.
         nul_separated: paths on standard input end with NUL instead of a newline.
         left_out: counts, by suffix, the files of folders whose kind cannot be read.
     Raises:

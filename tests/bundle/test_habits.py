@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from capcli.bundle.habits import Habits, learn_casing, learn_habits, learn_returns
 from capcli.bundle.tokens import Tokenizer
-from capcli.decoding.filters import MayReturn, caption_filters
+from capcli.decoding.filters import NoEarlyRepeat, caption_filters
 
 
 def test_casing_is_learnt_from_mid_sentence_words_only() -> None:
@@ -67,7 +67,7 @@ def test_what_is_learnt_is_in_the_captions(captions: list[list[str]], share: flo
 @given(st.dictionaries(st.integers(0, 3), st.integers(1, 5), min_size=1), st.lists(st.integers(0, 3), max_size=6))
 def test_the_filter_lets_words_return_after_their_gap_and_no_sooner(gaps: dict[int, int], said: list[int]) -> None:
     row = np.zeros((1, 4), np.float32)
-    MayReturn(np.array([gaps.get(token, 99) for token in range(4)])).apply(
+    NoEarlyRepeat(np.array([gaps.get(token, 99) for token in range(4)])).apply(
         row, np.array([said], np.int64).reshape(1, -1)
     )
     for token in range(4):
@@ -77,7 +77,7 @@ def test_the_filter_lets_words_return_after_their_gap_and_no_sooner(gaps: dict[i
 
 def test_rows_are_judged_one_by_one() -> None:
     rows = np.array(list(product(range(3), repeat=3)), np.int64)
-    rule = MayReturn(np.array([1, 2, 9]))
+    rule = NoEarlyRepeat(np.array([1, 2, 9]))
     together = np.zeros((len(rows), 3), np.float32)
     rule.apply(together, rows)
     for row, expected in zip(rows, together, strict=True):
@@ -88,7 +88,7 @@ def test_rows_are_judged_one_by_one() -> None:
 
 def test_where_habits_are_not_known_every_word_may_return() -> None:
     tokenizer = Tokenizer.learn(["a hat and a hat"], 1)
-    assert not any(isinstance(rule, MayReturn) for rule in caption_filters(tokenizer, Habits()))
+    assert not any(isinstance(rule, NoEarlyRepeat) for rule in caption_filters(tokenizer, Habits()))
     rules = caption_filters(tokenizer, learn_habits(["a hat and a dog"], str.split))
     scores = np.zeros((1, len(tokenizer)), np.float32)
     for rule in rules:

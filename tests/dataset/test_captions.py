@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from capcli.dataset.captions import CaptionedImage, DataReport, read_captions
-from capcli.dataset.lookup import is_photo
 from capcli.errors import DataError
 from capcli.inputs.images import load_image
-from capcli.inputs.paths import JUNK_FOLDERS, PHOTO_SUFFIXES, FolderRules, find_inputs
+from capcli.inputs.paths import JUNK_FOLDERS, PHOTO_SUFFIXES, FolderRules, find_inputs, is_photo
 from tests.conftest import python
 
 Write = Callable[[str | bytes], Path]

@@ -9,8 +9,7 @@ import pytest
 
 from capcli.dataset.evaluation_split import EvaluationImages, read_evaluation_images
 from capcli.errors import DataError
-from tests.conftest import RunCommand
-from tests.evaluation.test_official import need_scorers
+from tests.conftest import RunCommand, need_scorers
 from tests.shapes import write_data_set
 
 

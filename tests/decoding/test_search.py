@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from capcli.decoding.filters import MayReturn, NeverGenerate, NoImmediateRepeat, NoRepeatedNgram, NotEmpty
+from capcli.decoding.filters import NeverGenerate, NoEarlyRepeat, NoImmediateRepeat, NoRepeatedNgram, NotEmpty
 from capcli.decoding.search import (
     Hypothesis,
     SearchSettings,
@@ -130,7 +130,7 @@ def is_allowed(tokens: tuple[int, ...], filters: Sequence[TokenFilter]) -> bool:
             ngrams = [tokens[i : i + rule.size] for i in range(len(tokens) - rule.size + 1)]
             if len(set(ngrams)) < len(ngrams):
                 return False
-        if isinstance(rule, MayReturn):
+        if isinstance(rule, NoEarlyRepeat):
             pairs = combinations(range(len(tokens)), 2)
             if any(tokens[i] == tokens[j] and j - i < rule.gaps[tokens[i]] for i, j in pairs):
                 return False
@@ -186,7 +186,7 @@ FILTERS = st.sampled_from(
         (NoRepeatedNgram(1),),
         (NoRepeatedNgram(2), NeverGenerate((START,))),
         (NoImmediateRepeat(), NoRepeatedNgram(3)),
-        (MayReturn(np.array([1, 1, 3, 2, 9, 4, 2, 1])), NoRepeatedNgram(2)),
+        (NoEarlyRepeat(np.array([1, 1, 3, 2, 9, 4, 2, 1])), NoRepeatedNgram(2)),
     ]
 )
 LAW = settings(max_examples=150, deadline=None)

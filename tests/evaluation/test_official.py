@@ -6,7 +6,6 @@ import json
 import math
 import os
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from capcli.evaluation.java import find_java
 from capcli.evaluation.plain import plain_tokens
 from capcli.evaluation.predictions import Prediction, match_predictions, read_predictions
 from capcli.outputs.rows import Row, row_format
-from tests.conftest import RunCommand, environment, python
+from tests.conftest import RunCommand, environment, need_scorers, python
 from tests.shapes import write_data_set
 
 REFERENCES = {
@@ -35,12 +34,6 @@ CAPTIONS = {
     "three.jpg": "",
     "four.jpg": 'Un caf\u00e9 "\u00e0 la" cr\u00e8me',
 }
-
-
-def need_scorers() -> None:
-    pytest.importorskip("pycocoevalcap", reason="needs the eval extra")
-    if shutil.which("java") is None:
-        pytest.skip("needs Java")
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +103,10 @@ def test_java_that_does_not_run_is_named(tmp_path: Path, monkeypatch: pytest.Mon
 def test_images_without_captions_are_counted_and_named() -> None:
     with pytest.raises(DataError, match=r"3 of 4 images have no caption: two\.jpg, three\.jpg, four\.jpg$"):
         official_scores({"one.jpg": "x"}, REFERENCES)
-    with pytest.raises(DataError, match=r"5 of 5 images have no caption: 0, 1, 2, \.\.\.$"):
-        official_scores({}, {str(number): ["x"] for number in range(5)})
+    with pytest.raises(DataError, match=r"6 of 6 images have no caption: 0, 1, 2, 3, 4, \.\.\.$"):
+        official_scores({}, {str(number): ["x"] for number in range(6)})
+    with pytest.raises(DataError, match=r": a\\nb\.jpg$"):
+        official_scores({}, {"a\nb.jpg": ["x"]})
     with pytest.raises(DataError, match=r"1 of 1 images have no reference caption: one\.jpg"):
         official_scores({"one.jpg": "x"}, {"one.jpg": []})
     with pytest.raises(DataError, match="no image"):

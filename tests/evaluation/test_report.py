@@ -20,8 +20,7 @@ from PIL import Image
 from capcli.evaluation import ImageScores, ImageTokens, Scores
 from capcli.evaluation.report import THUMBNAIL_SIDE, EvaluatedImage, report_page
 from capcli.outputs.rows import Row, row_format
-from tests.conftest import RunCommand
-from tests.evaluation.test_official import need_scorers
+from tests.conftest import RunCommand, need_scorers
 from tests.shapes import draw, write_data_set
 
 HOSTILE = (

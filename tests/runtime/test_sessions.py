@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import shlex
 import shutil
@@ -213,19 +212,6 @@ def test_unknown_providers_and_no_threads_are_wrong_usage(graph: Path) -> None:
 def test_importing_the_module_loads_no_onnxruntime() -> None:
     done = python("import sys, capcli.runtime.sessions; sys.exit('onnxruntime' in sys.modules)")
     assert done == Finished(0, b"", b"")
-
-
-def test_no_other_module_imports_onnxruntime() -> None:
-    package = TESTS.parent / "capcli"
-    importers = set()
-    for path in package.rglob("*.py"):
-        for statement in ast.walk(ast.parse(path.read_text("utf-8"))):
-            names = [alias.name for alias in statement.names] if isinstance(statement, ast.Import) else []
-            if isinstance(statement, ast.ImportFrom):
-                names = [statement.module or ""]
-            if any(name.split(".")[0] == "onnxruntime" for name in names):
-                importers.add(path.relative_to(package))
-    assert {path for path in importers if path.parts[0] != "training"} == {Path("runtime", "sessions.py")}
 
 
 @pytest.mark.parametrize("provider", ["auto", "cpu"])

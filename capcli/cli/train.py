@@ -62,7 +62,7 @@ def train(
     from capcli.training.inputs.cache_folder import cache_for_run
 
     with cache_for_run(cache, keep=not no_cache) as place, _shown(quiet) as listener:
-        from capcli.training.run import train as run_training
+        from capcli.training import train as run_training
 
         folder = run_training(chosen, out, cache=place, listener=listener)
     from capcli.cli.terminal import say

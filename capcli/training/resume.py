@@ -1,6 +1,6 @@
-"""Whether a run can be gone on with: the same settings, but for those that may change, and the same data.
+"""Whether a run can be resumed: with the same settings, but for those that may change, and the same data.
 
-What is other than before is said and kept in the log; what would make the updates so far another run's is refused.
+What is other than before is told and kept in the log; what would have made the updates so far different is refused.
 Knows nothing of networks.
 """
 
@@ -28,7 +28,7 @@ class EarlierRun:
     record: RunRecord | None
 
     def complete(self, config: TrainConfig) -> TrainConfig:
-        """The settings of now, those that were left to the network as the run has them."""
+        """The settings of now; those that they leave to the network are the run's."""
         unsaid = [name for name in OF_NETWORK if getattr(config, name) is None]
         unsaid += [] if config.input_size else ["input_size"]
         return replace(config, **{name: getattr(self.config, name) for name in unsaid})
@@ -44,6 +44,28 @@ class EarlierRun:
         # Of device, precision, threads and workers, what they came to says more than what was asked for.
         lines |= {} if self.record is None else record.changes_since(self.record)
         return list(lines.values())
+
+    def resume(
+        self, folder: RunFolder, config: TrainConfig, record: RunRecord, changes: Sequence[str], updates_per_epoch: int
+    ) -> None:
+        """Checks what only the data can tell, then keeps what is other than before.
+
+        Args:
+            folder: the run's.
+            config, record: of now, complete.
+            changes: from `changes`.
+            updates_per_epoch: of the data.
+        Raises:
+            UsageError: the data has changed, or the end of the run lies behind.
+        """
+        self.check_data(folder, config, record)
+        self.check_epochs(folder, config, updates_per_epoch)
+        if changes:
+            # The log first: a change that is logged twice is better than one that is not.
+            folder.log_changes(changes)
+            folder.write_config(config)
+        if record != self.record:
+            folder.write_record(record)
 
     def check_data(self, folder: RunFolder, config: TrainConfig, record: RunRecord) -> None:
         """Refuses data that has changed since the run started.

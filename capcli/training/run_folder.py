@@ -1,4 +1,4 @@
-"""A training run on disk: its settings, its checkpoints, its log.
+"""A training run on disk: its settings, its models, its checkpoints, its log.
 
     run.json         what it was made with and from: digests of the data, machine, versions; the first file there is
     tokenizer.json   the vocabulary
@@ -18,7 +18,8 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from capcli.errors import DataError, OutputError
 from capcli.outputs.files import Draft, why
 from capcli.training.config import TrainConfig
 from capcli.training.config_paths import with_absolute_paths
+from capcli.training.model import CaptioningModel
+from capcli.training.network.caption_network import CaptionNetwork
+from capcli.training.network.decoder import Dropout
 from capcli.training.run_record import RunRecord
 
 # Of checkpoints. Format 1, which had no number, differs in `last.pt` alone, as `Trainer` says.
@@ -100,6 +104,26 @@ class RunFolder:
         except OSError as error:
             raise OutputError(f"{target}: cannot be written: {why(error)}") from error
         self._write_json("words.json", habits.as_dict())
+
+    def write_start(self, config: TrainConfig, model: CaptioningModel) -> None:
+        """Makes the folder that of a run: the model before the first update, and the settings.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.write_vocabulary(model.tokenizer, model.habits)
+        self.save("start", model.network.as_checkpoint())
+        # Last, so that a run folder with a config is one that can be gone on with.
+        self.write_config(config)
+
+    def read_start(self, dropout: Dropout | None = None) -> CaptioningModel:
+        """The model before the first update, in float32 on the CPU.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        network = CaptionNetwork.from_checkpoint(self.load("start"), dropout)
+        return CaptioningModel(network, self.read_tokenizer(), self.read_habits(), self.read_config().input_size)
 
     def read_tokenizer(self) -> Tokenizer:
         return Tokenizer.load(self.path / "tokenizer.json")
@@ -198,3 +222,39 @@ class RunFolder:
         if not isinstance(values, dict):
             raise DataError(f"{path}: damaged: it holds no settings")
         return values
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run with a finished epoch: its settings, its model after the best one, and that epoch's line of the log."""
+
+    path: Path
+    config: TrainConfig
+    model: CaptioningModel
+    result: Mapping[str, Any]
+
+
+def load_trained_run(path: Path, dropout: Dropout | None = None) -> TrainedRun:
+    """What a run has come to so far.
+
+    Args:
+        path: the run's folder.
+        dropout: for a network that is trained on.
+    Raises:
+        DataError: not a run, one without a finished epoch, or one that is damaged or whose weights are not finite.
+    """
+    folder = RunFolder(path)
+    if not folder.has_config:
+        raise DataError(f"{path}: not a run of capcli train: it has no config.json")
+    if not folder.has("best"):
+        raise DataError(f"{path}: no epoch of this run is finished yet; let it train on")
+    model, best = folder.read_start(dropout), folder.load("best")
+    model.network.load_trained(best["model"])
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.network.state_dict().values()):
+        raise DataError(f"{path}: its best weights are not finite numbers; train again with a lower --learning-rate")
+    return TrainedRun(path, folder.read_config(), model, best["result"])
+
+
+def load_run(path: Path, dropout: Dropout | None = None) -> CaptioningModel:
+    """The best model of a run, in float32 on the CPU; see `load_trained_run`."""
+    return load_trained_run(path, dropout).model

@@ -1,4 +1,4 @@
-"""How good sentences are beside the captions of their image, fast enough to be asked for in every update.
+"""Rewards: how good captions are by the references of their image, computed fast enough for every update.
 
 CIDEr-D (Vedantam et al., 2015, arXiv:1411.5726) over token ids, with document frequencies of the training captions.
 pycocoevalcap's scorer gives the same figures (a test compares them) but counts its frequencies among the very images
@@ -68,10 +68,10 @@ class BleuReward:
 
 
 class MeteorReward:
-    """METEOR of each sentence: from 0 to 1. It asks above all whether what people say is said, in whatever words.
+    """METEOR of each sentence: from 0 to 1. Above all it is recall: whether what references say is said, in any words.
 
     Args:
-        programs: METEOR, running, at least once; as many images can be scored at once.
+        programs: running, at least one; as many images can be scored at once.
         vocabulary: the token of every id, since METEOR knows stems, synonyms and paraphrases.
         unsaid: ids that are no words.
     """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from capcli.bundle.tokens import Tokenizer
 from capcli.decoding.search import SearchSettings, TokenFilter
@@ -68,11 +67,10 @@ def objective_of(
     rewards: list[tuple[float, Reward]] = [(1.0, CiderReward(plan.references()))]
     if config.bleu:
         rewards.append((config.bleu, BleuReward()))
-    pool = None
+    at_once = 1
     with contextlib.ExitStack() as running:
         if config.meteor:
             java, at_once = find_java(), min(_METEOR_PROGRAMS, available_cores())
             programs = [running.enter_context(MeteorProgram(java)) for _ in range(at_once)]
             rewards.append((config.meteor, MeteorReward(programs, tokenizer.vocabulary, unsaid)))
-            pool = running.enter_context(ThreadPoolExecutor(at_once))
-        yield SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy, pool)
+        yield SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy, at_once)

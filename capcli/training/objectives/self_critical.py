@@ -8,7 +8,7 @@ what users will see, and the baseline is the mean of the others. Knows nothing o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class SelfCritical:
         tokenizer: the decoder's vocabulary.
         filters: what captions may not say.
         cross_entropy: on the reference captions; weighs `share`, the reward 1 - `share`.
-        pool: scores several images at once, for rewards that other programs compute; None: one after the other.
+        threads: images that are scored at once, for rewards that other programs compute.
     """
 
     def __init__(
@@ -44,9 +44,10 @@ class SelfCritical:
         filters: Sequence[TokenFilter],
         cross_entropy: CrossEntropy,
         share: float,
-        pool: Executor | None = None,
+        threads: int = 1,
     ) -> None:
-        self._pool = pool
+        # Its threads end with it.
+        self._pool = ThreadPoolExecutor(threads)
         self._rewards = rewards
         self._search = search
         self._tokenizer = tokenizer
@@ -59,8 +60,7 @@ class SelfCritical:
         rewards: list[float] = []
         advantages: list[float] = []
         own_captions = self._own(decoder, features)
-        each_image = map if self._pool is None else self._pool.map
-        scored = list(each_image(self._score, own_captions, batch.references, batch.data_sets))
+        scored = list(self._pool.map(self._score, own_captions, batch.references, batch.data_sets))
         for image, (words, scores) in enumerate(zip(own_captions, scored, strict=True)):
             mean = sum(scores) / len(scores)
             said += [(image, sentence) for sentence in words]

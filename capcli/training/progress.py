@@ -10,7 +10,7 @@ from typing import Any
 class TrainingProgress:
     """Where training stands after an update.
 
-    `epoch` and `update` count from 1, up to `epochs` and `updates`. `loss` and `reward` are means over the epoch so far:
+    `epoch` and `update` count from 1 to `epochs` and `updates`. `loss` and `reward` are means over the epoch so far:
     cross-entropy in nats a word, None where no reference caption was learnt, and 100 x the reward of the generated
     captions, None for cross-entropy. `rate`: the decoder's learning rate.
     """

@@ -317,8 +317,8 @@ SECTIONS = {
         Fault("known biases are lost", "            bias[:known] = self.output_bias\n", "", GROWTH),
         Fault("new words by the alphabet", "if n >= min_count), key=lambda w: (-counts[w], w))", "if n >= min_count))",
               GROWTH),
-        Fault("keep-vocabulary is ignored", "model = given if config.keep_vocabulary else", "model = given if False else",
-              GROWTH),
+        Fault("keep-vocabulary is ignored", "model = given if config.keep_vocabulary else",
+              "model = given if False else", GROWTH),
         Fault("rare words are new words", "if n >= min_count), key", "if n >= 1), key", GROWTH),
     ],
     "validation": [

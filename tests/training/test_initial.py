@@ -130,7 +130,10 @@ def test_a_bundle_gives_its_encoder_back() -> None:
 
 
 def test_an_encoder_that_is_no_bundle_is_one_clear_line(tmp_path: Path) -> None:
-    for name, message in ((str(tmp_path), "not readable as a bundle"), (str(tmp_path / "none.npz"), "no such file; --encoder takes")):
+    for name, message in (
+        (str(tmp_path), "not readable as a bundle"),
+        (str(tmp_path / "none.npz"), "no such file; --encoder takes"),
+    ):
         with pytest.raises(DataError, match=message) as caught:
             first_encoder(TrainConfig(encoder=name))
         assert name in str(caught.value) and "\n" not in str(caught.value)

@@ -54,6 +54,8 @@ MAY_CHANGE = frozenset(
         *("device", "precision", "threads", "workers"),
     )
 )
+# What --decoder takes: the names in `network.decoder.DECODERS`, which cannot be read without PyTorch.
+DECODER_KINDS = ("attention", "pooled")
 # Settings that --init's network has its own of.
 OF_NETWORK = ("decoder", "hidden", "embedding", "attention")
 # The search that self-critical training learns from has these of validation's.
@@ -196,7 +198,7 @@ class TrainConfig:
         if 0 < self.input_size < 32:
             raise UsageError(f"--input-size is {self.input_size}; it must be between 32 and 1024, or 0")
         if self.decoder is not None:
-            _one_of("decoder", self.decoder, ("attention", "pooled"))
+            _one_of("decoder", self.decoder, DECODER_KINDS)
         _one_of("objective", self.objective, ("cross-entropy", "self-critical"))
         if self.objective != "self-critical" and (self.bleu or self.meteor):
             raise UsageError("--bleu and --meteor go with --objective self-critical")

@@ -1,4 +1,4 @@
-"""Export: a finished run, or the mean of several, becomes a bundle, once that captions as the network does."""
+"""Export: a finished run, or the mean of several, becomes a bundle that is shown to caption as the network does."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def export_runs(
         note(line)
     folders = [Path(source.images) for run in trained for source in run.config.data]
     images = read_proof_images([options.proof_images] if options.proof_images else folders, model.input_size)
-    network = quantise(model.network)
+    model = replace(model, network=quantise(model.network))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
@@ -124,9 +124,9 @@ def export_runs(
         if card is None:
             card = model_card(trained, options.name, options.description, options.weights_terms, day).encode("utf-8")
         (partial / FILES["card"]).write_bytes(card)
-        _write(partial, network, model, trained_on([run.config for run in trained]), settings, options)
+        _write(partial, model, trained_on([run.config for run in trained]), settings, options)
         note(f"captioning {len(images.paths)} images with the network and with the bundle")
-        ties = prove(partial, replace(model, network=network), settings, images)
+        ties = prove(partial, model, settings, images)
         size = sum(file.stat().st_size for file in partial.iterdir())
         partial.chmod(0o755)
         left = swap_in(partial, place)
@@ -165,19 +165,18 @@ def _differences(trained: Sequence[TrainedRun]) -> list[str]:
 
 def _write(
     target: Path,
-    network: CaptionNetwork,
     model: CaptioningModel,
     data_sets: tuple[str, ...],
     settings: SearchSettings,
     options: ExportOptions,
 ) -> None:
     """Writes all but the card, which must be there already: the manifest holds its checksum."""
+    network, tokenizer, decoder = model.network, model.tokenizer, model.network.decoder
     side = _grid_side(network, model.input_size)
     write_encoder(network, target / FILES["encoder"], model.input_size)
     write_decoder(network, target / FILES["decoder"], side * side)
-    model.tokenizer.save(target / FILES["tokenizer"])
+    tokenizer.save(target / FILES["tokenizer"])
     files: dict[str, BundleFile] = {role: describe_file(target, name) for role, name in FILES.items()}
-    tokenizer, decoder = model.tokenizer, network.decoder
     write_manifest(
         target,
         Manifest(

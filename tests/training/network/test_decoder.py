@@ -8,12 +8,13 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from torch import Tensor  # noqa: E402
 
-from capcli.training.network.decoder import DecoderConfig, Dropout, LSTMCell, build_decoder  # noqa: E402
+from capcli.training.config import DECODER_KINDS  # noqa: E402
+from capcli.training.network.decoder import DECODERS, DecoderConfig, Dropout, LSTMCell, build_decoder  # noqa: E402
 
 SMALL = {"vocabulary": 23, "features": 32, "hidden": 16, "embedding": 12, "attention": 8}
 
 
-@pytest.mark.parametrize("kind", ["attention", "pooled"])
+@pytest.mark.parametrize("kind", DECODERS)
 def test_teacher_forcing_scores_what_steps_score(kind: str) -> None:
     torch.manual_seed(0)
     decoder = build_decoder(DecoderConfig(kind, **SMALL)).eval()
@@ -36,7 +37,7 @@ def test_teacher_forcing_scores_what_steps_score(kind: str) -> None:
     torch.testing.assert_close(together, torch.cat(one_by_one))
 
 
-@pytest.mark.parametrize("kind", ["attention", "pooled"])
+@pytest.mark.parametrize("kind", DECODERS)
 def test_every_decoder_weight_learns(kind: str) -> None:
     torch.manual_seed(0)
     decoder = build_decoder(DecoderConfig(kind, **SMALL))
@@ -48,7 +49,12 @@ def test_every_decoder_weight_learns(kind: str) -> None:
     assert still == []
 
 
-@pytest.mark.parametrize("kind", ["attention", "pooled"])
+def test_every_decoder_can_be_asked_for() -> None:
+    """`capcli train` refuses other kinds before it has loaded PyTorch, so it has a list of its own."""
+    assert tuple(DECODERS) == DECODER_KINDS
+
+
+@pytest.mark.parametrize("kind", DECODERS)
 def test_a_decoder_gives_what_it_says_it_gives(kind: str) -> None:
     """The exported graphs are built from these names and shapes."""
     decoder = build_decoder(DecoderConfig(kind, **SMALL)).eval()
@@ -65,7 +71,7 @@ def test_a_decoder_gives_what_it_says_it_gives(kind: str) -> None:
     assert decoder.state_names == (("h1", "c1", "h2", "c2") if kind == "attention" else ("h", "c"))
 
 
-@pytest.mark.parametrize("kind", ["attention", "pooled"])
+@pytest.mark.parametrize("kind", DECODERS)
 def test_a_words_row_is_both_its_input_and_its_output(kind: str) -> None:
     """The embedding gets gradients of words that are read and of words that are scored."""
     torch.manual_seed(0)
@@ -83,7 +89,7 @@ def test_a_words_row_is_both_its_input_and_its_output(kind: str) -> None:
     torch.testing.assert_close(decoder.logits(output), scores)
 
 
-@pytest.mark.parametrize("kind", ["attention", "pooled"])
+@pytest.mark.parametrize("kind", DECODERS)
 def test_a_fresh_forget_gate_is_open(kind: str) -> None:
     """What a cell held before stays in it for the greater part, whatever the other gates do."""
     torch.manual_seed(0)
@@ -97,7 +103,7 @@ def test_a_fresh_forget_gate_is_open(kind: str) -> None:
         torch.testing.assert_close(kept / 1e4, torch.sigmoid(torch.ones_like(kept)), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("kind", ["attention", "pooled"])
+@pytest.mark.parametrize("kind", DECODERS)
 @pytest.mark.parametrize("which", ["features", "words"])
 def test_each_dropout_drops_what_it_is_for_and_only_in_training(kind: str, which: str) -> None:
     torch.manual_seed(0)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from capcli.errors import UsageError
-from capcli.training.config import DATA, RENAMED, DataSource, TrainConfig, by_present_names, flag_of, read_toml
+from capcli.training.config import DATA, RENAMED, DataSource, TrainConfig, by_present_names, flag_of
+from capcli.training.config_file import read_toml
 
 if TYPE_CHECKING:
     from capcli.cli.training_progress import ShownRun

@@ -1,6 +1,6 @@
 """Whether a run can be resumed: with the same settings, but for those that may change, and the same data.
 
-What is other than before is told and kept in the log; what would have made the updates so far different is refused.
+What has changed is told and kept in the log; what would have made the updates so far other ones is refused.
 Knows nothing of networks.
 """
 
@@ -21,7 +21,7 @@ from capcli.training.run_record import RunRecord
 class EarlierRun:
     """A run that a folder holds.
 
-    `config`: its settings before; `record`: what it was made with and from, None if no capcli wrote it down.
+    `config`: its settings so far; `record`: what it was made with and from, None if an earlier capcli made it.
     """
 
     config: TrainConfig
@@ -29,9 +29,9 @@ class EarlierRun:
 
     def complete(self, config: TrainConfig) -> TrainConfig:
         """The settings of now; those that they leave to the network are the run's."""
-        unsaid = [name for name in OF_NETWORK if getattr(config, name) is None]
-        unsaid += [] if config.input_size else ["input_size"]
-        return replace(config, **{name: getattr(self.config, name) for name in unsaid})
+        left_open = [name for name in OF_NETWORK if getattr(config, name) is None]
+        left_open += [] if config.input_size else ["input_size"]
+        return replace(config, **{name: getattr(self.config, name) for name in left_open})
 
     def changes(self, config: TrainConfig, record: RunRecord) -> list[str]:
         """A line for each setting and each fact of machine and versions that is another now.
@@ -48,7 +48,7 @@ class EarlierRun:
     def resume(
         self, folder: RunFolder, config: TrainConfig, record: RunRecord, changes: Sequence[str], updates_per_epoch: int
     ) -> None:
-        """Checks what only the data can tell, then keeps what is other than before.
+        """Checks what only the data can tell, then keeps what has changed.
 
         Args:
             folder: the run's.
@@ -110,7 +110,7 @@ def earlier_run(folder: RunFolder, config: TrainConfig) -> EarlierRun | None:
     """The run that `folder` holds, None where one may start.
 
     Raises:
-        UsageError: it holds something else, or a run that these settings do not go on with.
+        UsageError: it holds something else, or a run that these settings cannot resume.
         DataError: its files are damaged.
     """
     if not folder.has_config:

@@ -4,8 +4,8 @@
     tokenizer.json   the vocabulary
     words.json       how the captions' writers use words (habits)
     start.pt         encoder and decoder configuration and first weights
-    config.json      all settings that decide the result; with it the run can be gone on with
-    last.pt          trained tensors, optimiser, random state, position: where to go on
+    config.json      all settings that decide the result; with it the run can be resumed
+    last.pt          trained tensors, optimiser, random state, position: where to resume
     best.pt          trained tensors of the best epoch so far and its scores
     log.jsonl        one line an epoch, and one for what changed when the run was resumed
 
@@ -61,7 +61,7 @@ class RunFolder:
 
     @property
     def is_free(self) -> bool:
-        """Whether a run may start here: there is nothing yet, or only what a start that was killed has left."""
+        """Whether a run may start here: there is nothing yet, or only what a killed start has left."""
         if not self.path.exists():
             return True
         if not self.path.is_dir():
@@ -80,14 +80,14 @@ class RunFolder:
         self._write_json("config.json", with_absolute_paths(config).as_dict())
 
     def read_config(self) -> TrainConfig:
-        """The settings; one that is newer than the run has its default."""
+        """The settings; those that are newer than the run have their defaults."""
         return TrainConfig.from_dict(self._read_json("config.json"), str(self.path / "config.json"))
 
     def write_record(self, record: RunRecord) -> None:
         self._write_json(_RECORD, record.as_dict())
 
     def read_record(self) -> RunRecord | None:
-        """What the run was made with and from; None in a folder of before there was such a record."""
+        """What the run was made with and from; None in a folder of an earlier capcli, which kept no record."""
         if not (self.path / _RECORD).is_file():
             return None
         try:
@@ -113,7 +113,7 @@ class RunFolder:
         """
         self.write_vocabulary(model.tokenizer, model.habits)
         self.save("start", model.network.as_checkpoint())
-        # Last, so that a run folder with a config is one that can be gone on with.
+        # Last, so that a run folder with a config is one that can be resumed.
         self.write_config(config)
 
     def read_start(self, dropout: Dropout | None = None) -> CaptioningModel:
@@ -172,7 +172,7 @@ class RunFolder:
         self._write_log([*kept, entry])
 
     def log_changes(self, changes: Sequence[str]) -> None:
-        """Adds a line on what is other than before, now that the run goes on."""
+        """Adds a line on what has changed, now that the run is resumed."""
         lines = self._read_lines()
         after = max((line["epoch"] for line in lines if "epoch" in line), default=0)
         self._write_log([*lines, {"resumed_after_epoch": after, "changes": list(changes)}])

@@ -22,7 +22,7 @@ from capcli.training.device import Machine
 from capcli.training.inputs.examples import EncodedImage
 
 FORMAT = 1
-# Fields whose changes are said on resume, as people read them.
+# Fields whose changes are told on resume, in words.
 _SAID = {
     "device": "the device",
     "precision": "the precision",

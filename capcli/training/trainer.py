@@ -1,7 +1,7 @@
 """The training loop: one objective, validation, checkpoints that resume exactly.
 
 On the CPU at a fixed number of threads a run that was killed and resumed, in mid-epoch too, ends bit for bit like an
-uninterrupted one; on CUDA it goes on with the same batches and random state.
+uninterrupted one; on CUDA it continues with the same batches and random state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from capcli.training.progress import EpochResult, TrainingListener, TrainingProg
 from capcli.training.run_folder import RunFolder
 from capcli.training.validation import ValidationScores, Validator
 
-# Settings that scores depend on: under others, those of before are not comparable.
+# Settings that scores depend on: scores under others cannot be compared.
 _OF_SCORES = ("val_images", "beam", "length_penalty", "max_length")
 # Seconds between checkpoints at the ends of short epochs.
 _SAVE_AFTER_S = 20.0

@@ -1,6 +1,6 @@
 """Batches of images and captions, in an order that seed and epoch alone decide.
 
-So a run that was killed goes on with the very batch it would have had. Worker processes prepare batches ahead of the
+So a resumed run continues with the very batch it would have had. Worker processes prepare batches ahead of the
 network. Knows nothing of networks or optimisers.
 """
 

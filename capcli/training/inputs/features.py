@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """One image as the encoder sees it, or why it cannot be read; neither where the store has it."""
+    """One image file. `pixels`: uint8 [S, S, 3], None if it cannot be read or need not be; `error`: why it cannot."""
 
     path: Path
     key: str

@@ -51,9 +51,9 @@ def objective_of(
     Raises:
         DependencyError: a program is not there or fails.
     """
-    unsaid = (tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown)
+    special = (tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown)
     head = network.presence
-    presence = None if head is None else WordPresence(head, config.word_presence, unsaid)
+    presence = None if head is None else WordPresence(head, config.word_presence, special)
     cross_entropy = CrossEntropy(config.label_smoothing, presence)
     if config.objective == "cross-entropy":
         yield cross_entropy
@@ -72,5 +72,5 @@ def objective_of(
         if config.meteor:
             java, at_once = find_java(), min(_METEOR_PROGRAMS, available_cores())
             programs = [running.enter_context(MeteorProgram(java)) for _ in range(at_once)]
-            rewards.append((config.meteor, MeteorReward(programs, tokenizer.vocabulary, unsaid)))
+            rewards.append((config.meteor, MeteorReward(programs, tokenizer.vocabulary, special)))
         yield SelfCritical(rewards, search, tokenizer, filters, cross_entropy, config.cross_entropy, at_once)

@@ -73,15 +73,15 @@ class MeteorReward:
     Args:
         programs: running, at least one; as many images can be scored at once.
         vocabulary: the token of every id, since METEOR knows stems, synonyms and paraphrases.
-        unsaid: ids that are no words.
+        special: ids of tokens that are no words: padding, start, end, unknown.
     """
 
-    def __init__(self, programs: Sequence[MeteorProgram], vocabulary: Sequence[str], unsaid: Collection[int]) -> None:
+    def __init__(self, programs: Sequence[MeteorProgram], vocabulary: Sequence[str], special: Collection[int]) -> None:
         self._idle: SimpleQueue[MeteorProgram] = SimpleQueue()
         for program in programs:
             self._idle.put(program)
         self._vocabulary = vocabulary
-        self._unsaid = frozenset(unsaid)
+        self._special = frozenset(special)
 
     def score(
         self, sentences: Sequence[Sequence[int]], references: Sequence[Sequence[int]], data_set: int
@@ -100,7 +100,7 @@ class MeteorReward:
         return [next(scores) if words else 0.0 for words in given]
 
     def _words(self, numbers: Sequence[int]) -> str:
-        return raw_text([self._vocabulary[number] for number in numbers if number not in self._unsaid])
+        return raw_text([self._vocabulary[number] for number in numbers if number not in self._special])
 
 
 class CiderReward:

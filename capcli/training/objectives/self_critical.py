@@ -56,26 +56,26 @@ class SelfCritical:
         self._share = share
 
     def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Loss:
-        said: list[tuple[int, list[int]]] = []
+        captions = self._generate(decoder, features)
+        scored = list(self._pool.map(self._score, captions, batch.references, batch.data_sets))
+        generated: list[tuple[int, list[int]]] = []
         rewards: list[float] = []
         advantages: list[float] = []
-        own_captions = self._own(decoder, features)
-        scored = list(self._pool.map(self._score, own_captions, batch.references, batch.data_sets))
-        for image, (words, scores) in enumerate(zip(own_captions, scored, strict=True)):
+        for image, (words, scores) in enumerate(zip(captions, scored, strict=True)):
             mean = sum(scores) / len(scores)
-            said += [(image, sentence) for sentence in words]
+            generated += [(image, sentence) for sentence in words]
             rewards += scores
             # Against the mean of the others; one sentence alone has nothing to be better than.
             advantages += [(score - mean) * len(scores) / max(1, len(scores) - 1) for score in scores]
-        # The references go through the decoder together with the generated captions: half as many steps.
-        people = [(image, words) for image, captions in enumerate(batch.references) for words in captions]
+        references = [(image, words) for image, each in enumerate(batch.references) for words in each]
+        # References go through the decoder together with the generated captions: half as many steps.
         sentences = Sentences.lay_out(
-            [*said, *people] if self._share else said, self._tokenizer.start, self._tokenizer.unknown
+            [*generated, *references] if self._share else generated, self._tokenizer.start, self._tokenizer.unknown
         )
         logits = logits_of(decoder, features, sentences)
         # Which sentence each target is of, as numbered before they were laid out.
         origin = torch.tensor(sentences.order)[sentences.owners]
-        own = origin < len(said)
+        own = origin < len(generated)
         device = features.device
         log_probs = -nn.functional.cross_entropy(
             logits[own.to(device)].float(), sentences.targets[own].to(device), reduction="none"
@@ -89,13 +89,15 @@ class SelfCritical:
         return Loss(loss, known.nats, known.words, 100 * sum(rewards), len(rewards))
 
     def _score(self, sentences: list[list[int]], references: list[list[int]], data_set: int) -> list[float]:
+        """The weighted sum of all rewards, for each caption of one image."""
         parts = [
             [weight * score for score in reward.score(sentences, references, data_set)]
             for weight, reward in self._rewards
         ]
         return [sum(scores) for scores in zip(*parts, strict=True)]
 
-    def _own(self, decoder: Decoder, features: Tensor) -> list[list[list[int]]]:
+    def _generate(self, decoder: Decoder, features: Tensor) -> list[list[list[int]]]:
+        """The captions of each image, as token ids with the end token, as evaluation would search them."""
         decoder.eval()
         found = search_grid(decoder, features.detach(), self._tokenizer, self._search, self._filters)
         decoder.train()

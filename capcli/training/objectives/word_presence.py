@@ -18,18 +18,18 @@ class WordPresence:
     Args:
         head: pooled grid [N, features] to scores [N, V].
         weight: of this loss beside the cross-entropy.
-        unsaid: ids that are no words.
+        special: ids of tokens that are no words: padding, start, end, unknown.
     """
 
-    def __init__(self, head: nn.Module, weight: float, unsaid: Collection[int]) -> None:
+    def __init__(self, head: nn.Module, weight: float, special: Collection[int]) -> None:
         self._head = head
         self._weight = weight
-        self._unsaid = frozenset(unsaid)
+        self._special = frozenset(special)
 
     def __call__(self, features: Tensor, references: Sequence[Sequence[Sequence[int]]]) -> Tensor:
         """The weighted loss, a scalar, of a batch's grid [N, P, features] and each image's captions."""
         scores = torch.log_softmax(self._head(features.mean(1)).float(), dim=-1)
-        words = [sorted({word for caption in captions for word in caption} - self._unsaid) for captions in references]
+        words = [sorted({word for caption in captions for word in caption} - self._special) for captions in references]
         rows = [row for row, each in enumerate(words) for _ in each]
         columns = [word for each in words for word in each]
         shares = [1 / len(each) for each in words for _ in each]

@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from torch import Tensor  # noqa: E402
 
 from capcli.training.config import DECODER_KINDS  # noqa: E402
-from capcli.training.network.decoder import DECODERS, DecoderConfig, Dropout, LSTMCell, build_decoder  # noqa: E402
+from capcli.training.network.decoder import DECODERS, DecoderConfig, Dropout, build_decoder  # noqa: E402
+from capcli.training.network.lstm import LSTMCell  # noqa: E402
 
 SMALL = {"vocabulary": 23, "features": 32, "hidden": 16, "embedding": 12, "attention": 8}
 

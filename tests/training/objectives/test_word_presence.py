@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from capcli.training.objectives import CrossEntropy, WordPresence  # noqa: E402
 from tests.training.objectives.little_batch import TOKENIZER, make_batch, make_decoder  # noqa: E402
 
-UNSAID = (TOKENIZER.pad, TOKENIZER.start, TOKENIZER.end, TOKENIZER.unknown)
+SPECIAL = (TOKENIZER.pad, TOKENIZER.start, TOKENIZER.end, TOKENIZER.unknown)
 
 
 def test_the_words_of_an_image_share_the_target_of_word_presence_evenly() -> None:
@@ -22,7 +22,7 @@ def test_the_words_of_an_image_share_the_target_of_word_presence_evenly() -> Non
         # Without a known word there is nothing to tell.
         [[TOKENIZER.unknown, TOKENIZER.end]],
     ]
-    value = WordPresence(head, 0.5, UNSAID)(features, references)
+    value = WordPresence(head, 0.5, SPECIAL)(features, references)
     log_probs = torch.log_softmax(head(features.mean(1)), -1).detach()
     words = [TOKENIZER.encode("a red dog runs"), TOKENIZER.encode("cat")]
     wanted = -0.5 * sum(float(log_probs[row, each].mean()) for row, each in enumerate(words)) / 3
@@ -31,14 +31,14 @@ def test_the_words_of_an_image_share_the_target_of_word_presence_evenly() -> Non
 
 def test_images_without_a_known_word_have_no_word_presence() -> None:
     head = torch.nn.Linear(8, len(TOKENIZER))
-    value = WordPresence(head, 1.0, UNSAID)(torch.randn(1, 4, 8), [[[TOKENIZER.unknown, TOKENIZER.end]]])
+    value = WordPresence(head, 1.0, SPECIAL)(torch.randn(1, 4, 8), [[[TOKENIZER.unknown, TOKENIZER.end]]])
     assert float(value.detach()) == 0
 
 
 def test_word_presence_teaches_the_encoder_and_comes_on_top() -> None:
     features, batch, _ = make_batch()
     head = torch.nn.Linear(8, len(TOKENIZER))
-    presence = WordPresence(head, 0.7, UNSAID)
+    presence = WordPresence(head, 0.7, SPECIAL)
     features.requires_grad_()
     alone, both = (CrossEntropy(0.0, each)(make_decoder(), features, batch) for each in (None, presence))
     loss = presence(features, batch.references)

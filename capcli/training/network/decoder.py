@@ -51,8 +51,9 @@ class Decoder(nn.Module):
     """Interface and shared parts: embedding, output layer tied to it.
 
     A subclass says in `context_shapes`, `state_shapes` and `attends` what it keeps of an image and of a hypothesis;
-    graphs and manifests are written from these. A step takes the embedding's share of the first LSTM's gates, so that
-    training can compute it for all words of a batch at once.
+    graphs and manifests are written from these. Numbers of rows come from `.shape`: `len` would fix them in the graphs.
+    A step takes the embedding's share of the first LSTM's gates, so that training can compute it for all words of a
+    batch at once.
     """
 
     attends = False

@@ -163,13 +163,14 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
     pytest.importorskip("torch", reason="needs the train extra")
     pytest.importorskip("pycocoevalcap", reason="needs the train extra")
     from capcli.training.export import ExportOptions, export_runs
-    from capcli.training.run import RunListener, train
+    from capcli.training.progress import TrainingListener
+    from capcli.training.run import train
 
     folder = tmp_path_factory.mktemp("exported")
     write_data_set(folder / "shapes", copies=2, size=64)
     images = folder / "shapes" / "images"
     config = replace(small_run(folder / "shapes"), beam=2, length_penalty=0.3)
-    train(config, folder / "run", cache=folder / "cache", listener=RunListener())
+    train(config, folder / "run", cache=folder / "cache", listener=TrainingListener())
     shutil.copytree(TINY_BUNDLE, folder / "bundles" / "bundle")
     (folder / "bundles" / "bundle" / "old").write_text("x")
     notes: list[str] = []

@@ -18,20 +18,21 @@ from torch import nn
 from capcli.bundle.habits import Habits
 from capcli.bundle.tokens import Tokenizer
 from capcli.training.config import DataSource, TrainConfig
+from capcli.training.data import read_data
 from capcli.training.export import ExportOptions, export_runs
+from capcli.training.initial import fresh_network
+from capcli.training.model import CaptioningModel
 from capcli.training.network.resnet import Bottleneck, EncoderConfig, ResNet50
-from capcli.training.preparation import new_network, read_data
-from capcli.training.run import RunListener, train
+from capcli.training.progress import EpochResult, TrainingListener
+from capcli.training.run import train
 from capcli.training.run_folder import RunFolder
-from capcli.training.starting_point import describe_network
-from capcli.training.trainer import EpochResult
 from tests.shapes import write_data_set
 
 TARGET = Path(__file__).parent / "tiny_bundle"
 INPUT_SIZE = 64
 
 
-class Printed(RunListener):
+class Printed(TrainingListener):
     """Prints what a run has to say."""
 
     def note(self, line: str) -> None:
@@ -86,9 +87,8 @@ def main() -> None:
         tokenizer = Tokenizer.learn(
             [caption for image in read_data(config).train for caption in image.captions], config.min_count
         )
-        run.write_vocabulary(tokenizer, Habits())
-        run.save("start", describe_network(new_network(config, narrow_encoder(), len(tokenizer))))
-        run.write_config(config)
+        network = fresh_network(config, narrow_encoder(), len(tokenizer))
+        run.write_start(config, CaptioningModel(network, tokenizer, Habits(), INPUT_SIZE))
         train(config, run.path, cache=work / "cache", listener=Printed())
         shutil.rmtree(TARGET, ignore_errors=True)
         result = export_runs(

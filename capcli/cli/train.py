@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from capcli.errors import UsageError
-from capcli.training.config import DATA, RENAMED, DataSource, TrainConfig, by_present_names, flag_of, read_toml
+from capcli.training.config import DATA, RENAMED, DataSource, TrainConfig, by_present_names, flag_of
+from capcli.training.config_file import read_toml
 
 if TYPE_CHECKING:
     from capcli.cli.training_progress import ShownRun
@@ -62,7 +63,7 @@ def train(
     from capcli.training.inputs.cache_folder import cache_for_run
 
     with cache_for_run(cache, keep=not no_cache) as place, _shown(quiet) as listener:
-        from capcli.training.run import train as run_training
+        from capcli.training import train as run_training
 
         folder = run_training(chosen, out, cache=place, listener=listener)
     from capcli.cli.terminal import say

@@ -9,12 +9,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from capcli.cli.terminal import say
-from capcli.training.run import RunListener
-from capcli.training.trainer import EpochResult
-from capcli.training.trainer import Progress as TrainingProgress
+from capcli.training.progress import EpochResult, TrainingListener, TrainingProgress
 
 
-class ShownRun(RunListener):
+class ShownRun(TrainingListener):
     """A run that shows itself while the `with` lasts; this one shows nothing."""
 
     def __enter__(self) -> ShownRun:

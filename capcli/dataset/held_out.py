@@ -6,15 +6,13 @@ of pixels: the same photo saved anew is another file.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from capcli.dataset.captions import CaptionedImage
+from capcli.dataset.content_key import content_key
 from capcli.messages import first_few
-
-_KEY_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,9 @@ def without_held_out(
     shared = set(suspects.values())
     held: dict[str | None, str] = {}
     for part, images in (("test", test), ("validation", validation)):
-        held |= {_content_key(path): part for path in {image.path for image in images} if _size(path) in shared}
+        held |= {_key_of(path): part for path in {image.path for image in images} if _size(path) in shared}
     held.pop(None, None)
-    parts = {path: held[key] for path in suspects if (key := _content_key(path)) in held}
+    parts = {path: held[key] for path in suspects if (key := _key_of(path)) in held}
     if not parts:
         return TrainingImages(list(train))
     taken = [image for image in train if image.path in parts]
@@ -70,9 +68,9 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _content_key(path: Path) -> str | None:
+def _key_of(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
-            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=_KEY_BYTES)).hexdigest()
+            return content_key(file)
     except OSError:
         return None

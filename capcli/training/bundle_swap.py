@@ -1,4 +1,4 @@
-"""A folder put in its place whole, over an older one that is kept until the new one stands there.
+"""Replaces a folder by a new one as a whole; the old one is kept until the new one is in place.
 
 The old folder is renamed aside, to `.NAME.capcli-old` beside it; the new one is renamed in; the old one is removed
 last. A failure in between puts the old one back. A kill in between leaves it aside, whole, for `put_back` to find.

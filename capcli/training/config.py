@@ -1,15 +1,10 @@
-"""What a training run is told to do: options, a TOML file, or both.
-
-A value on the command line wins over the file's, the file's over the default. Knows nothing of torch.
-"""
+"""The settings of a training run, each with its group, help, bounds and default. Knows nothing of torch or of files."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-import tomllib
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from capcli.errors import UsageError
@@ -54,6 +49,8 @@ MAY_CHANGE = frozenset(
         *("device", "precision", "threads", "workers"),
     )
 )
+# What --decoder takes: the names in `network.decoder.DECODERS`, which cannot be read without PyTorch.
+DECODER_KINDS = ("attention", "pooled")
 # Settings that --init's network has its own of.
 OF_NETWORK = ("decoder", "hidden", "embedding", "attention")
 # The search that self-critical training learns from has these of validation's.
@@ -196,7 +193,7 @@ class TrainConfig:
         if 0 < self.input_size < 32:
             raise UsageError(f"--input-size is {self.input_size}; it must be between 32 and 1024, or 0")
         if self.decoder is not None:
-            _one_of("decoder", self.decoder, ("attention", "pooled"))
+            _one_of("decoder", self.decoder, DECODER_KINDS)
         _one_of("objective", self.objective, ("cross-entropy", "self-critical"))
         if self.objective != "self-critical" and (self.bleu or self.meteor):
             raise UsageError("--bleu and --meteor go with --objective self-critical")
@@ -261,36 +258,6 @@ def by_present_names(values: dict[str, Any], source: str) -> dict[str, Any]:
             raise UsageError(f"{source}: {key} is given twice, once by an earlier name of it; leave one out")
         named[key] = value
     return named
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """The settings of a TOML file; paths in its [[data]] tables are relative to the file.
-
-    Raises:
-        UsageError: the file cannot be read or is not TOML.
-    """
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError(f"{path}: not readable as a TOML file ({error})") from error
-    sources = values.get("data", [])
-    if not isinstance(sources, list) or not all(isinstance(entry, dict) for entry in sources):
-        raise UsageError(f"{path}: data sets are given as [[data]] tables with images and captions")
-    for entry in sources:
-        for key in ("images", "captions", "train_split", "val_split"):
-            if isinstance(entry.get(key), str):
-                entry[key] = str(path.parent / entry[key])
-    for key in ("init", "encoder"):
-        if isinstance(values.get(key), str):
-            values[key] = _beside(path, values[key])
-        elif isinstance(values.get(key), list):
-            values[key] = [_beside(path, each) if isinstance(each, str) else each for each in values[key]]
-    return values
-
-
-def _beside(file: Path, name: str) -> str:
-    """A file's name for a bundle or a run: a path beside the file if there is one, else the name."""
-    return str(file.parent / name) if (file.parent / name).exists() else name
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -16,7 +16,8 @@ from capcli.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Machine:
-    """`autocast`: type of mixed precision, None for float32. `workers`: processes that prepare batches."""
+    """`autocast`: type of mixed precision, None for float32. `threads`: of the CPU. `workers`: processes that prepare
+    batches."""
 
     device: torch.device
     autocast: torch.dtype | None
@@ -27,6 +28,10 @@ class Machine:
     def precision(self) -> str:
         """float32, bfloat16 or float16."""
         return "float32" if self.autocast is None else str(self.autocast).removeprefix("torch.")
+
+    def mixed_precision(self) -> torch.autocast:
+        """Around all that is computed in the run's precision."""
+        return torch.autocast(self.device.type, self.autocast, enabled=self.autocast is not None)
 
 
 def choose_machine(config: TrainConfig) -> Machine:

@@ -1,4 +1,4 @@
-"""A finished run, or the mean of several -> a bundle, put in its place once it says what the network says."""
+"""Export: a finished run, or the mean of several, becomes a bundle that is shown to caption as the network does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,13 @@ from capcli.errors import OutputError, UsageError
 from capcli.outputs.files import why
 from capcli.training.bundle_swap import put_back, swap_in
 from capcli.training.config import TrainConfig
-from capcli.training.network.decoder import CaptionNetwork
-from capcli.training.onnx.graphs import write_decoder, write_encoder
+from capcli.training.model import CaptioningModel, mean_of
+from capcli.training.model_card import export_day, model_card, read_card, trained_on
+from capcli.training.network.caption_network import CaptionNetwork
 from capcli.training.onnx.quantise import quantise
+from capcli.training.onnx.write import write_decoder, write_encoder
 from capcli.training.proof import prove, read_proof_images
-from capcli.training.starting_point import StartingPoint, TrainedRun, load_trained_run, mean_of, run_settings
+from capcli.training.run_folder import TrainedRun, load_trained_run
 
 FILES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "tokenizer": "tokenizer.json", "card": "MODEL_CARD.md"}
 DEFAULT_TERMS = "The terms of the images and captions it was trained on; see MODEL_CARD.md."
@@ -104,16 +105,15 @@ def export_runs(
     _check_place(bundle, overwrite)
     if options.proof_images is not None and not options.proof_images.exists():
         raise UsageError(f"{options.proof_images}: no such folder; --proof-images takes a folder of photos")
-    card, day = _given_card(options), _day()
-    configs = [run_settings(run) for run in runs]
-    settings = options.search_settings(configs[0])
-    trained = [load_trained_run(run, config) for run, config in zip(runs, configs, strict=True)]
-    point = mean_of([(str(run.path), run.point) for run in trained])
+    card, day = None if options.card is None else read_card(options.card), export_day()
+    trained = [load_trained_run(run) for run in runs]
+    settings = options.search_settings(trained[0].config)
+    model = mean_of([(str(run.path), run.model) for run in trained])
     for line in _differences(trained):
         note(line)
-    folders = [Path(source.images) for config in configs for source in config.data]
-    images = read_proof_images([options.proof_images] if options.proof_images else folders, point.input_size)
-    network = quantise(point.network)
+    folders = [Path(source.images) for run in trained for source in run.config.data]
+    images = read_proof_images([options.proof_images] if options.proof_images else folders, model.input_size)
+    model = replace(model, network=quantise(model.network))
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
@@ -121,10 +121,12 @@ def export_runs(
         raise OutputError(f"{bundle}: cannot be written ({why(error)})") from error
     try:
         note("writing the graphs")
-        (partial / FILES["card"]).write_bytes(_card(trained, options, day).encode("utf-8") if card is None else card)
-        _write(partial, network, point, configs, settings, options)
+        if card is None:
+            card = model_card(trained, options.name, options.description, options.weights_terms, day).encode("utf-8")
+        (partial / FILES["card"]).write_bytes(card)
+        _write(partial, model, trained_on([run.config for run in trained]), settings, options)
         note(f"captioning {len(images.paths)} images with the network and with the bundle")
-        ties = prove(partial, network, point.tokenizer, point.habits, settings, images)
+        ties = prove(partial, model, settings, images)
         size = sum(file.stat().st_size for file in partial.iterdir())
         partial.chmod(0o755)
         left = swap_in(partial, place)
@@ -151,31 +153,30 @@ def _differences(trained: Sequence[TrainedRun]) -> list[str]:
     """What the runs do not agree on and a mean of weights cannot settle, a line each."""
     first = trained[0]
     lines = []
-    if len({run.point.input_size for run in trained}) > 1:
-        sizes = ", ".join(f"{run.path} {run.point.input_size}" for run in trained)
+    if len({run.model.input_size for run in trained}) > 1:
+        sizes = ", ".join(f"{run.path} {run.model.input_size}" for run in trained)
         lines.append(
-            f"the runs' images are of different sizes in pixels ({sizes}); the bundle takes {first.point.input_size}"
+            f"the runs' images are of different sizes in pixels ({sizes}); the bundle takes {first.model.input_size}"
         )
-    if any(run.point.habits != first.point.habits for run in trained):
+    if any(run.model.habits != first.model.habits for run in trained):
         lines.append(f"the runs' captions differ in which words return and keep capitals; {first.path} decides")
     return lines
 
 
 def _write(
     target: Path,
-    network: CaptionNetwork,
-    point: StartingPoint,
-    configs: Sequence[TrainConfig],
+    model: CaptioningModel,
+    data_sets: tuple[str, ...],
     settings: SearchSettings,
     options: ExportOptions,
 ) -> None:
     """Writes all but the card, which must be there already: the manifest holds its checksum."""
-    side = _grid_side(network, point.input_size)
-    write_encoder(network, target / FILES["encoder"], point.input_size)
+    network, tokenizer, decoder = model.network, model.tokenizer, model.network.decoder
+    side = _grid_side(network, model.input_size)
+    write_encoder(network, target / FILES["encoder"], model.input_size)
     write_decoder(network, target / FILES["decoder"], side * side)
-    point.tokenizer.save(target / FILES["tokenizer"])
+    tokenizer.save(target / FILES["tokenizer"])
     files: dict[str, BundleFile] = {role: describe_file(target, name) for role, name in FILES.items()}
-    tokenizer, decoder = point.tokenizer, network.decoder
     write_manifest(
         target,
         Manifest(
@@ -184,15 +185,15 @@ def _write(
             code_licence="Apache-2.0",
             weights_terms=options.weights_terms,
             files=files,
-            input_size=point.input_size,
+            input_size=model.input_size,
             resize="squash",
             graph=GraphNames(decoder.context_names, decoder.state_names, (side, side) if decoder.attends else None),
             tokens=SpecialTokens(tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown),
             search=SearchDefaults(settings.beam, settings.max_length, settings.length_penalty),
-            habits=point.habits,
-            trained_on=_trained_on(configs),
+            habits=model.habits,
+            trained_on=data_sets,
             scores=options.scores,
-            network={"encoder": network.encoder_config.as_dict(), "decoder": decoder.config.as_dict()},
+            network=network.describe(),
         ),
     )
 
@@ -201,67 +202,3 @@ def _grid_side(network: CaptionNetwork, input_size: int) -> int:
     with torch.inference_mode():
         grid = network.encoder(torch.zeros(1, input_size, input_size, 3, dtype=torch.uint8))
     return math.isqrt(grid.shape[1])
-
-
-def _set_name(images: str) -> str:
-    path = Path(images)
-    return path.parent.name if path.name.lower() == "images" and path.parent.name else path.name
-
-
-def _trained_on(configs: Sequence[TrainConfig]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(_set_name(source.images) for config in configs for source in config.data))
-
-
-def _given_card(options: ExportOptions) -> bytes | None:
-    if options.card is None:
-        return None
-    try:
-        return options.card.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{options.card}: cannot be read ({why(error)}); --card takes a Markdown file") from error
-
-
-def _day() -> date:
-    """Today, or the day that SOURCE_DATE_EPOCH names, for bundles that are the same byte for byte.
-
-    The variable holds seconds since 1970 (https://reproducible-builds.org/specs/source-date-epoch).
-    """
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if not epoch:
-        return date.today()
-    try:
-        return datetime.fromtimestamp(int(epoch), UTC).date()
-    except (ValueError, OverflowError, OSError) as error:
-        raise UsageError(f"SOURCE_DATE_EPOCH is {epoch!r}; it must be a number of seconds since 1970") from error
-
-
-def _card(trained: Sequence[TrainedRun], options: ExportOptions, day: date) -> str:
-    """A first model card from what the runs know; its maker completes it."""
-    epochs = [f"epoch {run.result['epoch']} of {run.config.epochs}" for run in trained]
-    rows = "\n".join(
-        f"| {_set_name(source.images)}{f', {run.path.name} alone' if len(trained) > 1 else ''} | {score} |"
-        for run in trained
-        for source, score in zip(run.config.data, run.result["cider"], strict=False)
-    )
-    origin = epochs[0] if len(trained) == 1 else f"the mean weights of {len(trained)} runs: {', '.join(epochs)}"
-    sets = "\n".join(f"- {name}" for name in _trained_on([run.config for run in trained]))
-    return f"""# {options.name}
-
-{options.description or "An image-captioning model made with capcli: a ResNet-50 encoder and an LSTM decoder."}
-
-Exported {day.isoformat()} from {origin}.
-
-## Trained on
-{sets}
-
-## Terms
-{options.weights_terms}
-
-## Validation
-CIDEr x 100 on the held-back images over a plain tokeniser, as training measures it. It chooses checkpoints and is not
-comparable with published figures; `capcli evaluate` gives those.
-
-| data | CIDEr |
-| --- | --- |
-{rows}
-"""

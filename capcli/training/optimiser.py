@@ -1,4 +1,7 @@
-"""Which parameters are trained, at which learning rate, with how much weight decay. Knows nothing of data."""
+"""The optimiser: groups of parameters with their learning rates and weight decay, and the schedule.
+
+Knows nothing of data or of what is trained.
+"""
 
 from __future__ import annotations
 
@@ -10,24 +13,8 @@ import torch
 from torch import nn
 
 from capcli.training.config import TrainConfig
-from capcli.training.network.decoder import CaptionNetwork
-from capcli.training.network.resnet import STAGES
 
 _BETAS = (0.9, 0.98)
-
-
-def freeze(network: CaptionNetwork, fine_tune: int) -> dict[str, nn.Parameter]:
-    """Lets gradients through the decoder and the encoder's last `fine_tune` parts only.
-
-    Returns:
-        The trained parameters by name.
-    """
-    for parameter in network.encoder.parameters():
-        parameter.requires_grad_(False)
-    for number in range(STAGES + 1 - fine_tune, STAGES + 1):
-        for parameter in network.encoder.stage_parameters(number):
-            parameter.requires_grad_(True)
-    return {name: tensor for name, tensor in network.named_parameters() if tensor.requires_grad}
 
 
 def make_optimiser(config: TrainConfig, trained: Mapping[str, nn.Parameter], device: torch.device) -> torch.optim.AdamW:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from capcli.bundle.habits import Habits
 from capcli.bundle.tokens import Tokenizer
 from capcli.captioner import Captioner
 from capcli.decoding.filters import caption_filters
@@ -20,7 +19,8 @@ from capcli.decoding.search import Hypothesis, SearchSettings
 from capcli.errors import CapcliError, DataError, ImageError
 from capcli.inputs.images import load_image
 from capcli.inputs.paths import FolderRules, find_inputs
-from capcli.training.network.decoder import CaptionNetwork
+from capcli.training.model import CaptioningModel
+from capcli.training.network.decoder import Decoder
 from capcli.training.network.search import search_grid
 
 IMAGES = 32
@@ -72,14 +72,7 @@ def read_proof_images(places: Sequence[Path], size: int) -> ProofImages:
     return ProofImages(tuple(paths), np.stack(pixels))
 
 
-def prove(
-    bundle: Path,
-    network: CaptionNetwork,
-    tokenizer: Tokenizer,
-    habits: Habits,
-    settings: SearchSettings,
-    images: ProofImages,
-) -> int:
+def prove(bundle: Path, model: CaptioningModel, settings: SearchSettings, images: ProofImages) -> int:
     """Captions real images with the network and with the bundle, and compares sentences and scores.
 
     A tie is another sentence of the same score: rounding decided between two that the network finds equally good. It
@@ -87,9 +80,7 @@ def prove(
 
     Args:
         bundle: the folder of the bundle.
-        network: rounded as the bundle's weights are, on the CPU, in evaluation mode.
-        tokenizer: the network's vocabulary.
-        habits: what captions may not say.
+        model: its network is rounded as the bundle's weights are, on the CPU, in evaluation mode.
         settings: how both search.
         images: resized as the bundle wants them.
     Returns:
@@ -97,15 +88,16 @@ def prove(
     Raises:
         CapcliError: a sentence or a score differs, or more than one image in `IMAGES_A_TIE` ties.
     """
+    decoder, tokenizer = model.network.decoder, model.tokenizer
     with torch.inference_mode():
-        grid = network.encoder(torch.from_numpy(images.pixels))
-    expected = search_grid(network.decoder, grid, tokenizer, settings, caption_filters(tokenizer, habits))
+        grid = model.network.encoder(torch.from_numpy(images.pixels))
+    expected = search_grid(decoder, grid, tokenizer, settings, caption_filters(tokenizer, model.habits))
     given = Captioner(bundle, provider="cpu").caption_pixels(images.pixels, settings)
     ties = 0
     for row, path in enumerate(images.paths):
         ours, theirs = expected[row][0], given[row][0]
         same = tokenizer.tokens(ours.tokens) == theirs.tokens
-        agreed = ours if same else _scored(network, grid[row : row + 1], tokenizer, theirs.tokens)
+        agreed = ours if same else _scored(decoder, grid[row : row + 1], tokenizer, theirs.tokens)
         length = len(theirs.tokens) + 1
         if (
             agreed is None
@@ -132,10 +124,8 @@ def prove(
     return ties
 
 
-def _scored(
-    network: CaptionNetwork, grid: torch.Tensor, tokenizer: Tokenizer, tokens: Sequence[str]
-) -> Hypothesis | None:
-    """A sentence with the network's own score for it; None if it holds what is no word of the vocabulary.
+def _scored(decoder: Decoder, grid: torch.Tensor, tokenizer: Tokenizer, tokens: Sequence[str]) -> Hypothesis | None:
+    """A sentence with the decoder's own score for it; None if it holds what is no word of the vocabulary.
 
     Args:
         grid: float [1, P, features].
@@ -144,7 +134,7 @@ def _scored(
     if len(ids) < len(tokens):
         return None
     with torch.inference_mode():
-        logits = network.decoder.teacher_forced(
+        logits = decoder.teacher_forced(
             grid, torch.zeros(1, dtype=torch.int64), torch.tensor([[tokenizer.start, *ids]]), [len(ids) + 1]
         )
         scores = torch.log_softmax(logits.double(), -1)

@@ -1,6 +1,6 @@
-"""Whether a run can be gone on with: the same settings, but for those that may change, and the same data.
+"""Whether a run can be resumed: with the same settings, but for those that may change, and the same data.
 
-What is other than before is said and kept in the log; what would make the updates so far another run's is refused.
+What has changed is told and kept in the log; what would have made the updates so far other ones is refused.
 Knows nothing of networks.
 """
 
@@ -21,17 +21,17 @@ from capcli.training.run_record import RunRecord
 class EarlierRun:
     """A run that a folder holds.
 
-    `config`: its settings before; `record`: what it was made with and from, None if no capcli wrote it down.
+    `config`: its settings so far; `record`: what it was made with and from, None if an earlier capcli made it.
     """
 
     config: TrainConfig
     record: RunRecord | None
 
     def complete(self, config: TrainConfig) -> TrainConfig:
-        """The settings of now, those that were left to the network as the run has them."""
-        unsaid = [name for name in OF_NETWORK if getattr(config, name) is None]
-        unsaid += [] if config.input_size else ["input_size"]
-        return replace(config, **{name: getattr(self.config, name) for name in unsaid})
+        """The settings of now; those that they leave to the network are the run's."""
+        left_open = [name for name in OF_NETWORK if getattr(config, name) is None]
+        left_open += [] if config.input_size else ["input_size"]
+        return replace(config, **{name: getattr(self.config, name) for name in left_open})
 
     def changes(self, config: TrainConfig, record: RunRecord) -> list[str]:
         """A line for each setting and each fact of machine and versions that is another now.
@@ -44,6 +44,28 @@ class EarlierRun:
         # Of device, precision, threads and workers, what they came to says more than what was asked for.
         lines |= {} if self.record is None else record.changes_since(self.record)
         return list(lines.values())
+
+    def resume(
+        self, folder: RunFolder, config: TrainConfig, record: RunRecord, changes: Sequence[str], updates_per_epoch: int
+    ) -> None:
+        """Checks what only the data can tell, then keeps what has changed.
+
+        Args:
+            folder: the run's.
+            config, record: of now, complete.
+            changes: from `changes`.
+            updates_per_epoch: of the data.
+        Raises:
+            UsageError: the data has changed, or the end of the run lies behind.
+        """
+        self.check_data(folder, config, record)
+        self.check_epochs(folder, config, updates_per_epoch)
+        if changes:
+            # The log first: a change that is logged twice is better than one that is not.
+            folder.log_changes(changes)
+            folder.write_config(config)
+        if record != self.record:
+            folder.write_record(record)
 
     def check_data(self, folder: RunFolder, config: TrainConfig, record: RunRecord) -> None:
         """Refuses data that has changed since the run started.
@@ -88,7 +110,7 @@ def earlier_run(folder: RunFolder, config: TrainConfig) -> EarlierRun | None:
     """The run that `folder` holds, None where one may start.
 
     Raises:
-        UsageError: it holds something else, or a run that these settings do not go on with.
+        UsageError: it holds something else, or a run that these settings cannot resume.
         DataError: its files are damaged.
     """
     if not folder.has_config:

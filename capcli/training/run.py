@@ -1,4 +1,4 @@
-"""One training run from settings to checkpoints: starts it, or goes on with one that was stopped."""
+"""One training run from settings to checkpoints: starts it, or resumes one that was stopped."""
 
 from __future__ import annotations
 
@@ -8,42 +8,31 @@ import torch
 
 from capcli.decoding.filters import caption_filters
 from capcli.training.config import TrainConfig
+from capcli.training.data import TrainingData, drop_unreadable, read_data
 from capcli.training.device import Machine, choose_machine
-from capcli.training.preparation import (
-    TrainingData,
-    batch_plan,
-    drop_unreadable,
-    encode_captions,
-    java_for,
-    objective_of,
-    prepare_maps,
-    read_data,
-    validator_of,
-)
-from capcli.training.resume import EarlierRun, earlier_run
+from capcli.training.initial import initial_model, settings_of_model
+from capcli.training.inputs.augment import Augmentation
+from capcli.training.inputs.batches import BatchPlan
+from capcli.training.inputs.examples import encode_captions
+from capcli.training.inputs.sources import prepare_inputs
+from capcli.training.model import CaptioningModel
+from capcli.training.objectives.choice import check_programs, objective_of
+from capcli.training.progress import TrainingListener
+from capcli.training.resume import earlier_run
 from capcli.training.run_folder import RunFolder
 from capcli.training.run_record import RunRecord, digest_of_training, digest_of_validation
-from capcli.training.starting_point import StartingPoint, settings_of_network, starting_point, write_start
-from capcli.training.trainer import Listener, Trainer
-from capcli.training.validation import FEW_IMAGES
+from capcli.training.trainer import Trainer
+from capcli.training.validation import few_images, validator_of
 from capcli.training.workers import worker_errors
 
 
-class RunListener(Listener):
-    """Told how a run goes, from reading data to the last epoch."""
-
-    def note(self, line: str) -> None: ...
-
-    def encoding(self, done: int, total: int) -> None: ...
-
-
-def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener) -> RunFolder:
-    """Trains in `out`, or goes on there with a run that was stopped.
+def train(config: TrainConfig, out: Path, *, cache: Path, listener: TrainingListener) -> RunFolder:
+    """Trains in `out`, or resumes there a run that was stopped.
 
     Args:
-        config: the settings; of a run that is gone on with, those in `TrainConfig.may_change` may be others.
+        config: the settings; of a run that is resumed, those in `TrainConfig.may_change` may be others.
         out: the run's folder; made if missing.
-        cache: where feature maps are kept from run to run.
+        cache: the folder in which what the encoder takes is kept from run to run.
         listener: told how it goes.
     Raises:
         UsageError: `out` holds a run with other settings or data, or something else.
@@ -55,13 +44,11 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     """
     folder = RunFolder(out)
     earlier = earlier_run(folder, config)
-    java = java_for(config)
+    check_programs(config)
     machine = choose_machine(config)
     torch.set_num_threads(machine.threads)
-    device, autocast = machine.device, machine.autocast
     data = read_data(config)
-    for line in data.notes:
-        listener.note(line)
+    _note(listener, data.notes)
     folder.create()
     changes: list[str] = []
     if earlier is None:
@@ -70,92 +57,55 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: RunListener)
     else:
         config = earlier.complete(config)
         changes = earlier.changes(config, RunRecord.of(machine))
-    start = starting_point(config, folder, data)
-    config = settings_of_network(config, start)
-    for line in (*changes, *start.notes):
-        listener.note(line)
-    network = start.network.to(device)
-    listener.note(_summary(config, data, start, machine))
-    source, errors = prepare_maps(
-        config,
+        _note(listener, changes)
+
+    model = initial_model(config, folder, data, listener.note)
+    config = settings_of_model(config, model)
+    listener.note(_summary(config, data, model, machine))
+    network = model.network.to(machine.device)
+    network.freeze(config.fine_tune)
+    source, errors = prepare_inputs(
         network,
-        data,
+        data.paths,
+        input_size=config.input_size,
+        augmentation=Augmentation.of(config),
         cache=cache,
-        device=device,
-        autocast=autocast,
-        progress=listener.encoding,
-        note=listener.note,
+        machine=machine,
+        listener=listener,
     )
-    for path, reason in list(errors.items())[:5]:
-        listener.note(f"left out: {path}: {reason}")
-    if len(errors) > 5:
-        listener.note(f"left out: {len(errors) - 5} more images that cannot be read")
-    data = drop_unreadable(data, errors)
-    held = sum(len(each.images) for each in data.validation)
-    if 0 < held < FEW_IMAGES:
-        images_are = "image: the" if held == 1 else "images: the"
-        listener.note(f"only {held} validation {images_are} best epoch is chosen by chance; give more (--val)")
-    images = encode_captions(data.train, start.tokenizer, config.max_words)
-    plan = batch_plan(config, images, start.tokenizer, source)
-    record = RunRecord.of(
-        machine,
-        digest_of_training(images, source.keys),
-        digest_of_validation(data.validation, start.tokenizer, source.keys),
-    )
+    data = drop_unreadable(data, errors, listener.note)
+    _note(listener, few_images(data.validation))
+    images = encode_captions(data.train, model.tokenizer, config.max_words)
+    plan = BatchPlan.of(config, images, model.tokenizer, source)
+
+    train_digest = digest_of_training(images, source.keys)
+    validation_digest = digest_of_validation(data.validation, model.tokenizer, source.keys)
+    record = RunRecord.of(machine, train_digest, validation_digest)
     if earlier is None:
         folder.write_record(record)
-        write_start(folder, config, start)
+        folder.write_start(config, model)
     else:
-        _go_on(folder, earlier, config, record, changes, plan.updates_per_epoch)
-    filters = caption_filters(start.tokenizer, start.habits)
+        earlier.resume(folder, config, record, changes, plan.updates_per_epoch)
+
     if config.word_presence:
-        network.add_presence(config.seed).to(device)
-    validator = validator_of(config, data.validation, source, start.tokenizer, filters)
-    with objective_of(config, network, start.tokenizer, filters, plan, java) as objective, worker_errors(out):
-        Trainer(
-            config,
-            folder,
-            network,
-            objective,
-            plan,
-            validator,
-            device=device,
-            autocast=autocast,
-            workers=machine.workers,
-            listener=listener,
-        ).run()
+        network.add_presence(config.seed).to(machine.device)
+    filters = caption_filters(model.tokenizer, model.habits)
+    validator = validator_of(config, data.validation, source, model.tokenizer, filters)
+    with objective_of(config, network, model.tokenizer, filters, plan) as objective, worker_errors(out):
+        Trainer(config, folder, network, objective, plan, validator, machine=machine, listener=listener).run()
     return folder
 
 
-def _go_on(
-    folder: RunFolder,
-    earlier: EarlierRun,
-    config: TrainConfig,
-    record: RunRecord,
-    changes: list[str],
-    updates_per_epoch: int,
-) -> None:
-    """Checks what only the data can tell, then keeps what is other than before."""
-    earlier.check_data(folder, config, record)
-    earlier.check_epochs(folder, config, updates_per_epoch)
-    if changes:
-        # The log first: a change that is logged twice is better than one that is not.
-        folder.log_changes(changes)
-        folder.write_config(config)
-    if record != earlier.record:
-        folder.write_record(record)
+def _note(listener: TrainingListener, lines: list[str]) -> None:
+    for line in lines:
+        listener.note(line)
 
 
-def _summary(
-    config: TrainConfig,
-    data: TrainingData,
-    start: StartingPoint,
-    machine: Machine,
-) -> str:
+def _summary(config: TrainConfig, data: TrainingData, model: CaptioningModel, machine: Machine) -> str:
     held = ", ".join(str(len(each.images)) for each in data.validation) or "no"
     captions = sum(len(image.captions) for image in data.train)
     return (
         f"{len(data.train)} training images with {captions} captions, {held} validation images, "
-        f"{len(start.tokenizer)} tokens; {config.input_size} pixels, {config.decoder} decoder, on "
+        f"{len(model.tokenizer)} tokens; {config.input_size} pixels, {config.decoder} decoder, on "
         f"{machine.device.type} in {machine.precision}"
     )

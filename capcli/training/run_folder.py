@@ -1,11 +1,11 @@
-"""A training run on disk: its settings, its checkpoints, its log.
+"""A training run on disk: its settings, its models, its checkpoints, its log.
 
     run.json         what it was made with and from: digests of the data, machine, versions; the first file there is
     tokenizer.json   the vocabulary
     words.json       how the captions' writers use words (habits)
     start.pt         encoder and decoder configuration and first weights
-    config.json      all settings that decide the result; with it the run can be gone on with
-    last.pt          trained tensors, optimiser, random state, position: where to go on
+    config.json      all settings that decide the result; with it the run can be resumed
+    last.pt          trained tensors, optimiser, random state, position: where to resume
     best.pt          trained tensors of the best epoch so far and its scores
     log.jsonl        one line an epoch, and one for what changed when the run was resumed
 
@@ -18,7 +18,8 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from capcli.errors import DataError, OutputError
 from capcli.outputs.files import Draft, why
 from capcli.training.config import TrainConfig
 from capcli.training.config_paths import with_absolute_paths
+from capcli.training.model import CaptioningModel
+from capcli.training.network.caption_network import CaptionNetwork
+from capcli.training.network.decoder import Dropout
 from capcli.training.run_record import RunRecord
 
 # Of checkpoints. Format 1, which had no number, differs in `last.pt` alone, as `Trainer` says.
@@ -57,7 +61,7 @@ class RunFolder:
 
     @property
     def is_free(self) -> bool:
-        """Whether a run may start here: there is nothing yet, or only what a start that was killed has left."""
+        """Whether a run may start here: there is nothing yet, or only what a killed start has left."""
         if not self.path.exists():
             return True
         if not self.path.is_dir():
@@ -76,14 +80,14 @@ class RunFolder:
         self._write_json("config.json", with_absolute_paths(config).as_dict())
 
     def read_config(self) -> TrainConfig:
-        """The settings; one that is newer than the run has its default."""
+        """The settings; those that are newer than the run have their defaults."""
         return TrainConfig.from_dict(self._read_json("config.json"), str(self.path / "config.json"))
 
     def write_record(self, record: RunRecord) -> None:
         self._write_json(_RECORD, record.as_dict())
 
     def read_record(self) -> RunRecord | None:
-        """What the run was made with and from; None in a folder of before there was such a record."""
+        """What the run was made with and from; None in a folder of an earlier capcli, which kept no record."""
         if not (self.path / _RECORD).is_file():
             return None
         try:
@@ -100,6 +104,26 @@ class RunFolder:
         except OSError as error:
             raise OutputError(f"{target}: cannot be written: {why(error)}") from error
         self._write_json("words.json", habits.as_dict())
+
+    def write_start(self, config: TrainConfig, model: CaptioningModel) -> None:
+        """Makes the folder that of a run: the model before the first update, and the settings.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        self.write_vocabulary(model.tokenizer, model.habits)
+        self.save("start", model.network.as_checkpoint())
+        # Last, so that a run folder with a config is one that can be resumed.
+        self.write_config(config)
+
+    def read_start(self, dropout: Dropout | None = None) -> CaptioningModel:
+        """The model before the first update, in float32 on the CPU.
+
+        Raises:
+            DataError: a file is missing or damaged.
+        """
+        network = CaptionNetwork.from_checkpoint(self.load("start"), dropout)
+        return CaptioningModel(network, self.read_tokenizer(), self.read_habits(), self.read_config().input_size)
 
     def read_tokenizer(self) -> Tokenizer:
         return Tokenizer.load(self.path / "tokenizer.json")
@@ -148,7 +172,7 @@ class RunFolder:
         self._write_log([*kept, entry])
 
     def log_changes(self, changes: Sequence[str]) -> None:
-        """Adds a line on what is other than before, now that the run goes on."""
+        """Adds a line on what has changed, now that the run is resumed."""
         lines = self._read_lines()
         after = max((line["epoch"] for line in lines if "epoch" in line), default=0)
         self._write_log([*lines, {"resumed_after_epoch": after, "changes": list(changes)}])
@@ -198,3 +222,39 @@ class RunFolder:
         if not isinstance(values, dict):
             raise DataError(f"{path}: damaged: it holds no settings")
         return values
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A run with a finished epoch: its settings, its model after the best one, and that epoch's line of the log."""
+
+    path: Path
+    config: TrainConfig
+    model: CaptioningModel
+    result: Mapping[str, Any]
+
+
+def load_trained_run(path: Path, dropout: Dropout | None = None) -> TrainedRun:
+    """What a run has come to so far.
+
+    Args:
+        path: the run's folder.
+        dropout: for a network that is trained on.
+    Raises:
+        DataError: not a run, one without a finished epoch, or one that is damaged or whose weights are not finite.
+    """
+    folder = RunFolder(path)
+    if not folder.has_config:
+        raise DataError(f"{path}: not a run of capcli train: it has no config.json")
+    if not folder.has("best"):
+        raise DataError(f"{path}: no epoch of this run is finished yet; let it train on")
+    model, best = folder.read_start(dropout), folder.load("best")
+    model.network.load_trained(best["model"])
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in model.network.state_dict().values()):
+        raise DataError(f"{path}: its best weights are not finite numbers; train again with a lower --learning-rate")
+    return TrainedRun(path, folder.read_config(), model, best["result"])
+
+
+def load_run(path: Path, dropout: Dropout | None = None) -> CaptioningModel:
+    """The best model of a run, in float32 on the CPU; see `load_trained_run`."""
+    return load_trained_run(path, dropout).model

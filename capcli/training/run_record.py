@@ -17,12 +17,12 @@ import torch
 
 from capcli import __version__
 from capcli.bundle.tokens import Tokenizer
+from capcli.training.data import ValidationSet
 from capcli.training.device import Machine
-from capcli.training.inputs.batches import TrainingImage
-from capcli.training.validation import ValidationSet
+from capcli.training.inputs.examples import EncodedImage
 
 FORMAT = 1
-# Fields whose changes are said on resume, as people read them.
+# Fields whose changes are told on resume, in words.
 _SAID = {
     "device": "the device",
     "precision": "the precision",
@@ -78,7 +78,7 @@ class RunRecord:
         return {name: f"{what} is {now} now, was {before}" for name, what, before, now in pairs if before != now}
 
 
-def digest_of_training(images: Sequence[TrainingImage], keys: Mapping[Path, str]) -> str:
+def digest_of_training(images: Sequence[EncodedImage], keys: Mapping[Path, str]) -> str:
     """SHA-256 of what training sees: token ids of the captions, and the images' content, in order.
 
     Not their names or places: data that moved is the same data.
@@ -91,7 +91,7 @@ def digest_of_training(images: Sequence[TrainingImage], keys: Mapping[Path, str]
 
 
 def digest_of_validation(sets: Sequence[ValidationSet], tokenizer: Tokenizer, keys: Mapping[Path, str]) -> str:
-    """The same of validation."""
+    """SHA-256 of what validation sees, as `digest_of_training`."""
     return _digest(
         (number, [tokenizer.encode(caption) for caption in image.captions], keys[image.path])
         for number, held in enumerate(sets)

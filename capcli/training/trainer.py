@@ -1,7 +1,7 @@
 """The training loop: one objective, validation, checkpoints that resume exactly.
 
 On the CPU at a fixed number of threads a run that was killed and resumed, in mid-epoch too, ends bit for bit like an
-uninterrupted one; on CUDA it goes on with the same batches and random state.
+uninterrupted one; on CUDA it continues with the same batches and random state.
 """
 
 from __future__ import annotations
@@ -16,71 +16,21 @@ from torch import Tensor, nn
 
 from capcli.errors import DataError, TrainingError
 from capcli.training.config import TrainConfig
+from capcli.training.device import Machine
 from capcli.training.inputs.batches import Batch, BatchPlan
-from capcli.training.network.decoder import PRESENCE, CaptionNetwork, with_present_names
-from capcli.training.network.resnet import SLICE, STAGES, grid
-from capcli.training.objectives.objectives import Objective, ObjectiveFunction
-from capcli.training.optimiser import freeze, learning_rate_factor, make_optimiser, set_learning_rate
+from capcli.training.network.caption_network import CaptionNetwork
+from capcli.training.objectives.objective import Loss, Objective
+from capcli.training.optimiser import learning_rate_factor, make_optimiser, set_learning_rate
+from capcli.training.progress import EpochResult, TrainingListener, TrainingProgress
 from capcli.training.run_folder import RunFolder
 from capcli.training.validation import ValidationScores, Validator
 
-# Settings that scores depend on: under others, those of before are not comparable.
+# Settings that scores depend on: scores under others cannot be compared.
 _OF_SCORES = ("val_images", "beam", "length_penalty", "max_length")
 # Seconds between checkpoints at the ends of short epochs.
 _SAVE_AFTER_S = 20.0
 # float16's scaler skips an update that overflows, and halves its scale; after so many in a row it is no overflow.
 _SKIPPED_IN_A_ROW = 10
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where training stands, after an update.
-
-    Means over the epoch so far: `loss` in nats a word, None without reference captions; `reward`: mean reward x 100
-    of the generated captions, None for cross-entropy.
-    """
-
-    epoch: int
-    epochs: int
-    update: int
-    updates: int
-    loss: float | None
-    reward: float | None
-    rate: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class EpochResult:
-    """An epoch's line in the log.
-
-    `loss` and `reward` as in `Progress`. `cider` per validation set, x 100, and `val_loss`, the references' nats a
-    word, of epochs that were validated; `mean_cider` decides which epoch is best.
-    """
-
-    epoch: int
-    update: int
-    loss: float | None
-    reward: float | None
-    rate: float
-    cider: tuple[float, ...]
-    mean_cider: float | None
-    val_loss: float | None
-    best: bool
-    seconds: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return {**self.__dict__, "cider": list(self.cider)}
-
-
-class Listener:
-    """Told how training goes; the command line prints it."""
-
-    def progress(self, progress: Progress) -> None: ...
-
-    def validating(self, done: int, total: int) -> None: ...
-
-    def epoch(self, result: EpochResult) -> None: ...
 
 
 @dataclass
@@ -92,7 +42,7 @@ class _Sums:
     rewards: float = 0.0
     sentences: int = 0
 
-    def add(self, value: Objective) -> None:
+    def add(self, value: Loss) -> None:
         self.nats += value.nats
         self.words += value.words
         self.rewards += value.reward
@@ -113,12 +63,12 @@ class Trainer:
     Args:
         config: settings.
         folder: where checkpoints and log go.
-        network: encoder and decoder, on the device.
+        network: on the machine's device, frozen but for what is trained.
         objective: what updates minimise.
         plan: batches.
         validator: scores the network after epochs; None without validation images.
-        autocast: type of mixed precision, None for float32.
-        workers: processes that prepare batches.
+        machine: device, precision, and processes that prepare batches.
+        listener: told how it goes.
     """
 
     def __init__(
@@ -126,14 +76,12 @@ class Trainer:
         config: TrainConfig,
         folder: RunFolder,
         network: CaptionNetwork,
-        objective: ObjectiveFunction,
+        objective: Objective,
         plan: BatchPlan,
         validator: Validator | None,
         *,
-        device: torch.device,
-        autocast: torch.dtype | None,
-        workers: int,
-        listener: Listener,
+        machine: Machine,
+        listener: TrainingListener,
     ) -> None:
         self._config = config
         self._folder = folder
@@ -141,23 +89,20 @@ class Trainer:
         self._objective = objective
         self._plan = plan
         self._validator = validator
-        self._device = device
-        self._autocast = autocast
-        self._workers = workers
+        self._machine = machine
         self._listener = listener
-        self._last_frozen = STAGES - config.fine_tune  # maps of this stage are the trained part's input
-        self._trained = freeze(network, config.fine_tune)
+        self._trained = network.trained()
         self._total = plan.updates_per_epoch * config.epochs
-        self._optimizer = make_optimiser(config, self._trained, device)
+        self._optimizer = make_optimiser(config, self._trained, machine.device)
         # float16 needs its gradients scaled; bfloat16 has float32's range.
-        self._scaler = torch.amp.GradScaler(device.type, enabled=autocast is torch.float16)
+        self._scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.autocast is torch.float16)
         self._skipped = 0
         self._update = 0
         self._sums = _Sums()
         self._best: float | None = None
         self._seconds = 0.0
         self._saved_at = -math.inf
-        if device.type == "cuda":
+        if self._on_cuda:
             # Convolutions in half precision are quickest with channels last.
             network.encoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -175,15 +120,13 @@ class Trainer:
         per_epoch = self._plan.updates_per_epoch
         started, started_at = time.monotonic(), self._update
         clock = time.monotonic()
-        batches = self._plan.batches(
-            self._update, self._total, workers=self._workers, pin_memory=self._device.type == "cuda"
-        )
+        batches = self._plan.batches(self._update, self._total, workers=self._machine.workers, pin_memory=self._on_cuda)
         for batch in batches:
             self._train_on(batch)
             self._update += 1
             pace = (time.monotonic() - started) / (self._update - started_at)
             self._listener.progress(
-                Progress(
+                TrainingProgress(
                     -(-self._update // per_epoch),
                     self._config.epochs,
                     self._update,
@@ -205,8 +148,8 @@ class Trainer:
     def _train_on(self, batch: Batch) -> None:
         self._network.train()
         set_learning_rate(self._optimizer, self._rate(self._update + 1))
-        with self._mixed_precision():
-            features = self._grid(batch.maps)
+        with self._machine.mixed_precision():
+            features = self._network.features(batch.inputs)
             value = self._objective(self._network.decoder, features, batch)
         self._optimizer.zero_grad(set_to_none=True)
         scaled: Tensor = self._scaler.scale(value.loss)
@@ -226,22 +169,9 @@ class Trainer:
         if finite:
             self._sums.add(value)
 
-    def _mixed_precision(self) -> torch.autocast:
-        return torch.autocast(self._device.type, self._autocast, enabled=self._autocast is not None)
-
-    def _grid(self, maps: Tensor) -> Tensor:
-        """Runs over a batch's maps the trained part of the encoder, over images the frozen part first."""
-        maps = maps.to(self._device, non_blocking=True)
-        if maps.dtype == torch.uint8:
-            if self._last_frozen < 0:
-                return grid(self._network.encoder.forward_until(maps, STAGES))
-            with torch.no_grad():
-                slices = torch.split(maps, SLICE if self._device.type == "cpu" else len(maps))
-                maps = torch.cat([self._network.encoder.forward_until(images, self._last_frozen) for images in slices])
-        if self._autocast is None:
-            maps = maps.float()
-        maps = maps.to(memory_format=torch.channels_last)
-        return grid(self._network.encoder.forward_from(maps, self._last_frozen))
+    @property
+    def _on_cuda(self) -> bool:
+        return self._machine.device.type == "cuda"
 
     def _end_epoch(self, epoch: int, clock: float) -> None:
         last = epoch == self._config.epochs
@@ -277,8 +207,8 @@ class Trainer:
         if self._validator is None:
             return None
         self._network.eval()
-        with self._mixed_precision():
-            return self._validator(self._network, self._grid, self._listener.validating)
+        with self._machine.mixed_precision():
+            return self._validator(self._network, self._listener.validating)
 
     def _rate(self, update: int) -> float:
         """The learning rate of an update, counted from 1, as a factor of the peak."""
@@ -295,7 +225,7 @@ class Trainer:
                 "optimizer": self._optimizer.state_dict(),
                 "scaler": self._scaler.state_dict(),
                 "random": torch.get_rng_state(),
-                "random_cuda": torch.cuda.get_rng_state_all() if self._device.type == "cuda" else [],
+                "random_cuda": torch.cuda.get_rng_state_all() if self._on_cuda else [],
                 "update": self._update,
                 "sums": asdict(self._sums),
                 "best": self._best,
@@ -320,7 +250,7 @@ class Trainer:
         self._best = checkpoint["best"]
         if self._best is not None and checkpoint.get("scored_with", self._scored_with()) != self._scored_with():
             self._score_best_again()
-        load_trained(self._network, checkpoint["model"])
+        self._network.load_trained(checkpoint["model"])
         optimizer = checkpoint["optimizer"]
         for saved, group in zip(optimizer["param_groups"], self._optimizer.param_groups, strict=True):
             # Whether one kernel updates all is the device's matter, not the run's.
@@ -329,7 +259,7 @@ class Trainer:
         if self._scaler.is_enabled() and checkpoint["scaler"]:
             self._scaler.load_state_dict(checkpoint["scaler"])
         torch.set_rng_state(checkpoint["random"])
-        if self._device.type == "cuda" and checkpoint["random_cuda"]:
+        if self._on_cuda and checkpoint["random_cuda"]:
             torch.cuda.set_rng_state_all(checkpoint["random_cuda"][: torch.cuda.device_count()])
         self._update = checkpoint["update"]
         self._sums = _Sums(**checkpoint["sums"])
@@ -342,21 +272,12 @@ class Trainer:
     def _score_best_again(self) -> None:
         """Scores the best epoch as later ones will be."""
         best = self._folder.load("best")
-        load_trained(self._network, best["model"])
+        self._network.load_trained(best["model"])
         scores = self._validate()
         self._best = None if scores is None else scores.mean_cider
         if scores is not None:
             again = _score_fields(scores)
             self._folder.save("best", {**best, "result": {**best["result"], **again, "cider": list(again["cider"])}})
-
-
-def load_trained(network: CaptionNetwork, tensors: dict[str, Tensor]) -> None:
-    """Copies a checkpoint's tensors into the network, which need not have the head that only training uses."""
-    parameters = dict(network.named_parameters())
-    with torch.no_grad():
-        for name, tensor in with_present_names(tensors).items():
-            if name in parameters or not name.startswith(PRESENCE):
-                parameters[name].copy_(tensor)
 
 
 def _score_fields(scores: ValidationScores | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The end of the processes that prepare batches: without a word where the run was stopped, in one line where they fail.
+"""How processes that prepare batches end: silently where the run was stopped, with one line where they fail.
 
 torch's DataLoader tells of them by errors of its own, some of them from a signal handler. Knows nothing of batches.
 """

@@ -23,7 +23,7 @@ pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
 from capcli.cli.training_progress import BarListener, epoch_line
-from capcli.training.trainer import EpochResult, Progress
+from capcli.training.progress import EpochResult, TrainingProgress
 
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 
@@ -129,8 +129,8 @@ for number in (signal.SIGTERM, signal.SIGINT):
     assert (done.text.split()[-2:], done.errors) == (["143", "130"], "")
 
 
-def progress(update: int) -> Progress:
-    return Progress(1, 1, update, 3, 2.0, None, 1e-3, 1.0)
+def progress(update: int) -> TrainingProgress:
+    return TrainingProgress(1, 1, update, 3, 2.0, None, 1e-3, 1.0)
 
 
 def result(**values: object) -> EpochResult:

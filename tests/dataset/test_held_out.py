@@ -16,8 +16,9 @@ pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
 from capcli.errors import DataError
 from capcli.training.config import DataSource, TrainConfig
-from capcli.training.preparation import TrainingData, read_data
-from capcli.training.run import RunListener, train
+from capcli.training.data import TrainingData, read_data
+from capcli.training.progress import TrainingListener
+from capcli.training.run import train
 
 
 @pytest.fixture
@@ -172,7 +173,7 @@ def test_training_that_is_all_held_out_is_refused(shapes: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-class Notes(RunListener):
+class Notes(TrainingListener):
     """Keeps what a run says and stops it where it begins to read images."""
 
     def __init__(self) -> None:

@@ -87,6 +87,9 @@ def pytest_fails(root: Path, tests: list[str]) -> tuple[int, str]:
             # Neither the installed package nor what Python has compiled of another fault.
             sys.dont_write_bytecode = True
             sys.path[:0] = [str(root)]
+            # This file's own package is the original's; the copy's tests are in one of the same name.
+            for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
+                del sys.modules[name]
             capcli = importlib.import_module("capcli")
             assert capcli.__file__ and Path(capcli.__file__).is_relative_to(root), capcli.__file__
             pytest = importlib.import_module("pytest")

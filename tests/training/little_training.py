@@ -18,14 +18,18 @@ from capcli.bundle.tokens import Tokenizer
 from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import SearchSettings
 from capcli.training.config import TrainConfig
+from capcli.training.device import Machine
 from capcli.training.inputs.augment import Augmentation, View
-from capcli.training.inputs.batches import Batch, BatchPlan, TrainingImage
-from capcli.training.network.decoder import CaptionNetwork, Decoder, DecoderConfig, Dropout, build_decoder
+from capcli.training.inputs.batches import Batch, BatchPlan
+from capcli.training.inputs.examples import EncodedImage
+from capcli.training.network.caption_network import CaptionNetwork
+from capcli.training.network.decoder import Decoder, DecoderConfig, Dropout, build_decoder
 from capcli.training.network.resnet import EncoderConfig, ResNet50
-from capcli.training.objectives.objectives import CrossEntropy, Objective, ObjectiveFunction, SelfCritical
+from capcli.training.objectives import CrossEntropy, Loss, Objective, SelfCritical
 from capcli.training.objectives.rewards import CiderReward
+from capcli.training.progress import EpochResult, TrainingListener, TrainingProgress
 from capcli.training.run_folder import RunFolder
-from capcli.training.trainer import EpochResult, Listener, Progress, Trainer
+from capcli.training.trainer import Trainer
 from capcli.training.validation import ValidationScores, Validator
 
 SIDE = 32
@@ -67,10 +71,10 @@ class Pixels:
         return torch.from_numpy(np.stack([view.of(image) for view, image in zip(views, images, strict=True)]))
 
 
-def make_images(texts: Sequence[str] = TEXTS) -> list[TrainingImage]:
+def make_images(texts: Sequence[str] = TEXTS) -> list[EncodedImage]:
     """An image for each text, which is its caption."""
     return [
-        TrainingImage(Path(f"{number}.jpg"), (tuple(TOKENIZER.encode(text)),), (False,))
+        EncodedImage(Path(f"{number}.jpg"), (tuple(TOKENIZER.encode(text)),), (False,))
         for number, text in enumerate(texts)
     ]
 
@@ -106,11 +110,11 @@ class Push:
         self._gradient = gradient
         self.update = 0
 
-    def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
+    def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Loss:
         self.update += 1
         trained = [tensor for tensor in self._network.parameters() if tensor.requires_grad]
         loss = torch.stack([tensor.sum() for tensor in trained]).sum() * self._gradient(self.update)
-        return Objective(loss, float(self.update), 1)
+        return Loss(loss, float(self.update), 1)
 
 
 class Scripted(Validator):
@@ -120,28 +124,26 @@ class Scripted(Validator):
         self._scores = [score if isinstance(score, tuple) else (score,) for score in scores]
         self.dtypes: list[torch.dtype] = []
 
-    def __call__(
-        self, network: CaptionNetwork, features_of: Callable[[Tensor], Tensor], progress: Callable[[int, int], None]
-    ) -> ValidationScores:
+    def __call__(self, network: CaptionNetwork, progress: Callable[[int, int], None]) -> ValidationScores:
         assert not network.training
-        self.dtypes.append(features_of(Pixels().read([Path("0.jpg")], [View()])).dtype)
+        self.dtypes.append(network.features(Pixels().read([Path("0.jpg")], [View()])).dtype)
         return ValidationScores(self._scores.pop(0), 1.0)
 
 
-class Watch(Listener):
+class Watch(TrainingListener):
     """Keeps a copy of all weights after every update and what was told; `stop`: the update to be interrupted at."""
 
     def __init__(self, network: CaptionNetwork, stop: int | None = None) -> None:
         self._network = network
         self._stop = stop
         self.weights = [self._copy()]
-        self.told: list[Progress] = []
+        self.told: list[TrainingProgress] = []
         self.results: list[EpochResult] = []
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: tensor.detach().clone() for name, tensor in self._network.named_parameters()}
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: TrainingProgress) -> None:
         self.weights.append(self._copy())
         self.told.append(progress)
         if progress.update == self._stop:
@@ -164,7 +166,7 @@ def run(
     folder: Path,
     settings: TrainConfig,
     network: CaptionNetwork,
-    objective: ObjectiveFunction | None = None,
+    objective: Objective | None = None,
     *,
     validator: Validator | None = None,
     autocast: torch.dtype | None = None,
@@ -174,6 +176,7 @@ def run(
     watch = Watch(network, stop)
     home = RunFolder(folder)
     home.create()
+    network.freeze(settings.fine_tune)
     Trainer(
         settings,
         home,
@@ -181,9 +184,7 @@ def run(
         objective or CrossEntropy(settings.label_smoothing),
         make_plan(settings),
         validator,
-        device=torch.device("cpu"),
-        autocast=autocast,
-        workers=0,
+        machine=Machine(torch.device("cpu"), autocast, threads=1, workers=0),
         listener=watch,
     ).run()
     return watch

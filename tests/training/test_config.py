@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from capcli.errors import UsageError
-from capcli.training.config import RENAMED, DataSource, TrainConfig, read_toml
+from capcli.training.config import RENAMED, DataSource, TrainConfig
+from capcli.training.config_file import read_toml
 from tests.conftest import RunCommand
 
 

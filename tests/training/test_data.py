@@ -10,10 +10,9 @@ from PIL import Image
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 
-from capcli.bundle.tokens import Tokenizer  # noqa: E402
 from capcli.errors import DataError, UsageError  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
-from capcli.training.preparation import drop_unreadable, read_data, swapped_words  # noqa: E402
+from capcli.training.data import drop_unreadable, read_data  # noqa: E402
 
 
 def write(folder: Path, count: int) -> DataSource:
@@ -81,23 +80,15 @@ def test_a_run_without_training_images_is_refused(tmp_path: Path) -> None:
 def test_unreadable_images_leave_training_and_validation(tmp_path: Path) -> None:
     data = read_data(TrainConfig(data=(write(tmp_path / "one", 20),), val=0.3))
     gone = {data.train[0].path: "broken", data.validation[0].images[0].path: "broken"}
-    left = drop_unreadable(data, gone)
+    told: list[str] = []
+    left = drop_unreadable(data, gone, told.append)
+    assert told == [f"left out: {path}: broken" for path in gone]
     assert [image.path for image in left.train] == [image.path for image in data.train[1:]]
     assert [image.path for image in left.validation[0].images] == [
         image.path for image in data.validation[0].images[1:]
     ]
-    without = drop_unreadable(data, {image.path: "broken" for image in data.validation[0].images})
+    without = drop_unreadable(data, {image.path: "broken" for image in data.validation[0].images}, told.append)
     assert without.validation == []
     with pytest.raises(DataError, match="none of the"):
-        drop_unreadable(data, {image.path: "broken" for image in data.train})
-
-
-def test_both_sides_must_be_known_to_be_swapped() -> None:
-    both, one = (Tokenizer.learn([text], 1) for text in ("left or right", "left alone"))
-    left, right = both.encode("left right")
-    assert swapped_words(TrainConfig(), both) == {left: right, right: left}
-    assert swapped_words(TrainConfig(), one) == {}
-    assert swapped_words(TrainConfig(left_right=("or", "left")), both) == {
-        left: both.encode("or")[0],
-        both.encode("or")[0]: left,
-    }
+        drop_unreadable(data, {image.path: "broken" for image in data.train}, told.append)
+    assert told[-1] == f"left out: {len(data.train) - 5} more images that cannot be read"

@@ -17,17 +17,17 @@ from tests.conftest import TINY_BUNDLE
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
-from torch import device as Device  # noqa: E402
-from torch import dtype  # noqa: E402
-
 from capcli.decoding.search import SearchSettings  # noqa: E402
 from capcli.errors import UsageError  # noqa: E402
 from capcli.evaluation.java import MeteorProgram  # noqa: E402
 from capcli.training import device as device_module  # noqa: E402
-from capcli.training import preparation, validation  # noqa: E402
+from capcli.training import initial, validation  # noqa: E402
 from capcli.training import run as run_module  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
-from capcli.training.inputs.batches import BatchPlan, Sentences  # noqa: E402
+from capcli.training.data import read_data  # noqa: E402
+from capcli.training.device import Machine  # noqa: E402
+from capcli.training.inputs.augment import Augmentation  # noqa: E402
+from capcli.training.inputs.batches import BatchPlan  # noqa: E402
 from capcli.training.inputs.corruptions import (  # noqa: E402
     Blur,
     Compress,
@@ -39,12 +39,13 @@ from capcli.training.inputs.corruptions import (  # noqa: E402
     Tilt,
     WhiteBalance,
 )
+from capcli.training.inputs.examples import Sentences  # noqa: E402
 from capcli.training.network import search as generate  # noqa: E402
-from capcli.training.network.decoder import CaptionNetwork, PooledDecoder  # noqa: E402
-from capcli.training.objectives import objectives  # noqa: E402
-from capcli.training.objectives.objectives import CrossEntropy, Objective, ObjectiveFunction  # noqa: E402
-from capcli.training.preparation import augmentation, read_data  # noqa: E402
-from capcli.training.run import RunListener, train  # noqa: E402
+from capcli.training.network.caption_network import CaptionNetwork  # noqa: E402
+from capcli.training.network.decoder import PooledDecoder  # noqa: E402
+from capcli.training.objectives import CrossEntropy, Loss, Objective, choice, self_critical  # noqa: E402  # noqa: E402
+from capcli.training.progress import TrainingListener  # noqa: E402
+from capcli.training.run import train  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
 from capcli.training.trainer import Trainer  # noqa: E402
 from capcli.training.validation import ValidationScores, Validator  # noqa: E402
@@ -59,15 +60,13 @@ class SetUp:
 
     config: TrainConfig
     network: CaptionNetwork
-    objective: ObjectiveFunction
+    objective: Objective
     plan: BatchPlan
     validator: Validator | None
-    device: Device
-    autocast: dtype | None
-    workers: int
+    machine: Machine
     folder: RunFolder
 
-    def train(self, objective: ObjectiveFunction | None = None, stop: int | None = None) -> Watch:
+    def train(self, objective: Objective | None = None, stop: int | None = None) -> Watch:
         """Trains it to the end, or until it is stopped."""
         watch = Watch(self.network, stop)
         Trainer(
@@ -77,26 +76,21 @@ class SetUp:
             objective or self.objective,
             self.plan,
             self.validator,
-            device=self.device,
-            autocast=self.autocast,
-            workers=0,
+            machine=replace(self.machine, workers=0),
             listener=watch,
         ).run()
         return watch
 
-    def value(self) -> Objective:
+    def value(self) -> Loss:
         """The objective's value of the first batch, without dropout of the reference captions."""
         batch = self.plan[0]
-        maps = batch.maps.float()
         torch.manual_seed(1)
-        return self.objective(self.network.decoder, maps.flatten(2).transpose(1, 2), batch)
+        return self.objective(self.network.decoder, self.network.features(batch.inputs), batch)
 
     def scores(self) -> ValidationScores:
         assert self.validator is not None
         self.network.eval()
-        return self.validator(
-            self.network, lambda maps: maps.float().flatten(2).transpose(1, 2), lambda done, total: None
-        )
+        return self.validator(self.network, lambda done, total: None)
 
 
 class Runs:
@@ -159,7 +153,12 @@ class Runs:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(run_module, "Trainer", Kept)
             number = sum(1 for _ in tmp_path.iterdir())
-            train(self.config(**changes), tmp_path / str(number), cache=self._folder / "cache", listener=RunListener())
+            train(
+                self.config(**changes),
+                tmp_path / str(number),
+                cache=self._folder / "cache",
+                listener=TrainingListener(),
+            )
         return SetUp(**{item.name: given[item.name] for item in fields(SetUp)})
 
 
@@ -236,17 +235,17 @@ def _(runs: Runs, tmp_path: Path) -> None:
 def _(runs: Runs, tmp_path: Path) -> None:
     asked = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "load_encoder", lambda path, stride_in: asked.append((path, stride_in)))
+        patch.setattr(initial, "load_encoder", lambda path, stride_in: asked.append((path, stride_in)))
         for stride in ("v1", "v1.5", None):
-            preparation.first_encoder(runs.config(encoder="x.pth", encoder_stride=stride))
+            initial.first_encoder(runs.config(encoder="x.pth", encoder_stride=stride))
     assert asked == [(Path("x.pth"), "conv1"), (Path("x.pth"), "conv2"), (Path("x.pth"), None)]
 
 
 @decides("input_size")
 def _(runs: Runs, tmp_path: Path) -> None:
-    assert runs.set_up(tmp_path, input_size=32).plan[0].maps.shape == (4, 256, 1, 1)
-    assert runs.set_up(tmp_path, input_size=64).plan[0].maps.shape == (4, 256, 2, 2)
-    assert runs.set_up(tmp_path, input_size=48, color_jitter=0.1).plan[0].maps.shape == (4, 48, 48, 3)
+    assert runs.set_up(tmp_path, input_size=32).plan[0].inputs.shape == (4, 256, 1, 1)
+    assert runs.set_up(tmp_path, input_size=64).plan[0].inputs.shape == (4, 256, 2, 2)
+    assert runs.set_up(tmp_path, input_size=48, color_jitter=0.1).plan[0].inputs.shape == (4, 48, 48, 3)
 
 
 @decides("decoder")
@@ -297,7 +296,7 @@ def _(runs: Runs, tmp_path: Path) -> None:
         changed = {name for name in before if not torch.equal(before[name], after[name])}
         assert {name.split(".")[1] for name in changed if name.startswith("encoder.")} == parts
         # What is frozen is computed once.
-        assert set_up.plan[0].maps.shape[1] == {0: 256, 2: 64}[fine_tune]
+        assert set_up.plan[0].inputs.shape[1] == {0: 256, 2: 64}[fine_tune]
 
 
 @decides("learning_rate", "encoder_learning_rate", "final_lr_fraction", "warmup")
@@ -379,7 +378,9 @@ def _(runs: Runs, tmp_path: Path) -> None:
     for name in ("decoder.embedding.weight", "presence.weight"):
         first, second, third = (run.network.get_parameter(name) for run in (one, same, other))
         assert torch.equal(first, second) and not torch.equal(first, third), name
-    assert torch.equal(one.plan[0].maps, same.plan[0].maps) and not torch.equal(one.plan[0].maps, other.plan[0].maps)
+    assert torch.equal(one.plan[0].inputs, same.plan[0].inputs) and not torch.equal(
+        one.plan[0].inputs, other.plan[0].inputs
+    )
     held = [{image.name for image in read_data(runs.config(seed=seed, val=0.5)).train} for seed in (1, 1, 2)]
     assert held[0] == held[1] != held[2]
 
@@ -409,17 +410,17 @@ def _(runs: Runs, tmp_path: Path) -> None:
     # Without both words there is nothing to swap.
     named = runs.set_up(tmp_path, val=0.0, flip=True)
     assert directions(named.plan, named, *sides) == [24, 12]
-    assert not torch.equal(named.plan[0].maps, still.plan[0].maps)
+    assert not torch.equal(named.plan[0].inputs, still.plan[0].inputs)
 
 
 @decides("min_crop_area", "color_jitter")
 def _(runs: Runs, tmp_path: Path) -> None:
     config = runs.config(min_crop_area=0.3, color_jitter=0.6)
-    drawn = augmentation(config)
+    drawn = Augmentation.of(config)
     assert (drawn.flip, drawn.min_crop_area, drawn.color_jitter) == (False, 0.3, 0.6)
-    plain = runs.set_up(tmp_path, fine_tune=5).plan[0].maps
+    plain = runs.set_up(tmp_path, fine_tune=5).plan[0].inputs
     for change in ({"min_crop_area": 0.3}, {"color_jitter": 0.6}):
-        changed = runs.set_up(tmp_path, **change).plan[0].maps
+        changed = runs.set_up(tmp_path, **change).plan[0].inputs
         assert changed.dtype == plain.dtype == torch.uint8
         assert (changed != plain).flatten(1).any(1).all()
 
@@ -438,12 +439,12 @@ KINDS = {
 
 @decides(*KINDS)
 def _(runs: Runs, tmp_path: Path) -> None:
-    plain = runs.set_up(tmp_path, fine_tune=5).plan[0].maps
+    plain = runs.set_up(tmp_path, fine_tune=5).plan[0].inputs
     assert {*KINDS} == {item.name for item in fields(CorruptionChances)}
     for name, kind in KINDS.items():
-        view = augmentation(runs.config(**{name: 1.0})).draw(np.random.default_rng(1))
+        view = Augmentation.of(runs.config(**{name: 1.0})).draw(np.random.default_rng(1))
         assert [type(corruption) for corruption in view.corruptions] == [kind]
-    changed = runs.set_up(tmp_path, noise=1.0).plan[0].maps
+    changed = runs.set_up(tmp_path, noise=1.0).plan[0].inputs
     assert (changed != plain).flatten(1).any(1).all()
 
 
@@ -464,7 +465,7 @@ def _(runs: Runs, tmp_path: Path) -> None:
     for samples in (2, 4):
         set_up = runs.set_up(tmp_path, objective="self-critical", beam_samples=samples, max_length=7)
         with pytest.MonkeyPatch.context() as patch:
-            kept = searches(patch, objectives)
+            kept = searches(patch, self_critical)
             assert set_up.value().sentences == samples * 4
         assert {(search.beam, search.captions, search.max_length) for search in kept} == {(samples, samples, 7)}
 
@@ -496,8 +497,8 @@ class AlwaysHalf(MeteorProgram):
 def _(runs: Runs, tmp_path: Path) -> None:
     def reward(**weights: float) -> float:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(preparation, "MeteorProgram", AlwaysHalf)
-            patch.setattr(preparation, "find_java", lambda: "a java")
+            patch.setattr(choice, "MeteorProgram", AlwaysHalf)
+            patch.setattr(choice, "find_java", lambda: "a java")
             value = runs.set_up(tmp_path, objective="self-critical", val=0.0, **weights).value()
         return value.reward / value.sentences
 
@@ -536,7 +537,7 @@ def _(runs: Runs, tmp_path: Path) -> None:
 
 @decides("device")
 def _(runs: Runs, tmp_path: Path) -> None:
-    assert runs.set_up(tmp_path, device="cpu").device.type == "cpu"
+    assert runs.set_up(tmp_path, device="cpu").machine.device.type == "cpu"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: False)
         assert device_module.choose_device("auto").type == "cpu"
@@ -548,8 +549,8 @@ def _(runs: Runs, tmp_path: Path) -> None:
 
 @decides("precision")
 def _(runs: Runs, tmp_path: Path) -> None:
-    assert runs.set_up(tmp_path, precision="mixed").autocast == torch.bfloat16
-    assert runs.set_up(tmp_path, precision="float32").autocast is None
+    assert runs.set_up(tmp_path, precision="mixed").machine.autocast == torch.bfloat16
+    assert runs.set_up(tmp_path, precision="float32").machine.autocast is None
 
 
 @decides("threads")
@@ -565,7 +566,7 @@ def _(runs: Runs, tmp_path: Path) -> None:
 
 @decides("workers")
 def _(runs: Runs, tmp_path: Path) -> None:
-    assert [runs.set_up(tmp_path, workers=count).workers for count in (0, 2)] == [1, 2]
+    assert [runs.set_up(tmp_path, workers=count).machine.workers for count in (0, 2)] == [1, 2]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(device_module, "available_cores", lambda: 6)
         workers = [device_module.choose_workers(TrainConfig(workers=n), torch.device("cuda")) for n in (0, 2)]

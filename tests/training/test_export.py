@@ -22,14 +22,16 @@ from capcli.bundle.bundle import read_bundle  # noqa: E402
 from capcli.errors import DataError, UsageError  # noqa: E402
 from capcli.training.bundle_swap import aside_of  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
+from capcli.training.data import read_data  # noqa: E402
 from capcli.training.export import DEFAULT_TERMS, ExportOptions, ExportResult, export_runs  # noqa: E402
-from capcli.training.onnx.graphs import read_bundle_network  # noqa: E402
+from capcli.training.initial import initial_model  # noqa: E402
+from capcli.training.model import mean_of  # noqa: E402
 from capcli.training.onnx.quantise import Int8Weight, quantise  # noqa: E402
-from capcli.training.preparation import read_data  # noqa: E402
+from capcli.training.onnx.read import read_model  # noqa: E402
+from capcli.training.progress import TrainingListener  # noqa: E402
 from capcli.training.proof import IMAGES  # noqa: E402
-from capcli.training.run import RunListener, train  # noqa: E402
-from capcli.training.run_folder import RunFolder  # noqa: E402
-from capcli.training.starting_point import load_run, mean_of, starting_point  # noqa: E402
+from capcli.training.run import train  # noqa: E402
+from capcli.training.run_folder import RunFolder, load_run  # noqa: E402
 
 
 def export(
@@ -210,13 +212,13 @@ def test_a_mean_of_runs_holds_their_mean_weights_and_says_how_they_differ(
         learning_rate=1e-3,
     )
     branch = tmp_path / "branch"
-    train(config, branch, cache=tmp_path / "cache", listener=RunListener())
+    train(config, branch, cache=tmp_path / "cache", listener=TrainingListener())
     _, notes = export([exported.run, branch], tmp_path / "bundle")
     assert any("different sizes" in line and line.endswith("the bundle takes 64") for line in notes)
     assert not any("words return" in line for line in notes)
-    kept = read_bundle_network(tmp_path / "bundle")[0].state_dict()
+    kept = read_model(tmp_path / "bundle").network.state_dict()
     loaded = [(run.name, load_run(run)) for run in (exported.run, branch)]
-    assert not torch.equal(*(point.network.state_dict()["decoder.output_bias"] for _, point in loaded))
+    assert not torch.equal(*(model.network.state_dict()["decoder.output_bias"] for _, model in loaded))
     mean = quantise(mean_of(loaded).network)
     rounded = {name: part for name, part in mean.named_modules() if isinstance(part, Int8Weight)}
     assert rounded
@@ -227,8 +229,8 @@ def test_a_mean_of_runs_holds_their_mean_weights_and_says_how_they_differ(
     # Where training goes on from their mean, the size must be said.
     both = replace(config, init=(str(exported.run), str(branch)), input_size=0)
     with pytest.raises(UsageError, match="64 and 96 pixels; choose one with --input-size"):
-        starting_point(both, RunFolder(tmp_path / "none"), read_data(both))
-    assert starting_point(replace(both, input_size=96), RunFolder(tmp_path / "none"), read_data(both))
+        initial_model(both, RunFolder(tmp_path / "none"), read_data(both), notes.append)
+    assert initial_model(replace(both, input_size=96), RunFolder(tmp_path / "none"), read_data(both), notes.append)
 
 
 # What is refused, before anything is written
@@ -288,7 +290,7 @@ def test_runs_that_cannot_be_exported_are_refused(exported: ExportedRun, tmp_pat
         export([run], tmp_path / "bundle")
     other = tmp_path / "other"
     config = replace(RunFolder(exported.run).read_config(), hidden=24, epochs=1)
-    train(config, other, cache=tmp_path / "cache", listener=RunListener())
+    train(config, other, cache=tmp_path / "cache", listener=TrainingListener())
     with pytest.raises(UsageError, match=f"{other}: not of the same shape as {exported.run}"):
         export([exported.run, other], tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()

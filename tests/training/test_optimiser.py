@@ -16,8 +16,8 @@ from torch import Tensor, dtype  # noqa: E402
 from capcli.training.config import TrainConfig  # noqa: E402
 from capcli.training.inputs.batches import Batch  # noqa: E402
 from capcli.training.network.decoder import Decoder  # noqa: E402
-from capcli.training.objectives.objectives import CrossEntropy, Objective  # noqa: E402
-from capcli.training.optimiser import freeze, learning_rate_factor, parameter_groups  # noqa: E402
+from capcli.training.objectives import CrossEntropy, Loss  # noqa: E402
+from capcli.training.optimiser import learning_rate_factor, parameter_groups  # noqa: E402
 from tests.training.little_training import Push, config, make_network, run  # noqa: E402
 
 
@@ -88,7 +88,8 @@ def test_weight_matrices_decay_and_nothing_else_does(tmp_path: Path) -> None:
 def test_every_trained_parameter_is_in_one_group(fine_tune: int) -> None:
     network = make_network()
     settings = config(fine_tune=fine_tune)
-    trained = freeze(network, fine_tune)
+    network.freeze(fine_tune)
+    trained = network.trained()
     grouped = [id(tensor) for group in parameter_groups(settings, trained) for tensor in group["params"]]
     assert len(grouped) == len({*grouped}) == len(trained)
     assert {*grouped} == {id(tensor) for tensor in trained.values()}
@@ -143,8 +144,9 @@ def test_fine_tune_trains_the_decoder_and_so_many_parts_of_the_encoder_from_the_
 
 def test_a_network_is_frozen_anew_for_every_run() -> None:
     network = make_network()
-    freeze(network, 5)
-    assert not any(name.startswith("encoder.") for name in freeze(network, 0))
+    network.freeze(5)
+    network.freeze(0)
+    assert not any(name.startswith("encoder.") for name in network.trained())
     assert not any(tensor.requires_grad for tensor in network.encoder.parameters())
 
 
@@ -154,9 +156,9 @@ def test_whatever_is_frozen_the_features_are_the_whole_encoders(fine_tune: int, 
     seen = []
 
     class Looking(CrossEntropy):
-        def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
+        def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Loss:
             with torch.no_grad():
-                seen.append((features.detach().clone(), network.encoder(batch.maps)))
+                seen.append((features.detach().clone(), network.encoder(batch.inputs)))
             return super().__call__(decoder, features, batch)
 
     run(tmp_path, config(fine_tune=fine_tune, epochs=1), network, Looking(0.0))

@@ -16,7 +16,8 @@ pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
 from capcli import Captioner  # noqa: E402
 from capcli.training.export import ExportOptions, export_runs  # noqa: E402
-from capcli.training.run import RunListener, train  # noqa: E402
+from capcli.training.progress import TrainingListener  # noqa: E402
+from capcli.training.run import train  # noqa: E402
 
 
 def test_bfloat16_trains_on_captions_then_on_rewards_and_becomes_a_bundle(tmp_path: Path) -> None:
@@ -28,9 +29,9 @@ def test_bfloat16_trains_on_captions_then_on_rewards_and_becomes_a_bundle(tmp_pa
     config = replace(
         small_run(tmp_path / "data"), epochs=1, fine_tune=1, warmup=200, device="cpu", precision="mixed", beam=2
     )
-    first = train(config, tmp_path / "first", cache=tmp_path / "cache", listener=RunListener())
+    first = train(config, tmp_path / "first", cache=tmp_path / "cache", listener=TrainingListener())
     config = replace(config, objective="self-critical", beam_samples=2, init=(str(first.path),), encoder=None)
-    second = train(config, tmp_path / "second", cache=tmp_path / "cache", listener=RunListener())
+    second = train(config, tmp_path / "second", cache=tmp_path / "cache", listener=TrainingListener())
     assert [line["reward"] is None for line in (*first.read_log(), *second.read_log())] == [True, False]
     weights = [run.load("last")["model"] for run in (first, second)]
     for run in weights:

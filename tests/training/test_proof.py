@@ -21,9 +21,8 @@ onnx = pytest.importorskip("onnx", reason="needs the train extra")
 from capcli import Captioner  # noqa: E402
 from capcli.bundle.bundle import describe_file, read_bundle, write_manifest  # noqa: E402
 from capcli.errors import CapcliError  # noqa: E402
-from capcli.training.network.decoder import CaptionNetwork  # noqa: E402
-from capcli.training.onnx.graphs import read_bundle_network, read_bundle_tokenizer  # noqa: E402
 from capcli.training.onnx.quantise import quantise  # noqa: E402
+from capcli.training.onnx.read import read_model  # noqa: E402
 from capcli.training.proof import IMAGES, ProofImages, prove, read_proof_images  # noqa: E402
 
 # The images it is proved on
@@ -53,16 +52,15 @@ class Case:
     def __init__(self, folder: Path) -> None:
         self.bundle = folder / "bundle"
         shutil.copytree(TINY_BUNDLE, self.bundle)
-        network, bundle = read_bundle_network(self.bundle)
-        self.network: CaptionNetwork = quantise(network)
-        self.tokenizer, self.habits = read_bundle_tokenizer(bundle), bundle.manifest.habits
+        model = read_model(self.bundle)
+        self.model = replace(model, network=quantise(model.network))
         write_data_set(folder / "shapes", copies=2, size=64)
-        self.images = read_proof_images([folder / "shapes" / "images"], bundle.manifest.input_size)
-        self.settings = Captioner(bundle, provider="cpu").settings()
+        self.images = read_proof_images([folder / "shapes" / "images"], model.input_size)
+        self.settings = Captioner(self.bundle, provider="cpu").settings()
 
     def prove(self, count: int = IMAGES) -> int:
         images = ProofImages(self.images.paths[:count], self.images.pixels[:count])
-        return prove(self.bundle, self.network, self.tokenizer, self.habits, self.settings, images)
+        return prove(self.bundle, self.model, self.settings, images)
 
     def change_file(self, role: str, change: Callable[[Path], None]) -> None:
         """Changes a file and makes the manifest's checksum fit, so that loading has nothing to say."""
@@ -137,11 +135,11 @@ def test_a_word_for_another_is_refused_though_the_scores_agree(case: Case, count
 
 def test_too_many_ties_are_refused(case: Case) -> None:
     """A network that finds all words equally good, and a bundle that leans towards one by less than rounding may."""
-    decoder = case.network.decoder
+    decoder = case.model.network.decoder
     with torch.no_grad():
         for name in ("to_embedding.weight_int8", "to_embedding.bias", "output_bias"):
             decoder.state_dict()[name].zero_()
-    words = len(case.tokenizer)
+    words = len(case.model.tokenizer)
 
     def lean(by: float) -> Callable[[dict[str, Any]], dict[str, Any]]:
         names = ("decoder.to_embedding.weight_int8", "decoder.to_embedding.bias", "decoder.output_bias")

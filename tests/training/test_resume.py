@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="needs the train extra")
 
 from capcli.errors import UsageError
 from capcli.training.config import MAY_CHANGE, DataSource, TrainConfig
-from capcli.training.inputs.batches import TrainingImage
+from capcli.training.inputs.examples import EncodedImage
 from capcli.training.resume import EarlierRun, earlier_run
 from capcli.training.run_folder import RunFolder
 from capcli.training.run_record import RunRecord, digest_of_training
@@ -176,10 +176,10 @@ def test_the_digest_sees_captions_order_data_set_and_image_and_not_the_place(tmp
         for name, content in (("one", b"12"), ("two", b"123")):
             (tmp_path / place / name).write_bytes(content)
 
-    def images(place: str) -> list[TrainingImage]:
+    def images(place: str) -> list[EncodedImage]:
         return [
-            TrainingImage(tmp_path / place / "one", ((4, 5), (6,)), (False, True)),
-            TrainingImage(tmp_path / place / "two", ((4,),), (False,), 1),
+            EncodedImage(tmp_path / place / "one", ((4, 5), (6,)), (False, True)),
+            EncodedImage(tmp_path / place / "two", ((4,),), (False,), 1),
         ]
 
     def keys(place: str) -> dict[Path, str]:

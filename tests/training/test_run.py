@@ -21,10 +21,9 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
 from capcli.errors import DataError, UsageError  # noqa: E402
-from capcli.training.run import RunListener, train  # noqa: E402
-from capcli.training.run_folder import RunFolder  # noqa: E402
-from capcli.training.starting_point import load_run  # noqa: E402
-from capcli.training.trainer import Progress  # noqa: E402
+from capcli.training.progress import TrainingListener, TrainingProgress  # noqa: E402
+from capcli.training.run import train  # noqa: E402
+from capcli.training.run_folder import RunFolder, load_run  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +42,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 AS_INIT: dict[str, Any] = {"encoder": None, "hidden": None, "embedding": None, "attention": None}
 
 
-class StopAt(RunListener):
+class StopAt(TrainingListener):
     """Ends the run like a Ctrl-C after an update."""
 
     def __init__(self, update: int) -> None:
         self._update = update
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: TrainingProgress) -> None:
         if progress.update == self._update:
             raise KeyboardInterrupt
 
@@ -76,11 +75,11 @@ def test_a_run_stopped_in_mid_epoch_ends_like_one_that_was_not(
     fine_tune: int, crop: float, shapes: Path, cache: Path, tmp_path: Path
 ) -> None:
     config = replace(small_run(shapes), fine_tune=fine_tune, min_crop_area=crop, save_every=2)
-    train(config, tmp_path / "whole", cache=cache, listener=RunListener())
+    train(config, tmp_path / "whole", cache=cache, listener=TrainingListener())
     for update in (3, 6, 7):
         with pytest.raises(KeyboardInterrupt):
             train(config, tmp_path / "stopped", cache=cache, listener=StopAt(update))
-    train(config, tmp_path / "stopped", cache=cache, listener=RunListener())
+    train(config, tmp_path / "stopped", cache=cache, listener=TrainingListener())
     assert_same_run(tmp_path / "whole", tmp_path / "stopped")
 
 
@@ -120,23 +119,23 @@ def test_a_killed_process_is_resumed_by_the_same_command(shapes: Path, cache: Pa
 
 def test_other_settings_in_the_same_folder_are_refused(shapes: Path, cache: Path, tmp_path: Path) -> None:
     config = replace(small_run(shapes), epochs=1)
-    train(config, tmp_path / "run", cache=cache, listener=RunListener())
+    train(config, tmp_path / "run", cache=cache, listener=TrainingListener())
     with pytest.raises(UsageError, match=r"other settings \(learning_rate, seed\)"):
-        train(replace(config, learning_rate=0.5, seed=2), tmp_path / "run", cache=cache, listener=RunListener())
+        train(replace(config, learning_rate=0.5, seed=2), tmp_path / "run", cache=cache, listener=TrainingListener())
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("precious")
     with pytest.raises(UsageError, match="not empty"):
-        train(config, tmp_path / "other", cache=cache, listener=RunListener())
+        train(config, tmp_path / "other", cache=cache, listener=TrainingListener())
 
 
 def test_feature_maps_are_computed_once(shapes: Path, tmp_path: Path) -> None:
     config = replace(small_run(shapes), epochs=1)
-    train(config, tmp_path / "one", cache=tmp_path / "cache", listener=RunListener())
+    train(config, tmp_path / "one", cache=tmp_path / "cache", listener=TrainingListener())
     (store,) = (tmp_path / "cache").iterdir()
     (rows,) = store.glob("rows.*")
     content = rows.read_bytes()
     assert len(content) == 48 * (16 + 2 * 256 * 2 * 2)
-    train(replace(config, seed=2), tmp_path / "two", cache=tmp_path / "cache", listener=RunListener())
+    train(replace(config, seed=2), tmp_path / "two", cache=tmp_path / "cache", listener=TrainingListener())
     assert rows.read_bytes() == content
 
 
@@ -153,7 +152,7 @@ def test_views_are_new_in_every_epoch_and_only_where_asked_for(shapes: Path, cac
     losses = {}
     for name, crop, light in (("plain", 1.0, 0.0), ("crops", 0.4, 0.0), ("light", 1.0, 0.9)):
         config = replace(still, flip=False, epochs=2, min_crop_area=crop, color_jitter=light)
-        folder = train(config, tmp_path / name, cache=cache, listener=RunListener())
+        folder = train(config, tmp_path / name, cache=cache, listener=TrainingListener())
         losses[name] = [line["loss"] for line in folder.read_log()]
     assert losses["plain"][0] == losses["plain"][1]
     assert losses["crops"][0] != losses["crops"][1] and losses["light"][0] != losses["light"][1]
@@ -165,7 +164,7 @@ def test_an_unreadable_image_is_left_out_of_end_to_end_training_too(shapes: Path
     first.write_bytes(first.read_bytes()[:50])
     notes: list[str] = []
 
-    class Notes(RunListener):
+    class Notes(TrainingListener):
         def note(self, line: str) -> None:
             notes.append(line)
 
@@ -177,7 +176,7 @@ def test_an_unreadable_image_is_left_out_of_end_to_end_training_too(shapes: Path
 
 def test_a_damaged_checkpoint_is_one_clear_error(shapes: Path, cache: Path, tmp_path: Path) -> None:
     config = replace(small_run(shapes), epochs=1)
-    train(config, tmp_path / "run", cache=cache, listener=RunListener())
+    train(config, tmp_path / "run", cache=cache, listener=TrainingListener())
     for name in ("start", "last", "best"):
         path = tmp_path / "run" / f"{name}.pt"
         content = path.read_bytes()
@@ -186,7 +185,7 @@ def test_a_damaged_checkpoint_is_one_clear_error(shapes: Path, cache: Path, tmp_
             if name == "best":
                 load_run(tmp_path / "run")
             else:
-                train(replace(config), tmp_path / "run", cache=cache, listener=RunListener())
+                train(replace(config), tmp_path / "run", cache=cache, listener=TrainingListener())
         path.write_bytes(content)
     with pytest.raises(DataError, match="not a run"):
         load_run(tmp_path)
@@ -195,25 +194,27 @@ def test_a_damaged_checkpoint_is_one_clear_error(shapes: Path, cache: Path, tmp_
 def test_a_run_starts_from_the_mean_of_several(shapes: Path, cache: Path, tmp_path: Path) -> None:
     runs = [tmp_path / "one", tmp_path / "two"]
     branch = replace(small_run(shapes), fine_tune=1, epochs=1)
-    train(branch, runs[0], cache=cache, listener=RunListener())
+    train(branch, runs[0], cache=cache, listener=TrainingListener())
     branch = replace(branch, seed=2, encoder=None, init=(str(runs[0]),))
-    train(branch, runs[1], cache=cache, listener=RunListener())
+    train(branch, runs[1], cache=cache, listener=TrainingListener())
     config = replace(small_run(shapes), encoder=None, epochs=1, init=tuple(map(str, runs)))
-    train(config, tmp_path / "mean", cache=cache, listener=RunListener())
+    train(config, tmp_path / "mean", cache=cache, listener=TrainingListener())
     start = tensors(tmp_path / "mean", "start")
     states = [load_run(out).network.state_dict() for out in runs]
     assert any(not torch.equal(states[0][name], states[1][name]) for name in start)
     for name, tensor in start.items():
         assert torch.allclose(tensor, (states[0][name] + states[1][name]) / 2, atol=1e-6)
     other = tmp_path / "other"
-    train(replace(small_run(shapes), hidden=24, epochs=1), other, cache=cache, listener=RunListener())
+    train(replace(small_run(shapes), hidden=24, epochs=1), other, cache=cache, listener=TrainingListener())
     with pytest.raises(UsageError, match="not of the same shape"):
-        train(replace(config, init=(str(runs[0]), str(other))), tmp_path / "no", cache=cache, listener=RunListener())
+        train(
+            replace(config, init=(str(runs[0]), str(other))), tmp_path / "no", cache=cache, listener=TrainingListener()
+        )
 
 
 def test_self_critical_training_goes_on_from_a_run_and_resumes(shapes: Path, cache: Path, tmp_path: Path) -> None:
     first = tmp_path / "first"
-    train(small_run(shapes), first, cache=cache, listener=RunListener())
+    train(small_run(shapes), first, cache=cache, listener=TrainingListener())
     config = replace(
         small_run(shapes),
         objective="self-critical",
@@ -223,12 +224,12 @@ def test_self_critical_training_goes_on_from_a_run_and_resumes(shapes: Path, cac
         learning_rate=1e-4,
     )
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    train(config, whole, cache=cache, listener=RunListener())
+    train(config, whole, cache=cache, listener=TrainingListener())
     log = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     assert len(log) == 2 and all(entry["reward"] is not None and entry["loss"] is not None for entry in log)
     with pytest.raises(KeyboardInterrupt):
         train(replace(config, save_every=1), stopped, cache=cache, listener=StopAt(3))
-    train(replace(config, save_every=1), stopped, cache=cache, listener=RunListener())
+    train(replace(config, save_every=1), stopped, cache=cache, listener=TrainingListener())
     for name, tensor in tensors(whole, "last").items():
         assert torch.equal(tensor, tensors(stopped, "last")[name])
 
@@ -238,11 +239,11 @@ def test_images_are_as_large_as_those_of_the_bundle_it_starts_from(shapes: Path,
     with pytest.raises(KeyboardInterrupt):
         train(config, tmp_path / "one", cache=cache, listener=StopAt(2))
     # It is the same run, whether the size is said or not.
-    train(replace(config, input_size=64), tmp_path / "one", cache=cache, listener=RunListener())
-    train(config, tmp_path / "one", cache=cache, listener=RunListener())
+    train(replace(config, input_size=64), tmp_path / "one", cache=cache, listener=TrainingListener())
+    train(config, tmp_path / "one", cache=cache, listener=TrainingListener())
     with pytest.raises(UsageError, match="other settings \\(input_size\\)"):
-        train(replace(config, input_size=96), tmp_path / "one", cache=cache, listener=RunListener())
-    train(replace(config, init=(str(tmp_path / "one"),)), tmp_path / "two", cache=cache, listener=RunListener())
+        train(replace(config, input_size=96), tmp_path / "one", cache=cache, listener=TrainingListener())
+    train(replace(config, init=(str(tmp_path / "one"),)), tmp_path / "two", cache=cache, listener=TrainingListener())
     assert [RunFolder(tmp_path / name).read_config().input_size for name in ("one", "two")] == [64, 64]
 
 
@@ -257,9 +258,9 @@ def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cac
         train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=StopAt(2))
     programs = [thing for thing in gc.get_objects() if type(thing) is subprocess.Popen]
     assert all(program.poll() is not None for program in programs)
-    train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=RunListener())
+    train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=TrainingListener())
     with_it, without = tmp_path / "run", tmp_path / "without"
-    train(replace(config, meteor=0.0), without, cache=cache, listener=RunListener())
+    train(replace(config, meteor=0.0), without, cache=cache, listener=TrainingListener())
     rewards = [json.loads((run / "log.jsonl").read_text().splitlines()[0])["reward"] for run in (with_it, without)]
     assert rewards[0] > rewards[1]
 

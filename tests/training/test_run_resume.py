@@ -23,13 +23,13 @@ pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
 from capcli.errors import DataError, TrainingError, UsageError  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
-from capcli.training.run import RunListener, train  # noqa: E402
+from capcli.training.progress import TrainingListener, TrainingProgress  # noqa: E402
+from capcli.training.run import train  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
-from capcli.training.trainer import Progress  # noqa: E402
 from capcli.training.workers import worker_errors  # noqa: E402
 
 
-class Notes(RunListener):
+class Notes(TrainingListener):
     """Keeps what it is told, and does something after an update."""
 
     def __init__(self, at: int = 0, then: Callable[[], None] = lambda: None) -> None:
@@ -40,7 +40,7 @@ class Notes(RunListener):
     def note(self, line: str) -> None:
         self.lines.append(line)
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: TrainingProgress) -> None:
         self.rates.append(progress.rate)
         if progress.update == self._at:
             self._then()
@@ -262,7 +262,7 @@ def test_an_error_in_a_worker_process_is_its_own_line(
         raise DataError("maps.f16: row 3 is damaged; empty the cache")
 
     # Worker processes are forked with it.
-    monkeypatch.setattr("capcli.training.inputs.batches.StoredMaps.read", fails)
+    monkeypatch.setattr("capcli.training.inputs.sources.StoredMaps.read", fails)
     if multiprocessing.get_start_method() != "fork":
         pytest.skip("needs processes that are forked")
     with pytest.raises(DataError) as failed:

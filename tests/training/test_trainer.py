@@ -15,9 +15,8 @@ from torch import Tensor, dtype  # noqa: E402
 from capcli.errors import TrainingError  # noqa: E402
 from capcli.training.inputs.batches import Batch  # noqa: E402
 from capcli.training.network.decoder import Decoder, Dropout  # noqa: E402
-from capcli.training.objectives.objectives import CrossEntropy, Objective, ObjectiveFunction  # noqa: E402
+from capcli.training.objectives import CrossEntropy, Loss, Objective  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
-from capcli.training.trainer import load_trained  # noqa: E402
 from tests.training.little_training import Push, Scripted, Watch, config, make_network, make_plan, run, self_critical  # noqa: E402
 
 
@@ -94,7 +93,7 @@ class Broken(CrossEntropy):
         self._updates = updates
         self._update = 0
 
-    def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
+    def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Loss:
         self._update += 1
         value = super().__call__(decoder, features, batch)
         if self._update not in self._updates:
@@ -107,7 +106,7 @@ class Broken(CrossEntropy):
             "gradient": value.loss + torch.sqrt(nothing),
             "both": value.loss * math.inf,
         }[self._how]
-        return Objective(loss, math.nan, value.words)
+        return Loss(loss, math.nan, value.words)
 
 
 @pytest.mark.parametrize("autocast", [None, torch.bfloat16])
@@ -185,11 +184,11 @@ def test_updates_in_bfloat16_go_where_those_in_float32_go(critical: bool, kind: 
 class Told:
     """An objective that keeps the type of the features it is given."""
 
-    def __init__(self, inner: ObjectiveFunction | None, seen: list[dtype]) -> None:
+    def __init__(self, inner: Objective | None, seen: list[dtype]) -> None:
         self._inner = inner or CrossEntropy(0.0)
         self._seen = seen
 
-    def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Objective:
+    def __call__(self, decoder: Decoder, features: Tensor, batch: Batch) -> Loss:
         assert decoder.training
         self._seen.append(features.dtype)
         return self._inner(decoder, features, batch)
@@ -255,16 +254,6 @@ def test_the_seed_decides_what_dropout_drops(tmp_path: Path) -> None:
 
     assert torch.equal(end(1, "one"), end(1, "same"))
     assert float((end(1, "one again") - end(2, "two")).abs().max()) > 1e-4
-
-
-def test_a_checkpoint_fills_a_network_with_and_without_the_head_that_only_training_uses() -> None:
-    trained, plain = make_network(seed=1), make_network(seed=2)
-    trained.add_presence(5)
-    tensors: dict[str, Tensor] = dict(trained.named_parameters())
-    load_trained(plain, tensors)
-    assert all(torch.equal(tensor, tensors[name]) for name, tensor in plain.named_parameters())
-    with pytest.raises(KeyError):
-        load_trained(plain, {"decoder.nothing": torch.zeros(1)})
 
 
 def test_a_network_that_learns_says_its_captions(tmp_path: Path) -> None:

@@ -19,11 +19,10 @@ from capcli.bundle.tokens import SPECIAL, Tokenizer  # noqa: E402
 from capcli.dataset.captions import CaptionedImage  # noqa: E402
 from capcli.errors import DataError  # noqa: E402
 from capcli.training.config import TrainConfig  # noqa: E402
-from capcli.training.network.decoder import CaptionNetwork  # noqa: E402
-from capcli.training.preparation import TrainingData, learn_vocabulary  # noqa: E402
+from capcli.training.data import TrainingData, ValidationSet, learn_vocabulary  # noqa: E402
+from capcli.training.initial import initial_model, load_model  # noqa: E402
+from capcli.training.network.caption_network import CaptionNetwork  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
-from capcli.training.starting_point import load_trained_network, starting_point  # noqa: E402
-from capcli.training.validation import ValidationSet  # noqa: E402
 from tests.training.little_training import TOKENIZER, make_network  # noqa: E402
 
 KNOWN = len(TOKENIZER)
@@ -64,7 +63,7 @@ def data(train: Sequence[str], held: Sequence[str]) -> TrainingData:
 def test_words_and_habits_are_those_of_the_training_captions_alone(known: Tokenizer | None) -> None:
     train = ["a man looks at a TV in a bar"] * 6
     held = ["the zebra ran to the BMX zebra"] * 9
-    tokenizer, habits = learn_vocabulary(TrainConfig(min_count=2), data(train, held), known)
+    tokenizer, habits = learn_vocabulary(data(train, held), 2, known)
     assert tokenizer.id_of("tv") is not None and tokenizer.id_of("zebra") is None
     assert dict(habits.casing) == {"tv": "TV"} and habits.returns == {"a": 3}
 
@@ -137,16 +136,17 @@ CAPTIONS = ["A zebra stands on a white ground"] * 5
 
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_run_from_a_bundle_learns_new_words_unless_it_is_told_to_keep_the_old(keep: bool, tmp_path: Path) -> None:
-    before = load_trained_network("--init", str(TINY_BUNDLE), None)
+    before = load_model(str(TINY_BUNDLE))
     known = len(before.tokenizer)
     config = TrainConfig(init=(str(TINY_BUNDLE),), keep_vocabulary=keep, min_count=5)
-    start = starting_point(config, RunFolder(tmp_path), data(CAPTIONS, ["a giraffe"] * 9))
+    notes: list[str] = []
+    start = initial_model(config, RunFolder(tmp_path), data(CAPTIONS, ["a giraffe"] * 9), notes.append)
     assert (start.tokenizer.id_of("zebra") is None) == keep
     assert start.tokenizer.vocabulary[:known] == before.tokenizer.vocabulary
     assert start.tokenizer.id_of("giraffe") is None
     assert start.network.decoder.config.vocabulary == len(start.tokenizer) == known + (0 if keep else 2)
     # Habits of the captions that it is trained on go with their words.
-    assert start.habits == (before.habits if keep else learn_vocabulary(config, data(CAPTIONS, []), None)[1])
+    assert start.habits == (before.habits if keep else learn_vocabulary(data(CAPTIONS, []), 5)[1])
     for name, tensor in before.network.state_dict().items():
         kept = start.network.state_dict()[name]
         assert torch.equal(
@@ -158,7 +158,7 @@ def test_a_run_from_a_bundle_learns_new_words_unless_it_is_told_to_keep_the_old(
 def test_the_seed_decides_new_rows(tmp_path: Path) -> None:
     def rows(seed: int) -> Tensor:
         config = TrainConfig(init=(str(TINY_BUNDLE),), min_count=5, seed=seed)
-        network = starting_point(config, RunFolder(tmp_path), data(CAPTIONS, [])).network
+        network = initial_model(config, RunFolder(tmp_path), data(CAPTIONS, []), print).network
         return network.decoder.embedding.weight[-1].detach()
 
     assert torch.equal(rows(1), rows(1)) and not torch.equal(rows(1), rows(2))

@@ -7,11 +7,12 @@ captions must stay true. Knows nothing of files or networks.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from PIL import Image
 
+from capcli.training.config import TrainConfig
 from capcli.training.inputs.corruptions import Corruption, CorruptionChances
 
 
@@ -72,6 +73,16 @@ class Augmentation:
     min_crop_area: float = 1.0
     color_jitter: float = 0.0
     corruptions: CorruptionChances = field(default_factory=CorruptionChances)
+
+    @classmethod
+    def of(cls, config: TrainConfig) -> Augmentation:
+        """What a run with these settings draws from."""
+        return cls(
+            config.flip,
+            config.min_crop_area,
+            config.color_jitter,
+            CorruptionChances(**{item.name: getattr(config, item.name) for item in fields(CorruptionChances)}),
+        )
 
     @property
     def changes_pixels(self) -> bool:

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
+from capcli.dataset.content_key import KEY_BYTES
 from capcli.errors import DataError, OutputError
 from capcli.outputs.file_lock import is_in_place, try_lock, wait_for_lock
 from capcli.outputs.files import why
 from capcli.training.inputs.cache_folder import LOCK, make_folder, rows_name
 
-KEY_BYTES = 16
 _NO_KEY = bytes(KEY_BYTES)
 # What a kill may cost, in seconds of work, for as seldom a wait for the disk.
 _COMMIT_EVERY_S = 1.0

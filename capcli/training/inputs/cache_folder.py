@@ -1,7 +1,7 @@
 """Where the feature cache lies, what is in it, and how it is emptied.
 
     <cache>/<store>/lock                    locked by the run that fills the store
-    <cache>/<store>/rows.<shape>.<dtype>    the rows (`feature_store`), a shared lock on it while a run reads
+    <cache>/<store>/rows.<shape>.<dtype>    the rows (`cache`), a shared lock on it while a run reads
 
 Needs neither NumPy nor torch, for `capcli doctor` looks at machines on which these are broken. Knows nothing of what is
 in a row.

@@ -1,15 +1,15 @@
-"""What training needs of images, computed once and kept on disk: feature maps, or the resized pixels.
+"""Fills a store: reads the images that it lacks, and computes of each what is kept there.
 
-A frozen part of the encoder gives the same maps every epoch, so they are computed once, in half precision, and read
-back from a file; so are the pixels where views of them change. A store is keyed by the weights that made it, by the
-version of image reading and by the images' contents, so that moved files are found and edited ones are not mistaken.
-Knows nothing of captions.
+The frozen part of the encoder gives the same maps in every epoch, so they are computed once; so are the resized pixels
+where views of them change. A store is named after the weights that made it, and an image is found in it by its content,
+so that files may move and edited ones are not mistaken. Knows nothing of captions.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from capcli.dataset.content_key import content_key
 from capcli.errors import ImageError
 from capcli.inputs.images import load_image
 from capcli.runtime.cores import available_cores
-from capcli.training.inputs.cache import KEY_BYTES, StoreWriter
-from capcli.training.inputs.cache import FeatureStore as FeatureStore
+from capcli.training.inputs.cache import FeatureStore, StoreWriter
 
 if TYPE_CHECKING:
     from capcli.training.network.resnet import ResNet50
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LoadedImage:
-    """One image as the encoder sees it, or why it cannot be read; neither where the store has it."""
+    """One image file. `pixels`: uint8 [S, S, 3], None if it cannot be read or need not be; `error`: why it cannot."""
 
     path: Path
     key: str
@@ -53,7 +53,7 @@ def load_for_training(path: Path, input_size: int, stored: Container[str] = ()) 
     """Reads one image file: its content key and, unless that is among `stored`, its pixels, uint8 [S, S, 3]."""
     try:
         content = path.read_bytes()
-        key = hashlib.blake2b(content, digest_size=KEY_BYTES).hexdigest()
+        key = content_key(io.BytesIO(content))
         pixels = None if key in stored else load_image(content, size=(input_size, input_size))
         return LoadedImage(path, key, pixels, None)
     except OSError as error:

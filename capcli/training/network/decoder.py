@@ -1,31 +1,23 @@
-"""The captioning network in PyTorch: grid features in, word scores out, one step at a time.
+"""Decoders: grid features in, word scores out, one step at a time.
 
-Two decoders share one interface: `AttentionDecoder`, a two-layer top-down attention LSTM (Anderson et al., 2018,
-arXiv:1707.07998, with additive attention as in Xu et al., 2015, arXiv:1502.03044), and `PooledDecoder`, the plain
-LSTM that sees one pooled vector first (Vinyals et al., 2015, arXiv:1411.4555). Whatever depends on the image alone
-is computed by `prepare`, once an image; `step` does only what changes with the word. Knows nothing of files.
+They share one interface, and `DECODERS` lists them. `AttentionDecoder` is a two-layer top-down attention LSTM (Anderson
+et al., 2018, arXiv:1707.07998, with additive attention as in Xu et al., 2015, arXiv:1502.03044), `PooledDecoder` the
+plain LSTM that sees one pooled vector first (Vinyals et al., 2015, arXiv:1411.4555). Whatever depends on the image
+alone is computed by `prepare`, once an image; `step` does only what changes with the word. Knows nothing of files.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from capcli.training.network.resnet import EncoderConfig, ResNet50
+from capcli.training.network.lstm import LSTMCell
 
 Tensors = tuple[Tensor, ...]
-
-# Modules by the names they had before: bundles, run folders and checkpoints from then hold weights under them.
-_RENAMED = {"look": "attention_lstm", "say": "language_lstm"}
-
-
-def with_present_names(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names that this version gives them."""
-    return {".".join(_RENAMED.get(part, part) for part in name.split(".")): each for name, each in weights.items()}
 
 
 @dataclass(frozen=True)
@@ -55,32 +47,13 @@ class Dropout:
     words: float = 0.5
 
 
-class LSTMCell(nn.Module):
-    """One LSTM layer's step, from separate linear maps of input and state.
-
-    The input's share of the gates can be computed for all steps in one product while training.
-    """
-
-    def __init__(self, inputs: int, recurrent: int, hidden: int) -> None:
-        super().__init__()
-        self.from_input = nn.Linear(inputs, 4 * hidden)
-        self.from_state = nn.Linear(recurrent, 4 * hidden, bias=False)
-        with torch.no_grad():
-            # A forget gate that starts open lets gradients through from the first update (Jozefowicz et al., 2015).
-            self.from_input.bias[hidden : 2 * hidden] = 1.0
-
-    def forward(self, gates_of_input: Tensor, recurrent: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        gates = (gates_of_input + self.from_state(recurrent)).float()
-        write, forget, candidate, read = gates.chunk(4, dim=-1)
-        cell = torch.sigmoid(forget) * cell + torch.sigmoid(write) * torch.tanh(candidate)
-        return torch.sigmoid(read) * torch.tanh(cell), cell
-
-
 class Decoder(nn.Module):
     """Interface and shared parts: embedding, output layer tied to it.
 
-    A step takes the embedding's share of the first LSTM's gates, so that training can compute it for all words of
-    a batch at once.
+    A subclass says in `context_shapes`, `state_shapes` and `attends` what it keeps of an image and of a hypothesis;
+    graphs and manifests are written from these. Numbers of rows come from `.shape`: `len` would fix them in the graphs.
+    A step takes the embedding's share of the first LSTM's gates, so that training can compute it for all words of a
+    batch at once.
     """
 
     attends = False
@@ -136,8 +109,7 @@ class Decoder(nn.Module):
         Args:
             grid: float [N, P, features].
         Returns:
-            context tensors [N, ...] in the order of `context_names`; first states [N, hidden] in the order of
-            `state_names`.
+            context tensors and first states, float [N, *shape] each, as `context_shapes` and `state_shapes` list them.
         """
         raise NotImplementedError
 
@@ -150,7 +122,7 @@ class Decoder(nn.Module):
 
         Args:
             gates: `word_gates` of the last tokens, [B, 4 * hidden].
-            state: [B, hidden] each.
+            state: [B, *shape] each, as `state_shapes` lists them.
             context: rows of `prepare`'s context for these hypotheses, [B, ...] each.
         Returns:
             output [B, hidden], next state, attention [B, P] or None.
@@ -270,38 +242,10 @@ class PooledDecoder(Decoder):
         return h, (h, c), None
 
 
+# Every decoder there is, by the `kind` of its configuration: what training, export and --init build.
 DECODERS: dict[str, type[Decoder]] = {"attention": AttentionDecoder, "pooled": PooledDecoder}
 
 
 def build_decoder(config: DecoderConfig, dropout: Dropout | None = None) -> Decoder:
     """A decoder of the configured kind with fresh weights."""
     return DECODERS[config.kind](config, dropout or Dropout())
-
-
-# What the names of the word-presence head's parameters begin with.
-PRESENCE = "presence."
-
-
-class CaptionNetwork(nn.Module):
-    """Encoder and decoder together: what is trained, saved and exported.
-
-    `presence`: a linear layer from the pooled grid to a score for each word of the vocabulary, whether the image's
-    captions hold it; only training uses it.
-    """
-
-    def __init__(self, encoder: ResNet50, decoder: Decoder) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
-        self.presence: nn.Linear | None = None
-
-    def add_presence(self, seed: int) -> nn.Linear:
-        """Adds the word-presence head, with fresh weights that `seed` decides."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.presence = nn.Linear(self.encoder.config.channels, self.decoder.config.vocabulary)
-        return self.presence
-
-    @property
-    def encoder_config(self) -> EncoderConfig:
-        return self.encoder.config

@@ -1,6 +1,6 @@
-"""Where encoder weights come from: an int8 archive, a torchvision file, or a capcli bundle.
+"""Encoder weights from files of others: an int8 archive or a torchvision state_dict.
 
-Each becomes a `ResNet50` with batch normalisation folded. Knows nothing of captions or training.
+Each becomes a `ResNet50` with batch normalisation folded. Knows nothing of captions, training or bundles.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from capcli.errors import BundleError, DataError
+from capcli.errors import DataError
 from capcli.training.network.resnet import EncoderConfig, ResNet50
+from capcli.training.network.weights import MisfitError, dequantised, fill
 
 _BN_EPSILON = 1e-5
 _HINT = (
@@ -23,17 +24,15 @@ _HINT = (
 
 
 def load_encoder(path: Path, *, stride_in: str | None = None) -> ResNet50:
-    """Reads encoder weights of any supported kind.
+    """Reads an encoder's weights.
 
     Args:
-        path: a file or a bundle folder.
+        path: an int8 .npz, or a torchvision .pth.
         stride_in: "conv1" (v1) or "conv2" (v1.5) for a state_dict that does not say; torchvision's own weights
             are v1.5, which is the default for them.
     Raises:
         DataError: the file is missing, not understood, or not a ResNet-50.
     """
-    if path.is_dir():
-        return _from_bundle(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file; --encoder takes a weights file or a bundle folder")
     try:
@@ -48,19 +47,16 @@ def load_encoder(path: Path, *, stride_in: str | None = None) -> ResNet50:
 
 
 def _from_int8_archive(path: Path, stride_in: str) -> ResNet50:
-    encoder = ResNet50(EncoderConfig(stride_in=stride_in, pool="right-bottom"))
-    tensors: dict[str, Tensor] = {}
+    arrays: dict[str, np.ndarray] = {}
     with np.load(path, allow_pickle=False) as archive:
         layers = sorted(key.removesuffix(".weight_int8") for key in archive.files if key.endswith(".weight_int8"))
         for layer in layers:
             missing = [part for part in ("scale", "bias") if f"{layer}.{part}" not in archive.files]
             if missing:
                 raise DataError(f"{path}: layer {layer} has no {' and no '.join(missing)}; {_HINT}")
-            weight = archive[f"{layer}.weight_int8"].astype(np.float32) * archive[f"{layer}.scale"]
-            tensors[f"{layer}.weight"] = torch.from_numpy(np.ascontiguousarray(weight, dtype=np.float32))
-            tensors[f"{layer}.bias"] = torch.from_numpy(archive[f"{layer}.bias"].astype(np.float32))
-    _fill(encoder, tensors, path)
-    return encoder
+            arrays |= {f"{layer}.{part}": archive[f"{layer}.{part}"] for part in ("weight_int8", "scale", "bias")}
+    encoder = ResNet50(EncoderConfig(stride_in=stride_in, pool="right-bottom"))
+    return _filled(encoder, dequantised(arrays), path)
 
 
 def _from_state_dict(path: Path, stride_in: str) -> ResNet50:
@@ -74,9 +70,7 @@ def _from_state_dict(path: Path, stride_in: str) -> ResNet50:
     # With BN there is one such tensor per convolution; a file without any was folded already.
     if any(name.endswith("running_mean") for name in tensors):
         tensors = _fold_batch_norms(tensors, path)
-    encoder = ResNet50(EncoderConfig(stride_in=stride_in, pool="symmetric"))
-    _fill(encoder, tensors, path)
-    return encoder
+    return _filled(ResNet50(EncoderConfig(stride_in=stride_in, pool="symmetric")), tensors, path)
 
 
 def _fold_batch_norms(tensors: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -102,29 +96,14 @@ def _fold_batch_norms(tensors: dict[str, Tensor], path: Path) -> dict[str, Tenso
     return folded
 
 
-def _from_bundle(folder: Path) -> ResNet50:
-    from capcli.training.onnx.graphs import read_bundle_encoder
-
-    try:
-        return read_bundle_encoder(folder)
-    except BundleError as error:
-        raise DataError(str(error)) from error
-
-
-def _fill(encoder: ResNet50, tensors: dict[str, Tensor], path: Path) -> None:
-    """Copies the tensors into the network; the ImageNet classifier (`fc`) is left out."""
-    wanted = encoder.state_dict()
+def _filled(encoder: ResNet50, tensors: dict[str, Tensor], path: Path) -> ResNet50:
+    """The network with the tensors; the ImageNet classifier (`fc`) is left out."""
     given = {name: tensor for name, tensor in tensors.items() if not name.startswith("fc.")}
-    missing = sorted(set(wanted) - set(given))
-    unexpected = sorted(set(given) - set(wanted))
-    if missing or unexpected:
-        problem = f"lacks {missing[0]}" if missing else f"has an unexpected {unexpected[0]}"
-        raise DataError(f"{path}: not a ResNet-50: it {problem}; {_HINT}")
+    try:
+        fill(encoder, given)
+    except MisfitError as error:
+        raise DataError(f"{path}: not a ResNet-50: {error}; {_HINT}") from error
     for name, tensor in given.items():
-        if tensor.shape != wanted[name].shape:
-            raise DataError(
-                f"{path}: not a ResNet-50: {name} has shape {list(tensor.shape)}, expected {list(wanted[name].shape)}"
-            )
         if not torch.isfinite(tensor).all():
             raise DataError(f"{path}: {name} holds values that are not finite")
-    encoder.load_state_dict(given)
+    return encoder

@@ -2,7 +2,7 @@
 
 Batch normalisation is always folded into the convolutions, so every convolution has a bias and there are no
 statistics to keep. Both stride placements exist: the original (v1, the stride in the first 1x1 convolution of a
-stage) and torchvision's v1.5 (in the 3x3). Knows nothing of files; `encoder_files` fills it.
+stage) and torchvision's v1.5 (in the 3x3). Knows nothing of files; `encoder_weights` fills it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How good sentences are beside the captions of their image, fast enough to be asked for in every update.
+"""Rewards: how good captions are by the references of their image, computed fast enough for every update.
 
 CIDEr-D (Vedantam et al., 2015, arXiv:1411.5726) over token ids, with document frequencies of the training captions.
 pycocoevalcap's scorer gives the same figures (a test compares them) but counts its frequencies among the very images
@@ -68,20 +68,20 @@ class BleuReward:
 
 
 class MeteorReward:
-    """METEOR of each sentence: from 0 to 1. It asks above all whether what people say is said, in whatever words.
+    """METEOR of each sentence: from 0 to 1. Above all it is recall: whether what references say is said, in any words.
 
     Args:
-        programs: METEOR, running, at least once; as many images can be scored at once.
+        programs: running, at least one; as many images can be scored at once.
         vocabulary: the token of every id, since METEOR knows stems, synonyms and paraphrases.
-        unsaid: ids that are no words.
+        special: ids of tokens that are no words: padding, start, end, unknown.
     """
 
-    def __init__(self, programs: Sequence[MeteorProgram], vocabulary: Sequence[str], unsaid: Collection[int]) -> None:
+    def __init__(self, programs: Sequence[MeteorProgram], vocabulary: Sequence[str], special: Collection[int]) -> None:
         self._idle: SimpleQueue[MeteorProgram] = SimpleQueue()
         for program in programs:
             self._idle.put(program)
         self._vocabulary = vocabulary
-        self._unsaid = frozenset(unsaid)
+        self._special = frozenset(special)
 
     def score(
         self, sentences: Sequence[Sequence[int]], references: Sequence[Sequence[int]], data_set: int
@@ -100,7 +100,7 @@ class MeteorReward:
         return [next(scores) if words else 0.0 for words in given]
 
     def _words(self, numbers: Sequence[int]) -> str:
-        return raw_text([self._vocabulary[number] for number in numbers if number not in self._unsaid])
+        return raw_text([self._vocabulary[number] for number in numbers if number not in self._special])
 
 
 class CiderReward:

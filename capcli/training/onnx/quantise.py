@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from capcli.training.network.decoder import CaptionNetwork
+from capcli.training.network.caption_network import CaptionNetwork
 
 _LEVELS = 127
 

@@ -16,19 +16,17 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from torch import Tensor  # noqa: E402
 
 from capcli.bundle.tokens import Tokenizer  # noqa: E402
-from capcli.dataset.captions import CaptionedImage  # noqa: E402
-from capcli.errors import DataError  # noqa: E402
 from capcli.training.inputs.augment import Augmentation, View  # noqa: E402
-from capcli.training.inputs.batches import Batch, BatchPlan, Sentences, TrainingImage  # noqa: E402
+from capcli.training.inputs.batches import Batch, BatchPlan  # noqa: E402
 from capcli.training.inputs.corruptions import CorruptionChances  # noqa: E402
-from capcli.training.preparation import encode_captions  # noqa: E402
+from capcli.training.inputs.examples import EncodedImage  # noqa: E402
 
 TOKENIZER = Tokenizer.learn(["a dog runs left", "the cat on the right", "two birds"], 1)
 LEFT, RIGHT = TOKENIZER.encode("left right")
 
 
 class Seen:
-    """A map source whose maps are what was asked for: the image's number and whether it is mirrored."""
+    """A source whose inputs are what was asked for: the image's number and whether it is mirrored."""
 
     def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor:
         maps: Tensor = torch.tensor([[float(p.stem), float(view.flip)] for p, view in zip(paths, views, strict=True)])
@@ -36,7 +34,7 @@ class Seen:
 
 
 class Drawn:
-    """A map source whose maps are the drawn views: mirrored or not, the crop's box and the light."""
+    """A source whose inputs are the drawn views: mirrored or not, the crop's box and the light."""
 
     def read(self, paths: Sequence[Path], views: Sequence[View]) -> Tensor:
         rows = [
@@ -54,7 +52,7 @@ def make_plan(
     right = TOKENIZER.encode("the cat on the right right")
     return BatchPlan(
         [
-            TrainingImage(Path(f"{n}.jpg"), (tuple(left), tuple(right[: 1 + n % 6])), (False, n % 6 < 5), n % 2)
+            EncodedImage(Path(f"{n}.jpg"), (tuple(left), tuple(right[: 1 + n % 6])), (False, n % 6 < 5), n % 2)
             for n in range(count)
         ],
         source or Seen(),
@@ -69,7 +67,7 @@ def make_plan(
 
 
 def numbers(batch: Batch) -> list[int]:
-    return [int(row) for row in batch.maps[:, 0]]
+    return [int(row) for row in batch.inputs[:, 0]]
 
 
 def epoch(plan: BatchPlan, number: int) -> list[Batch]:
@@ -87,7 +85,7 @@ def test_an_epoch_sees_every_image_once_in_full_batches_but_the_last(size: tuple
     plan = make_plan(count, batch_size, seed)
     batches = epoch(plan, which)
     assert sorted(number for batch in batches for number in numbers(batch)) == list(range(count))
-    assert all(len(batch.maps) == batch_size for batch in batches[:-1]) and 1 <= len(batches[-1].maps) <= batch_size
+    assert all(len(batch.inputs) == batch_size for batch in batches[:-1]) and 1 <= len(batches[-1].inputs) <= batch_size
     assert len(plan) == len(batches) == -(-count // batch_size)
 
 
@@ -111,7 +109,7 @@ def test_a_view_depends_on_seed_epoch_and_image_not_on_the_batch(seed: int, one:
 
     def views(batch_size: int, which: int, seed: int = seed) -> dict[int, list[float]]:
         batches = epoch(make_plan(12, batch_size, seed, augmentation, Drawn()), which)
-        return {int(row[0]): row[1:].tolist() for batch in batches for row in batch.maps}
+        return {int(row[0]): row[1:].tolist() for batch in batches for row in batch.inputs}
 
     assert views(one, 3) == views(other, 3)
     before, after, reseeded = views(one, 3), views(one, 4), views(one, 3, seed + 1)
@@ -133,7 +131,7 @@ def test_the_batch_of_an_update_is_the_same_wherever_a_run_begins_and_whoever_pr
     assert len(given_batches) == 8 - first
     for update, batch in zip(range(first, 8), given_batches, strict=True):
         wanted = make_plan(11, 4, 9, augmentation, Drawn())[update]
-        assert torch.equal(batch.maps, wanted.maps)
+        assert torch.equal(batch.inputs, wanted.inputs)
         assert torch.equal(batch.sentences.targets, wanted.sentences.targets)
         assert (batch.references, batch.data_sets) == (wanted.references, wanted.data_sets)
 
@@ -152,7 +150,7 @@ def test_left_and_right_change_places_in_the_captions_of_mirrored_images_and_onl
     size: tuple[int, int, int],
 ) -> None:
     for batch in epoch(make_plan(*size), 0):
-        for (number, flip), references in zip(batch.maps.tolist(), batch.references, strict=True):
+        for (number, flip), references in zip(batch.inputs.tolist(), batch.references, strict=True):
             first, second = references
             words = TOKENIZER.encode("a dog runs right" if flip else "a dog runs left")
             assert first == [*words, TOKENIZER.end]
@@ -162,9 +160,11 @@ def test_left_and_right_change_places_in_the_captions_of_mirrored_images_and_onl
 
 
 def test_without_mirroring_no_image_is_mirrored() -> None:
-    flips = [row[1] for batch in epoch(make_plan(60, 8, 4, Augmentation(flip=False)), 0) for row in batch.maps.tolist()]
+    flips = [
+        row[1] for batch in epoch(make_plan(60, 8, 4, Augmentation(flip=False)), 0) for row in batch.inputs.tolist()
+    ]
     assert sum(flips) == 0
-    flips = [row[1] for batch in epoch(make_plan(60, 8, 4), 0) for row in batch.maps.tolist()]
+    flips = [row[1] for batch in epoch(make_plan(60, 8, 4), 0) for row in batch.inputs.tolist()]
     assert 15 <= sum(flips) <= 45
 
 
@@ -189,55 +189,6 @@ def test_a_batchs_sentences_are_its_references_beside_their_images() -> None:
         found[int(sentences.images[row]), tuple(words)] += 1
     wanted = Counter((row, tuple(words)) for row, captions in enumerate(batch.references) for words in captions)
     assert found == wanted
-
-
-sentences_of = st.lists(
-    st.tuples(st.integers(0, 3), st.lists(st.integers(0, len(TOKENIZER) - 1), min_size=1, max_size=6)), min_size=1
-)
-
-
-@given(sentences_of)
-@settings(max_examples=100, deadline=None)
-def test_sentences_hold_every_word_as_input_and_target_but_unknown_ones_as_input_alone(
-    given_sentences: list[tuple[int, list[int]]],
-) -> None:
-    laid = Sentences.lay_out(given_sentences, TOKENIZER.start, TOKENIZER.unknown)
-    assert laid.lengths == sorted((len(words) for _, words in given_sentences), reverse=True)
-    assert sorted(laid.order) == list(range(len(given_sentences)))
-    for row, place in enumerate(laid.order):
-        image, words = given_sentences[place]
-        assert int(laid.images[row]) == image
-        assert laid.tokens[row, : len(words)].tolist() == [TOKENIZER.start, *words[:-1]]
-        targets = laid.targets[laid.owners == row].tolist()
-        assert targets == [Sentences.IGNORED if word == TOKENIZER.unknown else word for word in words]
-
-
-def image(*captions: str, data_set: int = 0) -> CaptionedImage:
-    return CaptionedImage(Path("a.jpg"), "a.jpg", captions, data_set=data_set)
-
-
-def test_long_captions_are_cut_and_cut_ones_have_no_end() -> None:
-    (encoded,) = encode_captions([image("a dog runs left", "a dog", "a dog runs", data_set=3)], TOKENIZER, 3)
-    a, dog, runs = TOKENIZER.encode("a dog runs")
-    assert encoded.captions == ((a, dog, runs), (a, dog), (a, dog, runs))
-    assert encoded.cut == (True, False, False)
-    assert encoded.references(TOKENIZER.end) == [
-        [a, dog, runs],
-        [a, dog, TOKENIZER.end],
-        [a, dog, runs, TOKENIZER.end],
-    ]
-    assert encoded.data_set == 3 and encoded.path == Path("a.jpg")
-
-
-def test_captions_and_images_without_a_word_are_left_out() -> None:
-    encoded = encode_captions([image("...", "a dog"), image("!"), image("zebra")], TOKENIZER, 9)
-    assert [each.captions for each in encoded] == [
-        (tuple(TOKENIZER.encode("a dog")),),
-        # A word that is not known is one nonetheless: it is read, and not learnt.
-        ((TOKENIZER.unknown,),),
-    ]
-    with pytest.raises(DataError, match="no training caption holds a word"):
-        encode_captions([image("?")], TOKENIZER, 9)
 
 
 def test_numbers_of_images_are_what_numpy_gives_for_seed_and_epoch() -> None:

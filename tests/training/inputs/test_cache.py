@@ -381,8 +381,13 @@ def test_two_runs_on_one_fresh_cache_leave_the_features_that_one_alone_computes(
 
 def test_other_weights_sizes_and_versions_have_stores_of_their_own(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch", reason="needs the train extra")
-    from capcli.training import preparation
     from capcli.training.config import DataSource, TrainConfig
+    from capcli.training.data import read_data
+    from capcli.training.device import Machine
+    from capcli.training.initial import first_encoder, fresh_network
+    from capcli.training.inputs import sources
+    from capcli.training.inputs.augment import Augmentation
+    from capcli.training.progress import TrainingListener
 
     data = write_data_set(tmp_path / "data", copies=1, size=8, shapes=("circle",)).parent
     source = DataSource(str(data / "images"), str(data / "captions.csv"))
@@ -391,19 +396,19 @@ def test_other_weights_sizes_and_versions_have_stores_of_their_own(tmp_path: Pat
 
     def new_stores(config: TrainConfig, changed_stage: int | None = None) -> int:
         before = len(stores(tmp_path / "cache"))
-        network = preparation.new_network(config, preparation.first_encoder(config), 10)
+        network = fresh_network(config, first_encoder(config), 10)
+        network.freeze(config.fine_tune)
         if changed_stage is not None:
             with torch.no_grad():
                 next(network.encoder.stage(changed_stage).parameters()).add_(0.01)
-        preparation.prepare_maps(
-            config,
+        sources.prepare_inputs(
             network,
-            preparation.read_data(config),
+            read_data(config).paths,
+            input_size=config.input_size,
+            augmentation=Augmentation.of(config),
             cache=tmp_path / "cache",
-            device=torch.device("cpu"),
-            autocast=None,
-            progress=quiet,
-            note=silent,
+            machine=Machine(torch.device("cpu"), None, threads=1, workers=0),
+            listener=TrainingListener(),
         )
         return len(stores(tmp_path / "cache")) - before
 
@@ -414,7 +419,7 @@ def test_other_weights_sizes_and_versions_have_stores_of_their_own(tmp_path: Pat
     # The weights of the part that is trained decide nothing of what is stored.
     assert [new_stores(plain, changed_stage=stage) for stage in (1, 3, 4)] == [1, 1, 0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "PREPROCESSING", PREPROCESSING + 1)
+        patch.setattr(sources, "PREPROCESSING", PREPROCESSING + 1)
         assert [new_stores(config) for config in (plain, pixels)] == [1, 1]
 
 

@@ -1,4 +1,4 @@
-"""Encoder weights from an int8 archive, a torchvision file and a bundle."""
+"""Encoder weights from an int8 archive and from a torchvision file."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 
 from torch import nn  # noqa: E402
 
-from capcli.bundle.bundle import find_bundle  # noqa: E402
 from capcli.errors import DataError  # noqa: E402
-from capcli.training.config import TrainConfig  # noqa: E402
 from capcli.training.network.encoder_weights import load_encoder  # noqa: E402
 from capcli.training.network.resnet import EncoderConfig, ResNet50  # noqa: E402
-from capcli.training.onnx.graphs import read_bundle_encoder  # noqa: E402
-from capcli.training.preparation import first_encoder  # noqa: E402
 
 
 class ReferenceBlock(nn.Module):
@@ -136,22 +132,6 @@ def test_the_stride_placement_can_be_chosen(tmp_path: Path) -> None:
     encoder = load_encoder(path, stride_in="conv2")
     convolutions: list[Any] = [encoder.get_submodule(f"layer2.0.conv{number}") for number in (1, 2)]
     assert [convolution.stride for convolution in convolutions] == [(1, 1), (2, 2)]
-
-
-def test_the_encoder_is_the_shipped_bundles_unless_another_is_named(tiny: Path) -> None:
-    shipped, first = read_bundle_encoder(find_bundle("default")), first_encoder(TrainConfig())
-    assert first.config == shipped.config == EncoderConfig()
-    assert all(torch.equal(tensor, first.state_dict()[name]) for name, tensor in shipped.state_dict().items())
-    assert first_encoder(TrainConfig(encoder=str(tiny))).config.width == 8
-
-
-def test_a_bundle_gives_its_encoder_back(tiny: Path) -> None:
-    encoder = load_encoder(tiny)
-    assert encoder.config.width == 8
-    assert all(torch.isfinite(tensor).all() for tensor in encoder.state_dict().values())
-    same = read_bundle_encoder(tiny)
-    for name, tensor in encoder.state_dict().items():
-        assert torch.equal(tensor, same.state_dict()[name])
 
 
 def broken(path: Path, kind: str) -> Path:

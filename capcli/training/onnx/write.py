@@ -1,7 +1,7 @@
-"""The network as two ONNX graphs: images to everything that depends on them, and one step of the decoder.
+"""Writes the network as two ONNX graphs: images to everything that depends on them alone, and one step of the decoder.
 
-Writes single files without external data, with the weights in int8 (see `quantise`), and reads the weights back from
-them by name, so that a bundle is also a starting point for training.
+Each is a single file without external data, its weights in int8 (see `quantise`). What passes between them is what the
+decoder lists. Knows nothing of bundles.
 """
 
 from __future__ import annotations
@@ -13,22 +13,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from capcli.bundle.bundle import Bundle, read_bundle
-from capcli.bundle.tokens import Tokenizer
-from capcli.errors import BundleError, DependencyError
-from capcli.training.network.decoder import (
-    CaptionNetwork,
-    Decoder,
-    DecoderConfig,
-    Dropout,
-    build_decoder,
-    with_present_names,
-)
-from capcli.training.network.resnet import EncoderConfig, ResNet50
+from capcli.extras import need
+from capcli.training.network.caption_network import CaptionNetwork
+from capcli.training.network.decoder import Decoder
 
 OPSET = 18
 
@@ -47,7 +37,7 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """Last tokens int64 [B], image of each row int64 [B], context [N, ...], state [B, H] -> scores, state, attention.
+    """Last tokens int64 [B], image of each row int64 [B], context [N, ...], state [B, ...] -> scores, state, attention.
 
     The context comes once an image and is gathered here for each live hypothesis.
     """
@@ -112,11 +102,9 @@ def write_decoder(network: CaptionNetwork, path: Path, positions: int) -> None:
 
 
 def _export(graph: nn.Module, inputs: tuple[Tensor, ...], path: Path, **names: Any) -> None:
-    try:
-        import onnx
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise DependencyError("exporting needs the train extra: pip install 'capcli[train]'") from error
+    need("train", "writing a graph")
+    import onnx
+
     # The exporter reports its own progress on stdout, where results belong, and warns about its own internals.
     quiet = io.StringIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -154,75 +142,3 @@ def _strip(model: Any) -> None:
     for node in model.graph.node:
         node.doc_string = ""
     del model.graph.metadata_props[:]
-
-
-def read_bundle_network(folder: Path, dropout: Dropout | None = None) -> tuple[CaptionNetwork, Bundle]:
-    """The network of a bundle that capcli exported, with its rounded weights as float32.
-
-    Raises:
-        BundleError: damaged, or its manifest does not describe a network that this version builds.
-    """
-    bundle = read_bundle(folder)
-    bundle.verify()
-    encoder = _read_encoder(bundle)
-    try:
-        config = DecoderConfig.from_dict(dict(bundle.manifest.network["decoder"]))
-        decoder = build_decoder(config, dropout)
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{folder}: its manifest does not describe a decoder to train on") from error
-    weights = _weights(bundle.path("encoder")) | _weights(bundle.path("decoder"))
-    _fill(decoder, "decoder.", weights, folder)
-    return CaptionNetwork(encoder, decoder), bundle
-
-
-def read_bundle_tokenizer(bundle: Bundle) -> Tokenizer:
-    return Tokenizer.load(bundle.path("tokenizer"))
-
-
-def read_bundle_encoder(folder: Path) -> ResNet50:
-    """The encoder of a bundle.
-
-    Raises:
-        BundleError: as `read_bundle_network`.
-    """
-    bundle = read_bundle(folder)
-    bundle.verify()
-    return _read_encoder(bundle)
-
-
-def _read_encoder(bundle: Bundle) -> ResNet50:
-    try:
-        encoder = ResNet50(EncoderConfig.from_dict(dict(bundle.manifest.network["encoder"])))
-    except (KeyError, TypeError, ValueError) as error:
-        raise BundleError(f"{bundle.folder}: its manifest does not describe an encoder to train on") from error
-    _fill(encoder, "encoder.", _weights(bundle.path("encoder")), bundle.folder)
-    return encoder
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    """Every named weight of a graph, int8 ones multiplied by their scales."""
-    try:
-        import onnx
-        from onnx import numpy_helper
-    except ImportError as error:
-        raise DependencyError("training needs the train extra: pip install 'capcli[train]'") from error
-    arrays = {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in onnx.load(path, load_external_data=False).graph.initializer
-    }
-    weights = {}
-    for name, array in arrays.items():
-        if name.endswith(".weight_int8"):
-            layer = name.removesuffix(".weight_int8")
-            weights[f"{layer}.weight"] = torch.from_numpy(array.astype(np.float32) * arrays[f"{layer}.scale"])
-        elif array.dtype == np.float32:
-            weights[name] = torch.from_numpy(array.copy())
-    return with_present_names(weights)
-
-
-def _fill(module: nn.Module, prefix: str, weights: dict[str, Tensor], folder: Path) -> None:
-    wanted = module.state_dict()
-    missing = [name for name in wanted if prefix + name not in weights]
-    if missing:
-        raise BundleError(f"{folder}: its graphs have no {prefix}{missing[0]}; training cannot go on from it")
-    module.load_state_dict({name: weights[prefix + name].view_as(wanted[name]) for name in wanted})

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from capcli.cli.terminal import say
-from capcli.errors import DependencyError, UsageError
+from capcli.errors import UsageError
 
 if TYPE_CHECKING:
     from capcli.captioner import Captioner
-    from capcli.cli.destinations import CaptionSink, Destinations
-    from capcli.cli.feedback import Feedback
-    from capcli.decoding.search import SearchSettings
-    from capcli.inputs.paths import FolderRules, InputItem
-    from capcli.outputs.output_file import OutputFile
-    from capcli.outputs.rows import RowFormat
-    from capcli.pipeline import Pipeline
+    from capcli.captioning import CaptioningRun
 
 _FAILED, _INTERRUPTED = 1, 130
 _OUTPUT, _SEARCH, _FOLDERS, _SPEED = "Output", "Search", "Folders and standard input", "Model and speed"
@@ -136,184 +127,67 @@ def caption(
     """
     _check_counts(captions=captions, batch_size=batch_size, workers=workers, max_pixels=max_pixels or 1)
     _check_together(output, resume=resume, retry_failed=retry_failed, overwrite=overwrite)
-    from capcli.cli.destinations import Destinations, Stdout
+    from capcli.captioning import CaptioningRun, CaptionSettings
+    from capcli.cli.caption_inputs import counter, given_inputs
+    from capcli.cli.destinations import chosen_format, photo_destinations, rows_destination
     from capcli.cli.feedback import feedback_for
     from capcli.inputs.paths import FolderRules
+    from capcli.outputs.destinations import Destinations
     from capcli.outputs.rows import format_of, row_format
+    from capcli.pipeline import PipelineSettings
 
-    if as_json and format_ not in (None, "jsonl"):
-        raise UsageError("--json is --format jsonl; give one format")
-    chosen = "jsonl" if as_json else format_
+    chosen = chosen_format(format_, as_json=as_json)
     name = format_of(output, chosen)
-    photos = _photo_sinks(sidecar, write_metadata, overwrite)
+    photos = photo_destinations(sidecar, write_metadata=write_metadata, overwrite=overwrite)
     rules = FolderRules(recursive, hidden, tuple(include or ()), tuple(exclude or ()))
-    items = _inputs(inputs, rules, null)
-    # Nothing is loaded, locked or written for a folder without photos.
-    first = next(items, None)
-    if first is None:
-        raise UsageError(f"no image found in {', '.join(inputs)}")
-    alone = inputs != ["-"] and len(inputs) == 1 and not first.from_folder
-    with_path = resume or not (alone or first.content is not None)
-    rows = row_format(name, ranked=captions > 1, with_path=with_path, spreadsheet_safe=spreadsheet_safe)
-    target = None if output is None else _open_output(output, rows, resume, retry_failed, overwrite, captions)
-    to_stdout = target is None and (chosen is not None or not photos)
-    feedback = feedback_for(quiet=quiet, progress=progress, alone=alone, to_stdout=to_stdout)
+    given = given_inputs(inputs, rules, null=null)
+    with_path = resume or not (given.alone or given.nameless)
+    form = row_format(name, ranked=captions > 1, with_path=with_path, spreadsheet_safe=spreadsheet_safe)
+    rows = rows_destination(
+        output, form, resume=resume, retry_failed=retry_failed, overwrite=overwrite, captions=captions
+    )
+    # Who wants captions beside or in the photos sees them on standard output only when naming a format.
+    wants_rows = output is not None or chosen is not None or not photos
+    feedback = feedback_for(
+        quiet=quiet,
+        progress=progress,
+        alone=given.alone,
+        to_stdout=wants_rows and output is None,
+        count=counter(inputs, rules),
+    )
+    run = CaptioningRun(
+        lambda: _load(model, provider, threads),
+        CaptionSettings(beam, max_length, length_penalty, captions, raw),
+        Destinations(rows if wants_rows else None, photos),
+        PipelineSettings(batch_size, workers, max_pixels),
+        feedback,
+    )
     try:
-        sink = target or (Stdout(rows) if to_stdout else None)
-        destinations = Destinations(sink, photos, captions > 1, raw)
-        unfinished = _unfinished(chain([first], items), target, destinations, feedback)
-        head = next(unfinished, None)
-        stopped = False
-        if head is not None:
-            from capcli.captioner import Captioner
-            from capcli.pipeline import Pipeline, PipelineSettings
-
-            captioner = Captioner(model, provider=provider, threads=threads)
-            search = captioner.settings(
-                beam=beam, captions=captions, max_length=max_length, length_penalty=length_penalty
-            )
-            if target is not None and output is not None:
-                _compare_settings(output, target, captioner, search, raw, spreadsheet_safe)
-            feedback.count_inputs(_counter(inputs, rules))
-            pipeline = Pipeline(captioner, search, PipelineSettings(batch_size, workers, max_pixels))
-            _deliver_all(pipeline, chain([head], unfinished), destinations, feedback)
-            stopped = pipeline.stopped
-        if target is not None:
-            target.close()
-    except BaseException:
-        if target is not None:
-            target.discard()
-        raise
+        with _interrupt_stops(run):
+            report = run.run(given.items)
     finally:
-        feedback.close()
-    if stopped:
+        feedback.close(run.report)
+    if not report.found_any:
+        raise UsageError(f"no image found in {', '.join(inputs)}")
+    if report.stopped:
         say(_how_to_go_on(output, overwrite=overwrite))
         return _INTERRUPTED
-    kept = target.kept_failures if target is not None else 0
-    return _FAILED if feedback.counts.failed or kept else 0
+    return _FAILED if report.failed or report.kept_failures else 0
 
 
-def _deliver_all(
-    pipeline: Pipeline, items: Iterator[InputItem], destinations: Destinations, feedback: Feedback
-) -> None:
-    """Delivers every result as soon as it is known."""
-    with _interrupt_stops(pipeline):
-        for result in pipeline.run(items):
-            delivered = destinations.deliver(result)
-            if delivered.error is not None:
-                feedback.failed(result.path, delivered.error)
-            elif delivered.kept:
-                feedback.skipped()
-            else:
-                feedback.captioned()
+def _load(model: str, provider: str, threads: int | None) -> Captioner:
+    from capcli.captioner import Captioner
 
-
-def _inputs(arguments: list[str], rules: FolderRules, null: bool) -> Iterator[InputItem]:
-    from capcli.inputs.images import sniff
-    from capcli.inputs.paths import find_inputs
-
-    return find_inputs(
-        arguments,
-        rules,
-        # os.read gives what is there; a buffered reader would wait for a slow producer's next lines.
-        read_stdin=lambda count: os.read(sys.stdin.fileno(), count),
-        is_image=lambda head: sniff(head) is not None,
-        nul_separated=null,
-    )
-
-
-def _photo_sinks(sidecar: str | None, write_metadata: bool, overwrite: bool) -> list[CaptionSink]:
-    """Sidecars and metadata, as asked for.
-
-    Raises:
-        UsageError: no suffix for sidecars.
-        DependencyError: the library that writes metadata is not installed.
-    """
-    from capcli.cli.destinations import MetadataSink, SidecarSink
-
-    sinks: list[CaptionSink] = []
-    if sidecar is not None:
-        from capcli.outputs.sidecars import Sidecars
-
-        sinks.append(SidecarSink(Sidecars(sidecar, overwrite=overwrite)))
-    if write_metadata:
-        from capcli.outputs.metadata import missing_reason
-
-        reason = missing_reason()
-        if reason is not None:
-            raise DependencyError(reason)
-        sinks.append(MetadataSink(overwrite=overwrite))
-    return sinks
-
-
-def _counter(arguments: list[str], rules: FolderRules) -> Callable[[], int | None]:
-    """Counts the inputs by walking folders once more."""
-
-    def count() -> int | None:
-        # Nobody knows how much standard input holds.
-        return None if "-" in arguments else sum(1 for _ in _inputs(arguments, rules, False))
-
-    return count
-
-
-def _unfinished(
-    items: Iterator[InputItem], target: OutputFile | None, destinations: Destinations, feedback: Feedback
-) -> Iterator[InputItem]:
-    """Leaves out what the output file already answers, and photos that have their captions beside them."""
-    for item in items:
-        answered = target is not None and not target.claim(item.path)
-        if answered or (item.content is None and item.error is None and destinations.keeps(item.path)):
-            feedback.skipped()
-        else:
-            yield item
-
-
-def _open_output(
-    path: Path, rows: RowFormat, resume: bool, retry_failed: bool, overwrite: bool, captions: int
-) -> OutputFile:
-    from capcli.outputs.output_file import Existing, OutputFile
-
-    existing = Existing.RESUME if resume else Existing.REPLACE if overwrite else Existing.REFUSE
-    return OutputFile(path, rows, existing=existing, retry_failed=retry_failed, captions=captions)
-
-
-def _compare_settings(
-    output: Path,
-    target: OutputFile,
-    captioner: Captioner,
-    search: SearchSettings,
-    raw: bool,
-    spreadsheet_safe: bool,
-) -> None:
-    """Warns where a resumed file was written with other settings."""
-    from capcli.outputs.provenance import Provenance, ProvenanceMemory
-
-    now = Provenance(
-        model=captioner.bundle.manifest.name,
-        weights=captioner.bundle.fingerprint,
-        beam=search.beam,
-        max_length=search.max_length,
-        length_penalty=search.length_penalty,
-        captions=search.captions,
-        raw=raw,
-        spreadsheet_safe=spreadsheet_safe,
-    )
-    memory = ProvenanceMemory()
-    before = memory.recall(output) if target.kept else None
-    changed = now.differences(before) if before is not None else []
-    if changed:
-        say(f"{output}: its rows were written with other settings ({'; '.join(changed)}); they stay as they are")
-    memory.remember(output, now)
+    return Captioner(model, provider=provider, threads=threads)
 
 
 @contextmanager
-def _interrupt_stops(pipeline: Pipeline) -> Iterator[None]:
-    """The first Ctrl-C finishes what is in flight, the second one ends at once."""
+def _interrupt_stops(run: CaptioningRun) -> Iterator[None]:
+    """The first Ctrl-C finishes what is on its way; the next one, or one with nothing on its way, ends at once."""
 
     def stop(number: int, frame: object) -> None:
-        if pipeline.stopped:
+        if not run.stop():
             raise KeyboardInterrupt
-        pipeline.stop()
 
     before = signal.signal(signal.SIGINT, stop)
     try:

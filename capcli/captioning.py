@@ -3,6 +3,9 @@
 The command line, Python programs and whatever spreads a run over machines use it alike. The model comes as a function
 that loads it, called only when something is left to do; the destinations know what is done already; an observer
 watches. Knows nothing of terminals, signals, exit codes or standard output.
+
+    run = CaptioningRun(Captioner, CaptionSettings(beam=3), Destinations(photos=[Sidecars(".txt")]))
+    report = run.run(InputItem(path) for path in paths)
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
-"""The destinations of `capcli caption`: its options as destinations of a run, and standard output as one of them."""
+"""Where the captions of `capcli caption` go: its options, as destinations of a run, and standard output as one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from capcli.cli.terminal import write_stdout
 from capcli.errors import UsageError
 from capcli.outputs.destinations import Destination, Outcome
-from capcli.outputs.output_file import Existing
-from capcli.outputs.row_file import RowFile
-from capcli.outputs.rows import Row, RowFormat
+from capcli.outputs.rows import Row, RowFormat, format_of, row_format
 
 
 class Stdout(Destination):
@@ -30,41 +29,86 @@ class Stdout(Destination):
         return Outcome(True)
 
 
-def chosen_format(format_: str | None, *, as_json: bool) -> str | None:
-    """The format asked for with --format or --json.
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """The options that say where captions go, each as the user gave it.
 
     Raises:
-        UsageError: they say different things.
+        UsageError: they do not go together, or name no format.
     """
-    if as_json and format_ not in (None, "jsonl"):
-        raise UsageError("--json is --format jsonl; give one format")
-    return "jsonl" if as_json else format_
 
+    output: Path | None
+    format_: str | None
+    as_json: bool
+    spreadsheet_safe: bool
+    resume: bool
+    retry_failed: bool
+    overwrite: bool
+    sidecar: str | None
+    write_metadata: bool
+    captions: int
 
-def photo_destinations(sidecar: str | None, *, write_metadata: bool, overwrite: bool) -> list[Destination]:
-    """Sidecars and metadata, as asked for.
+    def __post_init__(self) -> None:
+        if self.resume and self.output is None:
+            raise UsageError("--resume goes on with an output file; name it with -o FILE")
+        if self.resume and self.overwrite:
+            raise UsageError("--resume keeps what --overwrite would replace; give one of them")
+        if self.retry_failed and not self.resume:
+            raise UsageError("--retry-failed goes with --resume")
+        if self.as_json and self.format_ not in (None, "jsonl"):
+            raise UsageError("--json is --format jsonl; give one format")
+        format_of(self.output, self.format_)
 
-    Raises:
-        UsageError: no suffix for sidecars.
-        DependencyError: the library that writes metadata is not installed.
-    """
-    photos: list[Destination] = []
-    if sidecar is not None:
-        from capcli.outputs.sidecars import Sidecars
+    @property
+    def to_stdout(self) -> bool:
+        """Whether rows go to standard output: beside captions for photos only where a format is named."""
+        named = self.as_json or self.format_ is not None
+        return self.output is None and (named or not (self.sidecar is not None or self.write_metadata))
 
-        photos.append(Sidecars(sidecar, overwrite=overwrite))
-    if write_metadata:
-        from capcli.outputs.metadata import PhotoMetadata
+    def photos(self) -> list[Destination]:
+        """Sidecars and metadata, as asked for.
 
-        photos.append(PhotoMetadata(overwrite=overwrite))
-    return photos
+        Raises:
+            UsageError: no suffix for sidecars.
+            DependencyError: the library that writes metadata is not installed.
+        """
+        photos: list[Destination] = []
+        if self.sidecar is not None:
+            from capcli.outputs.sidecars import Sidecars
 
+            photos.append(Sidecars(self.sidecar, overwrite=self.overwrite))
+        if self.write_metadata:
+            from capcli.outputs.metadata import PhotoMetadata
 
-def rows_destination(
-    output: Path | None, form: RowFormat, *, resume: bool, retry_failed: bool, overwrite: bool, captions: int
-) -> Destination:
-    """The output file, or standard output where none is named."""
-    if output is None:
-        return Stdout(form)
-    existing = Existing.RESUME if resume else Existing.REPLACE if overwrite else Existing.REFUSE
-    return RowFile(output, form, existing=existing, retry_failed=retry_failed, captions=captions)
+            photos.append(PhotoMetadata(overwrite=self.overwrite))
+        return photos
+
+    def rows(self, *, alone: bool) -> Destination | None:
+        """The output file, standard output, or neither where only photos get their captions.
+
+        Args:
+            alone: there is one input, whose captions need no path beside them.
+        Raises:
+            UsageError: --spreadsheet-safe for another format.
+        """
+        form = row_format(
+            format_of(self.output, "jsonl" if self.as_json else self.format_),
+            ranked=self.captions > 1,
+            # A file that is gone on with has its paths, or could not be gone on with.
+            with_path=self.resume or not alone,
+            spreadsheet_safe=self.spreadsheet_safe,
+        )
+        if self.output is None:
+            return Stdout(form) if self.to_stdout else None
+        from capcli.outputs.output_file import Existing
+        from capcli.outputs.row_file import RowFile
+
+        existing = Existing.RESUME if self.resume else Existing.REPLACE if self.overwrite else Existing.REFUSE
+        return RowFile(self.output, form, existing=existing, retry_failed=self.retry_failed, captions=self.captions)
+
+    def how_to_go_on(self) -> str:
+        """What to say of a run that was stopped."""
+        if self.output is None:
+            return "stopped; what was captioned so far is written"
+        resume = "--resume instead of --overwrite" if self.overwrite else "--resume"
+        return f"stopped; {self.output} holds what was captioned so far; the same command with {resume} goes on"

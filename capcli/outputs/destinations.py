@@ -10,10 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from capcli.errors import OutputError
-from capcli.outputs.provenance import Provenance
 from capcli.outputs.rows import Row
+
+if TYPE_CHECKING:
+    from capcli.outputs.provenance import Provenance
 
 
 @dataclass(frozen=True)

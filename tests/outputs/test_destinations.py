@@ -14,6 +14,7 @@ from capcli.outputs.provenance import Provenance, ProvenanceMemory
 from capcli.outputs.row_file import RowFile
 from capcli.outputs.rows import Row, read_rows, row_format
 from capcli.outputs.sidecars import Sidecars
+from tests.conftest import python
 
 FORM = row_format("csv", ranked=False)
 PROVENANCE = Provenance("tiny", "abc", beam=2, max_length=9, length_penalty=1.0, captions=1, raw=False)
@@ -168,3 +169,13 @@ def test_a_file_gone_on_with_says_what_is_other_than_before(tmp_path: Path) -> N
     ]
     # What is replaced is not compared: nothing of it stays.
     assert begin(PROVENANCE, Existing.REPLACE) == []
+
+
+def test_the_room_hands_out_its_names_and_loads_nothing_heavy_before_they_are_asked_for() -> None:
+    done = python(
+        "import sys, capcli.outputs as room\n"
+        "from capcli.outputs import Destinations, RowFile, row_format\n"
+        "print(sorted({'numpy', 'PIL', 'onnxruntime'} & set(sys.modules)))\n"
+        "print([name for name in room.__all__ if not hasattr(room, name)])"
+    )
+    assert done.text == "[]\n[]\n", done.errors

@@ -173,6 +173,12 @@ def test_a_stream_takes_images_as_they_are_needed_and_can_be_left(captioner: Cap
     assert taken < 20
 
 
+def test_a_stream_leaves_out_images_with_too_many_pixels(captioner: Captioner) -> None:
+    images = [draw("circle", "red", "white", 1, size) for size in (64, 65)]
+    small, large = captioner.stream(images, max_pixels=64 * 64)
+    assert small.error is None and "too large" in str(large.error)
+
+
 def test_a_stream_refuses_wrong_settings_at_once(captioner: Captioner) -> None:
     for wrong in ({"beam": 0}, {"captions": 0}, {"batch_size": 0}, {"workers": 0}):
         with pytest.raises(UsageError):

@@ -1,9 +1,10 @@
-"""RGB images -> captions: joins encoder, search and tokenizer. Knows nothing of folders, formats or terminals."""
+"""Images -> captions: joins encoder, search and tokenizer. Knows nothing of folders, formats or terminals."""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeAlias, overload
@@ -16,6 +17,7 @@ from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, StepResult, search
 from capcli.errors import BundleError
 from capcli.inputs.images import MAX_PIXELS, load_image
+from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 from capcli.runtime.sessions import Session, TensorSpec, open_session
 
 if TYPE_CHECKING:
@@ -181,6 +183,54 @@ class Captioner:
         """The `count` best captions of one image, best first; the other arguments and errors are `caption`'s."""
         settings = self.settings(beam=beam, captions=count, max_length=max_length, length_penalty=length_penalty)
         return self._caption_all(image, settings)[0]
+
+    def stream(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        captions: int = 1,
+        beam: int | None = None,
+        max_length: int | None = None,
+        length_penalty: float | None = None,
+        batch_size: int = 16,
+        workers: int = 2,
+        max_pixels: int | None = None,
+    ) -> Generator[Result[ImageSource, Caption], None, None]:
+        """Captions any number of images, each as soon as it is known, in their order and in flat memory.
+
+        Images are read and decoded ahead in other threads. One that cannot be read is a result with an error, and the
+        others are captioned.
+
+        Args:
+            images: each as `caption` takes it, taken as they are needed, in another thread. An open file, a PIL image
+                or an array must stay as it is until its result has come.
+            captions: captions for each image, best first.
+            beam, max_length, length_penalty: as `caption` takes them.
+            batch_size: images captioned together.
+            workers: threads that read and decode images.
+            max_pixels: larger images are refused before they are decoded; by default `images.MAX_PIXELS`.
+        Returns:
+            Yields a result for each image: `source`, the image as it was given; `captions`, best first; `error`, the
+            reason why there are none, or None. Closing the generator drops what is on its way.
+        Raises:
+            UsageError: a setting is out of range.
+        """
+        settings = self.settings(beam=beam, captions=captions, max_length=max_length, length_penalty=length_penalty)
+        pipeline = self.pipeline(settings, PipelineSettings(batch_size, workers, max_pixels))
+        return pipeline.run(PipelineInput(image, image) for image in images)
+
+    def pipeline(self, search: SearchSettings, settings: PipelineSettings) -> Pipeline[Caption]:
+        """What `stream` runs on, for callers who want to stop it or to name images themselves.
+
+        Args:
+            search: from `settings`.
+            settings: how much is done at once.
+        """
+        return Pipeline(
+            functools.partial(self.load, max_pixels=settings.max_pixels),
+            functools.partial(self.caption_pixels, settings=search),
+            settings,
+        )
 
     def _caption_all(
         self, images: ImageSource | Iterable[ImageSource], settings: SearchSettings

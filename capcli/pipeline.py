@@ -1,37 +1,52 @@
-"""Paths -> an ordered stream of results, in a bounded window: load, batch, caption.
+"""Images -> an ordered stream of results, in a bounded window: load, batch, caption.
 
 A reader takes inputs from their source (which may wait for somebody to type the next path), a few workers read and
-decode images ahead, and the caller's own thread runs the model on full batches. Results come in the order of the
-inputs, as soon as they are known; a batch that cannot be filled right now is not waited for. Memory depends on the
-window, never on the number of inputs. Knows nothing of output formats or terminals.
+decode images ahead, and the caller's own thread captions full batches. Results come in the order of the inputs, as
+soon as they are known; a batch that cannot be filled right now is not waited for. Memory depends on the window, never
+on the number of inputs. What loads an image and what captions a batch are given; the pipeline knows nothing of models,
+output formats or terminals.
 """
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from capcli.captioner import Caption, Captioner
-from capcli.decoding.search import SearchSettings
-from capcli.errors import ImageError
-from capcli.inputs.paths import InputItem
+from capcli.errors import ImageError, UsageError
+
+Source = TypeVar("Source")
+Said = TypeVar("Said")
 
 # Captions of this many files are remembered, for streams that name a file again and again.
 _REMEMBERED = 1024
 
 
 @dataclass(frozen=True)
-class Result:
-    """What became of one input: captions, best first, or the reason why there are none."""
+class PipelineInput(Generic[Source]):
+    """One image to caption.
 
-    path: str
-    captions: tuple[Caption, ...]
+    `source` is what its result names it by; `image` what the pipeline's `load` takes: a path, bytes, an array. Where an
+    error is known already, `error` is its result.
+    """
+
+    source: Source
+    image: Any
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Result(Generic[Source, Said]):
+    """What became of one input: captions, best first, or in `error` the reason why there are none."""
+
+    source: Source
+    captions: tuple[Said, ...]
     error: str | None
 
 
@@ -39,8 +54,12 @@ class Result:
 class PipelineSettings:
     """How much is done at once.
 
-    `batch_size`: images a call of the encoder. `workers`: threads that read and decode. `max_pixels`: larger images
-    are refused before they are decoded. `flush_after_s`: how long a started batch waits for the next image.
+    `batch_size`: images captioned together. `workers`: threads that read and decode. `max_pixels`: larger images are
+    refused before they are decoded; None for the default limit. `flush_after_s`: seconds that a started batch waits for
+    the next image.
+
+    Raises:
+        UsageError: no image at once, or no thread.
     """
 
     batch_size: int = 16
@@ -48,32 +67,43 @@ class PipelineSettings:
     max_pixels: int | None = None
     flush_after_s: float = 0.02
 
+    def __post_init__(self) -> None:
+        for name, value in (("batch size", self.batch_size), ("workers", self.workers)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1, not {value}")
+
 
 @dataclass
 class _Job:
-    """An input on its way through; `loaded` is set when `pixels` or `error` is."""
+    """An input on its way through; `loaded` is set when `pixels`, `error` or `same_as` is."""
 
-    item: InputItem
-    key: tuple[object, ...] | None
+    given: PipelineInput[Any]
     loaded: threading.Event = field(default_factory=threading.Event)
     pixels: np.ndarray | None = None
     error: str | None = None
     same_as: _Job | None = None
-    captions: tuple[Caption, ...] = ()
+    captions: tuple[Any, ...] = ()
 
 
-class Pipeline:
-    """Captions a stream of inputs.
+class Pipeline(Generic[Said]):
+    """Captions a stream of images.
 
     Args:
-        captioner: the model; used by the thread that iterates, and by no other.
-        search: search settings.
-        settings: how much is done at once.
+        load: reads one image: any of its inputs' `image` -> uint8 [size, size, 3]. Called in several threads at once;
+            an ImageError is the result of that image, and ends nothing.
+        caption: uint8 [N, size, size, 3] -> for each image its captions, best first. Called by the thread that
+            iterates, and by no other.
+        settings: how much is done at once; `max_pixels` is for `load` to observe.
     """
 
-    def __init__(self, captioner: Captioner, search: SearchSettings, settings: PipelineSettings) -> None:
-        self._captioner = captioner
-        self._search = search
+    def __init__(
+        self,
+        load: Callable[[Any], np.ndarray],
+        caption: Callable[[np.ndarray], Sequence[Sequence[Said]]],
+        settings: PipelineSettings,
+    ) -> None:
+        self._load_image = load
+        self._caption = caption
         self._settings = settings
         self._window = max(2 * settings.batch_size, settings.batch_size + settings.workers)
         self._stopping = threading.Event()
@@ -87,14 +117,17 @@ class Pipeline:
     def stopped(self) -> bool:
         return self._stopping.is_set()
 
-    def run(self, items: Iterable[InputItem]) -> Generator[Result, None, None]:
+    def run(self, inputs: Iterable[PipelineInput[Source]]) -> Generator[Result[Source, Said], None, None]:
         """Yields a result for every input, in order.
 
-        Errors of the source itself (not of single inputs) are raised after the results of what came before.
+        Args:
+            inputs: taken in another thread, no more of them than the window holds.
+        Raises:
+            What `inputs` itself raises, after the results of what came before; what `caption` raises.
         """
         jobs: queue.Queue[_Job | BaseException | None] = queue.Queue(self._window)
         to_load: queue.Queue[_Job | None] = queue.Queue()
-        reader = _Reader(items, jobs, to_load, self._stopping, self._abandoned)
+        reader = _Reader(inputs, jobs, to_load, self._stopping, self._abandoned)
         threading.Thread(target=reader.run, name="capcli-reader", daemon=True).start()
         for _ in range(self._settings.workers):
             threading.Thread(target=self._load, args=(to_load,), name="capcli-loader", daemon=True).start()
@@ -105,7 +138,7 @@ class Pipeline:
             for _ in range(self._settings.workers):
                 to_load.put(None)
 
-    def _results(self, jobs: queue.Queue[_Job | BaseException | None], reader: _Reader) -> Iterator[Result]:
+    def _results(self, jobs: queue.Queue[_Job | BaseException | None], reader: _Reader) -> Iterator[Result[Any, Said]]:
         waiting: list[_Job] = []
         to_caption = 0
         while True:
@@ -146,22 +179,21 @@ class Pipeline:
                 if self.stopped:
                     return None
 
-    def _flush(self, waiting: list[_Job], reader: _Reader) -> Iterator[Result]:
+    def _flush(self, waiting: list[_Job], reader: _Reader) -> Iterator[Result[Any, Said]]:
         fresh = [job for job in waiting if job.pixels is not None]
         if fresh:
             pixels = np.stack([job.pixels for job in fresh if job.pixels is not None])
-            for job, captions in zip(fresh, self._captioner.caption_pixels(pixels, self._search), strict=True):
+            for job, captions in zip(fresh, self._caption(pixels), strict=True):
                 job.captions, job.pixels = tuple(captions), None
         for job in waiting:
             answered = job.same_as or job
             reader.remember(answered)
-            yield Result(job.item.path, answered.captions, answered.error)
+            yield Result(job.given.source, answered.captions, answered.error)
 
     def _load(self, to_load: queue.Queue[_Job | None]) -> None:
         while (job := to_load.get()) is not None:
             try:
-                source = job.item.path if job.item.content is None else job.item.content
-                job.pixels = self._captioner.load(source, max_pixels=self._settings.max_pixels)
+                job.pixels = self._load_image(job.given.image)
             except ImageError as error:
                 job.error = str(error)
             except Exception as error:  # a worker that dies would leave the run waiting for ever
@@ -177,13 +209,13 @@ class _Reader:
 
     def __init__(
         self,
-        items: Iterable[InputItem],
+        inputs: Iterable[PipelineInput[Any]],
         jobs: queue.Queue[_Job | BaseException | None],
         to_load: queue.Queue[_Job | None],
         stopping: threading.Event,
         abandoned: threading.Event,
     ) -> None:
-        self._items = items
+        self._inputs = inputs
         self._jobs = jobs
         self._to_load = to_load
         self._stopping = stopping
@@ -194,10 +226,10 @@ class _Reader:
     def run(self) -> None:
         end: BaseException | None = None
         try:
-            for item in self._items:
+            for given in self._inputs:
                 if self._stopping.is_set() or self._abandoned.is_set():
                     break
-                self._put(self._job(item))
+                self._put(self._job(given))
         except BaseException as error:  # raised again where the results are read
             end = error
         self._put(end)
@@ -219,32 +251,33 @@ class _Reader:
             else:
                 return
 
-    def _job(self, item: InputItem) -> _Job:
-        job = _Job(item, None)
-        if item.error is not None:
-            job.error = item.error
+    def _job(self, given: PipelineInput[Any]) -> _Job:
+        job = _Job(given)
+        if given.error is not None:
+            job.error = given.error
             job.loaded.set()
             return job
-        if item.content is None:
-            key = _identity(item.path)
-            if key is not None:
-                with self._lock:
-                    known = self._known.get(key)
-                    if known is not None:
-                        self._known.move_to_end(key)
-                        # Its answer is ready by the time this one's turn comes: results keep the order of inputs.
-                        job.same_as = known
-                        job.loaded.set()
-                        return job
-                    self._known[key] = job
+        key = _identity(given.image)
+        if key is not None:
+            with self._lock:
+                known = self._known.get(key)
+                if known is not None:
+                    self._known.move_to_end(key)
+                    # Its answer is ready by the time this one's turn comes: results keep the order of inputs.
+                    job.same_as = known
+                    job.loaded.set()
+                    return job
+                self._known[key] = job
         self._to_load.put(job)
         return job
 
 
-def _identity(path: str) -> tuple[object, ...] | None:
-    """What tells whether a path still names the same, unchanged file."""
+def _identity(image: object) -> tuple[object, ...] | None:
+    """What tells whether a path still names the same, unchanged file; None for what is no path, or no file."""
+    if not isinstance(image, (str, os.PathLike)):
+        return None
     try:
-        status = Path(path).stat()
+        status = os.stat(image)
     except (OSError, ValueError):
         return None
-    return (path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return (os.fspath(image), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)

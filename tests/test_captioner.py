@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,49 @@ def test_graphs_that_do_not_fit_the_manifest_are_refused(tiny: Path, tmp_path: P
     for change in ("state", "context", "decoder"):
         with pytest.raises(BundleError, match=change if change == "decoder" else "coder"):
             Captioner(broken(change))
+
+
+def test_a_stream_answers_each_image_in_order_and_goes_on_after_a_bad_one(captioner: Captioner, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    draw("circle", "red", "white", 1, 64).save(photo)
+    array = np.asarray(draw("square", "blue", "black", 1, 64))
+    images: list[Any] = [photo, str(photo), tmp_path / "missing.png", photo.read_bytes(), b"text", array, photo] * 3
+    results = list(captioner.stream(iter(images), captions=2, length_penalty=1.0, batch_size=4))
+    assert all(result.source is image for result, image in zip(results, images, strict=True))
+    for place, result in enumerate(results):
+        if place % 7 in (2, 4):
+            assert result.captions == () and result.error
+        else:
+            assert result.error is None
+            wanted = captioner.candidates(result.source, 2, length_penalty=1.0)
+            assert [caption.text for caption in result.captions] == [caption.text for caption in wanted]
+
+
+def test_a_stream_takes_images_as_they_are_needed_and_can_be_left(captioner: Captioner) -> None:
+    taken = 0
+
+    def endless() -> Iterator[np.ndarray]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield np.asarray(draw("circle", "red", "white", taken, 64))
+
+    results = captioner.stream(endless(), batch_size=2)
+    assert "circle" in next(results).captions[0].tokens
+    results.close()
+    assert taken < 20
+
+
+def test_a_stream_leaves_out_images_with_too_many_pixels(captioner: Captioner) -> None:
+    images = [draw("circle", "red", "white", 1, size) for size in (64, 65)]
+    small, large = captioner.stream(images, max_pixels=64 * 64)
+    assert small.error is None and "too large" in str(large.error)
+
+
+def test_a_stream_refuses_wrong_settings_at_once(captioner: Captioner) -> None:
+    for wrong in ({"beam": 0}, {"captions": 0}, {"batch_size": 0}, {"workers": 0}):
+        with pytest.raises(UsageError):
+            captioner.stream([], **wrong)
 
 
 @pytest.mark.parametrize(

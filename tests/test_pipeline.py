@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from capcli import Captioner
-from capcli.inputs.paths import InputItem
-from capcli.pipeline import Pipeline, PipelineSettings, Result
+from capcli import Caption, Captioner, ImageError, UsageError
+from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 from tests.conftest import RunCommand, command, environment
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw
 
@@ -38,13 +37,24 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return paths
 
 
-def run(captioner: Captioner, items: Iterator[InputItem] | list[InputItem], **settings: int) -> list[Result]:
-    pipeline = Pipeline(captioner, captioner.settings(), PipelineSettings(**settings))
-    return list(pipeline.run(items))
+Input = PipelineInput[str]
+Said = Result[str, Caption]
 
 
-def said(results: list[Result]) -> list[tuple[str, str | None, str | None]]:
-    return [(each.path, each.captions[0].text if each.captions else None, each.error) for each in results]
+def pipeline_of(captioner: Captioner, **settings: int) -> Pipeline[Caption]:
+    return captioner.pipeline(captioner.settings(), PipelineSettings(**settings))
+
+
+def given(path: str) -> Input:
+    return PipelineInput(path, path)
+
+
+def run(captioner: Captioner, inputs: list[Input], **settings: int) -> list[Said]:
+    return list(pipeline_of(captioner, **settings).run(inputs))
+
+
+def said(results: list[Said]) -> list[tuple[str, str | None, str | None]]:
+    return [(each.source, each.captions[0].text if each.captions else None, each.error) for each in results]
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
@@ -52,9 +62,9 @@ def said(results: list[Result]) -> list[tuple[str, str | None, str | None]]:
 def test_results_keep_the_order_and_do_not_depend_on_batches_or_workers(
     captioner: Captioner, photos: list[str], batch_size: int, workers: int
 ) -> None:
-    items = [InputItem(path) for path in photos]
+    items = [given(path) for path in photos]
     results = run(captioner, items, batch_size=batch_size, workers=workers)
-    assert [result.path for result in results] == photos
+    assert [result.source for result in results] == photos
     assert said(results) == said(run(captioner, items))
     assert sum(result.error is not None for result in results) == 3
 
@@ -71,37 +81,37 @@ def test_a_repeated_path_is_answered_each_time_and_looked_at_once(
 
     monkeypatch.setattr(captioner, "load", counted)
     order = [photos[1], photos[1], photos[0], photos[2], photos[1], photos[0]] * 20
-    results = run(captioner, [InputItem(path) for path in order])
-    assert [result.path for result in results] == order
-    assert len({result.captions[0].text for result in results if result.path == photos[1]}) == 1
+    results = run(captioner, [given(path) for path in order])
+    assert [result.source for result in results] == order
+    assert len({result.captions[0].text for result in results if result.source == photos[1]}) == 1
     assert len(loaded) == 3
 
 
 def test_a_changed_file_is_looked_at_again(captioner: Captioner, tmp_path: Path) -> None:
     path = tmp_path / "x.png"
 
-    def items() -> Iterator[InputItem]:
+    def items() -> Iterator[Input]:
         for colour in ("red", "blue"):
             draw("circle", colour, "white", 1000, 64).save(path)
-            yield InputItem(str(path))
+            yield given(str(path))
             # The next one is drawn over this one only once it has been read.
             read.acquire()
 
     read = threading.Semaphore(0)
     texts = []
-    for result in Pipeline(captioner, captioner.settings(), PipelineSettings()).run(items()):
+    for result in pipeline_of(captioner).run(items()):
         texts.append(result.captions[0].text)
         read.release()
     assert ["red" in texts[0], "blue" in texts[1]] == [True, True]
 
 
 def test_an_error_of_the_source_comes_after_the_results_before_it(captioner: Captioner, photos: list[str]) -> None:
-    def items() -> Iterator[InputItem]:
-        yield InputItem(photos[1])
+    def items() -> Iterator[Input]:
+        yield given(photos[1])
         raise OSError("the disk is gone")
 
-    results = Pipeline(captioner, captioner.settings(), PipelineSettings()).run(items())
-    assert next(results).path == photos[1]
+    results = pipeline_of(captioner).run(items())
+    assert next(results).source == photos[1]
     with pytest.raises(OSError, match="the disk is gone"):
         next(results)
 
@@ -109,13 +119,13 @@ def test_an_error_of_the_source_comes_after_the_results_before_it(captioner: Cap
 def test_no_more_inputs_are_taken_than_the_window_holds(captioner: Captioner, photos: list[str]) -> None:
     taken = 0
 
-    def items() -> Iterator[InputItem]:
+    def items() -> Iterator[Input]:
         nonlocal taken
         for n in range(500):
             taken += 1
-            yield InputItem(f"/no/such/file{n}")
+            yield given(f"/no/such/file{n}")
 
-    results = Pipeline(captioner, captioner.settings(), PipelineSettings(batch_size=4)).run(items())
+    results = pipeline_of(captioner, batch_size=4).run(items())
     for answered in range(1, 101):
         next(results)
         assert taken <= answered + 4 * 4 + 2
@@ -123,18 +133,46 @@ def test_no_more_inputs_are_taken_than_the_window_holds(captioner: Captioner, ph
 
 
 def test_a_stopped_pipeline_answers_what_it_has_taken(captioner: Captioner, photos: list[str]) -> None:
-    def endless() -> Iterator[InputItem]:
+    def endless() -> Iterator[Input]:
         while True:
-            yield from (InputItem(path) for path in photos)
+            yield from (given(path) for path in photos)
 
-    pipeline = Pipeline(captioner, captioner.settings(), PipelineSettings(batch_size=4))
+    pipeline = pipeline_of(captioner, batch_size=4)
     results = []
     for result in pipeline.run(endless()):
         results.append(result)
         if len(results) == 10:
             pipeline.stop()
     assert 10 <= len(results) < 200
-    assert [result.path for result in results] == (photos * 20)[: len(results)]
+    assert [result.source for result in results] == (photos * 20)[: len(results)]
+
+
+def test_what_loads_and_what_captions_may_be_any_functions() -> None:
+    def load(image: int) -> np.ndarray:
+        if image % 5 == 0:
+            raise ImageError("is a multiple of five")
+        if image % 7 == 0:
+            raise RuntimeError("seven")
+        return np.full((2, 2, 3), image, np.uint8)
+
+    def double(pixels: np.ndarray) -> list[list[int]]:
+        assert pixels.shape[1:] == (2, 2, 3)
+        return [[2 * int(image[0, 0, 0])] for image in pixels]
+
+    inputs = [PipelineInput(f"n{n}", n, "is known" if n == 3 else None) for n in range(1, 15)]
+    results = list(Pipeline(load, double, PipelineSettings(batch_size=4)).run(inputs))
+    assert [result.source for result in results] == [given.source for given in inputs]
+    errors = {result.source: result.error for result in results if result.error is not None}
+    seven = "cannot be read (RuntimeError: seven)"
+    five = "is a multiple of five"
+    assert errors == {"n3": "is known", "n5": five, "n7": seven, "n10": five, "n14": seven}
+    assert all(result.captions == (2 * int(result.source[1:]),) for result in results if result.error is None)
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 0}, {"workers": 0}])
+def test_a_pipeline_that_could_not_move_is_refused(settings: dict[str, int]) -> None:
+    with pytest.raises(UsageError, match="must be at least 1, not 0"):
+        PipelineSettings(**settings)
 
 
 def start(*arguments: str | Path, **pipes: Any) -> subprocess.Popen[bytes]:

@@ -1,138 +1,114 @@
-"""Where a run's results go: standard output or a file, text files beside the photos, the photos' own metadata."""
+"""Where the captions of `capcli caption` go: its options, as destinations of a run, and standard output as one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from capcli.cli.terminal import write_stdout
-from capcli.errors import OutputError
-from capcli.outputs.rows import Row, RowFormat
-
-if TYPE_CHECKING:
-    from capcli.captioner import Caption
-    from capcli.outputs.files import Outcome
-    from capcli.outputs.sidecars import Sidecars
-    from capcli.pipeline import Result
+from capcli.errors import UsageError
+from capcli.outputs.destinations import Destination, Outcome
+from capcli.outputs.rows import Row, RowFormat, format_of, row_format
 
 
-class RowSink(Protocol):
-    """Takes the rows of one result."""
+class Stdout(Destination):
+    """Standard output: each input is answered, however often it comes, as soon as its captions are known."""
 
-    def write(self, rows: Sequence[Row]) -> None: ...
-
-
-class CaptionSink(Protocol):
-    """Puts captions to where a photo is."""
-
-    def keeps(self, path: str) -> bool:
-        """Whether it is known before a photo is looked at that what is there stays."""
-        ...
-
-    def put(self, path: str, captions: Sequence[str]) -> Outcome: ...
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """What became of a result: why its input counts as failed, or whether all its places had captions already."""
-
-    error: str | None
-    kept: bool = False
-
-
-class Stdout:
-    """Standard output: a record out as soon as it is known."""
-
-    def __init__(self, rows: RowFormat) -> None:
-        self._rows = rows
+    def __init__(self, form: RowFormat) -> None:
+        self._form = form
         self._started = False
 
-    def write(self, rows: Sequence[Row]) -> None:
-        header = b"" if self._started else self._rows.header()
+    def wants(self, path: str) -> bool:
+        return True
+
+    def put(self, rows: Sequence[Row]) -> Outcome:
+        header = b"" if self._started else self._form.header()
         self._started = True
-        write_stdout(header + b"".join(map(self._rows.record, rows)))
+        write_stdout(header + b"".join(map(self._form.record, rows)))
+        return Outcome(True)
 
 
-class SidecarSink:
-    """Text files beside the photos."""
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """The options that say where captions go, each as the user gave it.
 
-    def __init__(self, sidecars: Sidecars) -> None:
-        self._sidecars = sidecars
-
-    def keeps(self, path: str) -> bool:
-        return self._sidecars.keeps(path)
-
-    def put(self, path: str, captions: Sequence[str]) -> Outcome:
-        return self._sidecars.write(path, captions)
-
-
-class MetadataSink:
-    """The photos' own descriptions, with the best of several captions."""
-
-    def __init__(self, *, overwrite: bool) -> None:
-        self._overwrite = overwrite
-
-    def keeps(self, path: str) -> bool:
-        return False
-
-    def put(self, path: str, captions: Sequence[str]) -> Outcome:
-        from capcli.outputs.metadata import write_description
-
-        return write_description(path, captions[0], overwrite=self._overwrite)
-
-
-@dataclass
-class Destinations:
-    """All places a result goes to.
-
-    Args:
-        rows: standard output or a file; None where photos get their captions and nothing else is wanted.
-        photos: sidecars, metadata.
-        ranked: rows have a rank.
-        raw: captions as bare words.
+    Raises:
+        UsageError: they do not go together, or name no format.
     """
 
-    rows: RowSink | None
-    photos: list[CaptionSink] = field(default_factory=list)
-    ranked: bool = False
-    raw: bool = False
+    output: Path | None
+    format_: str | None
+    as_json: bool
+    spreadsheet_safe: bool
+    resume: bool
+    retry_failed: bool
+    overwrite: bool
+    sidecar: str | None
+    write_metadata: bool
+    captions: int
 
-    def keeps(self, path: str) -> bool:
-        """Whether a path needs no caption: its places have one, and nothing else is wanted."""
-        return self.rows is None and all(sink.keeps(path) for sink in self.photos)
+    def __post_init__(self) -> None:
+        if self.resume and self.output is None:
+            raise UsageError("--resume goes on with an output file; name it with -o FILE")
+        if self.resume and self.overwrite:
+            raise UsageError("--resume keeps what --overwrite would replace; give one of them")
+        if self.retry_failed and not self.resume:
+            raise UsageError("--retry-failed goes with --resume")
+        if self.as_json and self.format_ not in (None, "jsonl"):
+            raise UsageError("--json is --format jsonl; give one format")
+        format_of(self.output, self.format_)
 
-    def deliver(self, result: Result) -> Delivered:
-        """Delivers one result. Rows go last: where one is, all is done.
+    @property
+    def to_stdout(self) -> bool:
+        """Whether rows go to standard output: beside captions for photos only where a format is named."""
+        named = self.as_json or self.format_ is not None
+        return self.output is None and (named or not (self.sidecar is not None or self.write_metadata))
+
+    def photos(self) -> list[Destination]:
+        """Sidecars and metadata, as asked for.
 
         Raises:
-            OutputError: standard output or the file cannot be written.
+            UsageError: no suffix for sidecars.
+            DependencyError: the library that writes metadata is not installed.
         """
-        error, kept = result.error, False
-        # The bytes of an image on standard input have no place beside which, or into which, to write.
-        if error is None and result.path != "-":
-            captions = [self._text(found) for found in result.captions]
-            outcomes = [self._put(sink, result.path, captions) for sink in self.photos]
-            error = "; ".join(outcome.reason or "" for outcome in outcomes if outcome.failed) or None
-            kept = self.rows is None and not any(outcome.written for outcome in outcomes)
-        if self.rows is not None:
-            self.rows.write(list(self._rows(result, error)))
-        return Delivered(error, kept)
+        photos: list[Destination] = []
+        if self.sidecar is not None:
+            from capcli.outputs.sidecars import Sidecars
 
-    @staticmethod
-    def _put(sink: CaptionSink, path: str, captions: Sequence[str]) -> Outcome:
-        try:
-            return sink.put(path, captions)
-        except OutputError as error:
-            from capcli.outputs.files import Outcome
+            photos.append(Sidecars(self.sidecar, overwrite=self.overwrite))
+        if self.write_metadata:
+            from capcli.outputs.metadata import PhotoMetadata
 
-            return Outcome(False, str(error), failed=True)
+            photos.append(PhotoMetadata(overwrite=self.overwrite))
+        return photos
 
-    def _rows(self, result: Result, error: str | None) -> Iterator[Row]:
-        if not result.captions:
-            yield Row(result.path, None, None, error)
-        for rank, found in enumerate(result.captions, start=1):
-            yield Row(result.path, self._text(found), found.score, error, rank if self.ranked else None)
+    def rows(self, *, alone: bool) -> Destination | None:
+        """The output file, standard output, or neither where only photos get their captions.
 
-    def _text(self, found: Caption) -> str:
-        return found.raw if self.raw else found.text
+        Args:
+            alone: there is one input, whose captions need no path beside them.
+        Raises:
+            UsageError: --spreadsheet-safe for another format.
+        """
+        form = row_format(
+            format_of(self.output, "jsonl" if self.as_json else self.format_),
+            ranked=self.captions > 1,
+            # A file that is gone on with has its paths, or could not be gone on with.
+            with_path=self.resume or not alone,
+            spreadsheet_safe=self.spreadsheet_safe,
+        )
+        if self.output is None:
+            return Stdout(form) if self.to_stdout else None
+        from capcli.outputs.output_file import Existing
+        from capcli.outputs.row_file import RowFile
+
+        existing = Existing.RESUME if self.resume else Existing.REPLACE if self.overwrite else Existing.REFUSE
+        return RowFile(self.output, form, existing=existing, retry_failed=self.retry_failed, captions=self.captions)
+
+    def how_to_go_on(self) -> str:
+        """What to say of a run that was stopped."""
+        if self.output is None:
+            return "stopped; what was captioned so far is written"
+        resume = "--resume instead of --overwrite" if self.overwrite else "--resume"
+        return f"stopped; {self.output} holds what was captioned so far; the same command with {resume} goes on"

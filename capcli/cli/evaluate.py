@@ -64,7 +64,7 @@ def evaluate(
     from capcli.cli.terminal import say
     from capcli.dataset.evaluation_split import read_evaluation_images
     from capcli.evaluation import check_official_scorers, official_scores
-    from capcli.outputs.whole_file import WholeFile
+    from capcli.outputs.files import WholeFile
 
     # Before the model captions for minutes: can the report be written, are the scorers there?
     with nullcontext() if report is None else WholeFile(report, overwrite=overwrite) as page:
@@ -104,18 +104,16 @@ def _caption(
     """What `capcli caption` says of each image."""
     from capcli.captioner import Captioner
     from capcli.evaluation.predictions import Prediction
-    from capcli.inputs.paths import InputItem
-    from capcli.pipeline import Pipeline, PipelineSettings
 
     captioner = Captioner(model, provider=provider)
-    search = captioner.settings(beam=beam, max_length=max_length, length_penalty=length_penalty)
-    results = Pipeline(captioner, search, PipelineSettings()).run(InputItem(str(item.path)) for item in items)
+    paths = [str(item.path) for item in items]
+    results = captioner.stream(paths, beam=beam, max_length=max_length, length_penalty=length_penalty)
     said = {}
-    for result in _shown(results, "captioning", len(items)):
+    for path, result in zip(paths, _shown(results, "captioning", len(items)), strict=True):
         if result.error is not None:
-            raise DataError(f"{result.path}: {result.error}; leave it out with a --split file")
+            raise DataError(f"{path}: {result.error}; leave it out with a --split file")
         best = result.captions[0]
-        said[result.path] = Prediction(best.text, best.score)
+        said[path] = Prediction(best.text, best.score)
     return said
 
 

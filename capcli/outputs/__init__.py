@@ -1,0 +1,50 @@
+"""Where captions go: rows in a file, text files beside photos, photos' own metadata; nothing is ever half written.
+
+Knows nothing of models, of how captions are made, or of terminals.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from capcli.outputs.destinations import Destination, Destinations, Outcome
+    from capcli.outputs.metadata import PhotoMetadata
+    from capcli.outputs.output_file import Existing
+    from capcli.outputs.row_file import RowFile
+    from capcli.outputs.rows import Row, read_rows, row_format
+    from capcli.outputs.sidecars import Sidecars
+
+__all__ = [
+    "Destination",
+    "Destinations",
+    "Existing",
+    "Outcome",
+    "PhotoMetadata",
+    "Row",
+    "RowFile",
+    "Sidecars",
+    "read_rows",
+    "row_format",
+]
+
+_MODULES = {
+    "Destination": "destinations",
+    "Destinations": "destinations",
+    "Existing": "output_file",
+    "Outcome": "destinations",
+    "PhotoMetadata": "metadata",
+    "Row": "rows",
+    "RowFile": "row_file",
+    "Sidecars": "sidecars",
+    "read_rows": "rows",
+    "row_format": "rows",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # The modules that look at photos load NumPy and Pillow; who only reads rows need not wait for them (PEP 562).
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"capcli.outputs.{_MODULES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,36 +1,30 @@
 """Files that appear whole or not at all, whatever happens while they are written.
 
 The content goes to a temporary file in the target's own folder, onto the disk, and only then under the target's name.
-A crash leaves the old file or the new one, at worst with a `.capcli-*.tmp` beside it, which may be deleted. Knows
-nothing of captions or images.
+A crash leaves the old file or the new one, at worst with a `.capcli-*.tmp` beside it, which may be deleted. `Draft` is
+that temporary file; `WholeFile` is a draft with the checks and messages of a file that a user has named. Knows nothing
+of what is written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import secrets
+import stat
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
+
+from capcli.errors import OutputError, UsageError
 
 # Hidden and without a photo's suffix, so that a left-over one is never taken for a photo.
 _PREFIX, _SUFFIX = ".capcli-", ".tmp"
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NEW_FILE = 0o666
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Whether a file was written; if not, `reason` says why it was left alone, without naming the image.
-
-    `failed` tells what should have been written from what was there already and is kept.
-    """
-
-    written: bool
-    reason: str | None = None
-    failed: bool = False
 
 
 class Draft:
@@ -44,11 +38,13 @@ class Draft:
         mode: permissions of the temporary file, before the umask; None for those of any new file.
     Raises:
         OSError: it cannot be written; nothing is left behind.
+
+    `path` is where the temporary file lies.
     """
 
     def __init__(self, target: str, content: bytes, *, mode: int | None = None) -> None:
         self._target = target
-        self.path = os.path.join(os.path.dirname(target), f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}")
+        self.path = f"{_stem(target)}{secrets.token_hex(8)}{_SUFFIX}"
         self._descriptor = os.open(self.path, _FLAGS, _NEW_FILE if mode is None else mode)
         try:
             self.write(content)
@@ -65,6 +61,19 @@ class Draft:
         rest = memoryview(content)
         while rest:
             rest = rest[os.write(self._descriptor, rest) :]
+
+    def copy_access(self, status: os.stat_result) -> None:
+        """Takes over another file's permissions, and its owner as far as the system allows it.
+
+        Args:
+            status: of the other file.
+        """
+        if hasattr(os, "chown"):
+            with contextlib.suppress(PermissionError):
+                os.chown(self.path, -1, status.st_gid)
+            with contextlib.suppress(PermissionError):
+                os.chown(self.path, status.st_uid, -1)
+        os.chmod(self.path, stat.S_IMODE(status.st_mode))
 
     def replace(self) -> None:
         """Puts the content in the target's place, over what is there."""
@@ -115,6 +124,94 @@ class Draft:
             os.unlink(self.path)
 
 
+class WholeFile:
+    """A new file that is proved writable before the minutes that making its content takes.
+
+    The proof is an empty draft; leaving the `with` takes it away.
+
+    Args:
+        path: the file. A symbolic link stays one; what it points to is written.
+        overwrite: replace an existing file, once the new one is whole.
+    Raises:
+        UsageError: the file exists and `overwrite` is false.
+        OutputError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool) -> None:
+        self._path = path
+        self._overwrite = overwrite
+        target = Path(os.path.realpath(path))
+        if not overwrite and os.path.lexists(path):
+            raise UsageError(f"{path}: exists; use --overwrite to replace it, or choose another file")
+        if target.exists() and not target.is_file():
+            what = "a folder" if target.is_dir() else "not a regular file"
+            raise OutputError(f"{path}: is {what}; name a file to write to")
+        try:
+            self._draft = Draft(str(target), b"")
+        except OSError as error:
+            raise cannot_be_written(path, error) from error
+
+    def write(self, chunks: Iterable[bytes]) -> None:
+        """Fills the file and puts it in its place.
+
+        Raises:
+            OutputError: it cannot be written; what was in its place before is still there.
+        """
+        try:
+            for chunk in chunks:
+                self._draft.write(chunk)
+            if self._overwrite:
+                self._draft.replace()
+            elif not self._draft.publish():
+                raise OutputError(f"{self._path}: somebody else has written it in the meantime; it is left as it is")
+        except OSError as error:
+            raise cannot_be_written(self._path, error) from error
+
+    def __enter__(self) -> WholeFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._draft.discard()
+
+
+def discard_left_over_drafts(target: str) -> None:
+    """Takes away the drafts of a file that killed runs have left beside it.
+
+    For a caller who knows that no other process writes the file now: whoever has locked it.
+    """
+    folder, start = os.path.split(_stem(target))
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder or os.curdir):
+            if name.startswith(start) and name.endswith(_SUFFIX):
+                os.unlink(os.path.join(folder, name))
+
+
+def cannot_be_written(path: str | os.PathLike[str], error: OSError) -> OutputError:
+    """The error that says so, with the reason."""
+    return OutputError(f"{os.fspath(path)}: cannot be written: {why(error)}")
+
+
+def why(error: OSError) -> str:
+    """What went wrong, in the middle of a sentence."""
+    reasons = {
+        errno.ENOSPC: "no space is left on the disk",
+        errno.EDQUOT if hasattr(errno, "EDQUOT") else None: "the disk quota is used up",
+        errno.EROFS: "it is on a read-only disk",
+        errno.ENAMETOOLONG: "its name is too long",
+    }
+    reason = error.strerror or str(error)
+    return reasons.get(error.errno) or reason[:1].lower() + reason[1:]
+
+
+def _stem(target: str) -> str:
+    """How the paths of a file's drafts begin. The file's own name, hashed, as it may be as long as names may be."""
+    folder, name = os.path.split(target)
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
+    return os.path.join(folder, f"{_PREFIX}{digest}-")
+
+
 def _rename_new(source: str, target: str) -> None:
     """Renames without ever replacing, which POSIX has no call for.
 
@@ -136,15 +233,3 @@ def _rename_new(source: str, target: str) -> None:
             raise
     else:
         os.unlink(source)
-
-
-def why(error: OSError) -> str:
-    """What went wrong, in the middle of a sentence."""
-    reasons = {
-        errno.ENOSPC: "no space is left on the disk",
-        errno.EDQUOT if hasattr(errno, "EDQUOT") else None: "the disk quota is used up",
-        errno.EROFS: "it is on a read-only disk",
-        errno.ENAMETOOLONG: "its name is too long",
-    }
-    reason = error.strerror or str(error)
-    return reasons.get(error.errno) or reason[:1].lower() + reason[1:]

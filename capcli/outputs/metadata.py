@@ -11,17 +11,19 @@ Which fields: Metadata Working Group, Guidelines for Handling Image Metadata 2.0
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from capcli.errors import CapcliError, DependencyError, OutputError
 from capcli.inputs.kinds import sniff
-from capcli.outputs.files import Draft, Outcome, why
+from capcli.outputs.destinations import Destination, Outcome
+from capcli.outputs.files import Draft, why
 from capcli.outputs.image_data import KINDS, image_data
+from capcli.outputs.rows import Row
 
 # The whole file is held in memory, and pyexiv2 counts its bytes with 32 bits.
 MAX_BYTES = 1 << 30
@@ -41,13 +43,25 @@ _POINTERS = frozenset(
 _STANDARD = ("Exif.Image.", "Exif.Photo.", "Exif.GPSInfo.", "Exif.Iop.", "Exif.Thumbnail.")
 
 
-def missing_reason() -> str | None:
-    """Why metadata cannot be written on this machine, in one line; None if it can be."""
-    try:
+class PhotoMetadata(Destination):
+    """The photos' own descriptions, which get the best of several captions.
+
+    Args:
+        overwrite: replace descriptions that photos have.
+    Raises:
+        DependencyError: pyexiv2 is not installed.
+    """
+
+    def __init__(self, *, overwrite: bool = False) -> None:
         _library()
-    except DependencyError as error:
-        return str(error)
-    return None
+        self._overwrite = overwrite
+
+    def wants(self, path: str) -> bool:
+        # A photo is not asked beforehand whether it has a description: `put` finds out, and keeps it.
+        return True
+
+    def put(self, rows: Sequence[Row]) -> Outcome:
+        return write_description(rows[0].path, rows[0].caption or "", overwrite=self._overwrite)
 
 
 def write_description(path: str | os.PathLike[str], caption: str, *, overwrite: bool = False) -> Outcome:
@@ -98,24 +112,15 @@ def _rewrite(target: str, caption: str, overwrite: bool) -> Outcome:
         return described
     # Others may not look into the new file before it has the permissions of the old one.
     with Draft(target, described, mode=0o600) as draft:
-        _copy_status(target, draft.path, status)
+        draft.copy_access(status)
+        shutil.copystat(target, draft.path)
+        # The photo was read since, which may have moved its time of access.
+        os.utime(draft.path, ns=(status.st_atime_ns, status.st_mtime_ns))
         now = os.stat(target)
         if (now.st_ino, now.st_size, now.st_mtime_ns) != (status.st_ino, status.st_size, status.st_mtime_ns):
             raise _refused("another program changed the photo meanwhile")
         draft.replace()
     return Outcome(True)
-
-
-def _copy_status(source: str, target: str, status: os.stat_result) -> None:
-    """Owner as far as the system allows it, permissions, extended attributes, and the times in `status`."""
-    if hasattr(os, "chown"):
-        with contextlib.suppress(PermissionError):
-            os.chown(target, -1, status.st_gid)
-        with contextlib.suppress(PermissionError):
-            os.chown(target, status.st_uid, -1)
-    shutil.copystat(source, target)
-    # The source was read since, which may have moved its time of access.
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
 def _described(content: bytes, caption: str, overwrite: bool) -> bytes | Outcome:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from enum import Enum
@@ -19,7 +18,7 @@ from types import TracebackType
 
 from capcli.errors import OutputError, UsageError
 from capcli.outputs.file_lock import is_in_place, try_lock
-from capcli.outputs.files import why
+from capcli.outputs.files import Draft, cannot_be_written, discard_left_over_drafts
 from capcli.outputs.rows import Record, RecordError, Row, RowFormat, read_records
 
 _COPY_BYTES = 1 << 20
@@ -155,7 +154,7 @@ class OutputFile:
             except FileExistsError as error:
                 raise UsageError(_exists(self._path)) from error
             except OSError as error:
-                raise self._failure(error) from error
+                raise cannot_be_written(self._path, error) from error
             try:
                 taken = try_lock(file)
             except OSError:
@@ -171,8 +170,6 @@ class OutputFile:
 
     def _read(self) -> None:
         """Learns what a file already holds; an end that a kill has torn is forgotten."""
-        with contextlib.suppress(OSError):
-            self._copy_path().unlink(missing_ok=True)
         try:
             with self._path.open("rb") as file:
                 group: list[Record] = []
@@ -190,7 +187,7 @@ class OutputFile:
                 f"{self._path}: cannot be gone on with: {error}; choose another file, or --overwrite to replace it"
             ) from error
         except OSError as error:
-            raise self._failure(error) from error
+            raise cannot_be_written(self._path, error) from error
 
     def _keep(self, group: Sequence[Record]) -> None:
         key = _key(group[0].row.path)
@@ -217,7 +214,7 @@ class OutputFile:
             if os.fstat(self._file.fileno()).st_size > self._end:
                 self._file.truncate(self._end)
         except OSError as error:
-            raise self._failure(error) from error
+            raise cannot_be_written(self._path, error) from error
         # The header, or what a kill has left of it, is written again where nothing follows it.
         if not self._end:
             self._append(self._rows.header())
@@ -233,37 +230,30 @@ class OutputFile:
             # Half a record would be read as a whole one; this may fail too, on a disk that is gone.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), start)
-            raise self._failure(error) from error
+            raise cannot_be_written(self._path, error) from error
 
     def _compact(self) -> None:
         """Puts a copy without outdated rows in the file's place, whole or not at all."""
-        copy = self._copy_path()
-        target = Path(os.path.realpath(self._path))
+        target = os.path.realpath(self._path)
+        # A run that was killed just here left its copy behind, and the outdated rows that bring this one here too.
+        discard_left_over_drafts(target)
         try:
-            with target.open("rb") as old, copy.open("wb") as new:
-                for start, end in _between(sorted(self._outdated), os.fstat(old.fileno()).st_size):
+            # Others may not look into the copy before it has the permissions of the file.
+            with open(target, "rb") as old, Draft(target, b"", mode=0o600) as copy:
+                status = os.fstat(old.fileno())
+                for start, end in _between(sorted(self._outdated), status.st_size):
                     old.seek(start)
                     while start < end:
                         content = old.read(min(_COPY_BYTES, end - start))
-                        new.write(content)
+                        copy.write(content)
                         start += len(content)
-                new.flush()
-                os.fsync(new.fileno())
-            shutil.copymode(target, copy)
-            if sys.platform == "win32":
-                self._file.close()
-            copy.replace(target)
+                copy.copy_access(status)
+                if sys.platform == "win32":
+                    old.close()
+                    self._file.close()
+                copy.replace()
         except OSError as error:
-            with contextlib.suppress(OSError):
-                copy.unlink(missing_ok=True)
-            raise self._failure(error) from error
-
-    def _copy_path(self) -> Path:
-        target = Path(os.path.realpath(self._path))
-        return target.with_name(f".{target.name}.capcli-new")
-
-    def _failure(self, error: OSError) -> OutputError:
-        return OutputError(f"{self._path}: cannot be written: {why(error)}")
+            raise cannot_be_written(self._path, error) from error
 
 
 def _between(gaps: Sequence[tuple[int, int]], end: int) -> list[tuple[int, int]]:

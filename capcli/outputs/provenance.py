@@ -1,7 +1,8 @@
 """Which model and settings wrote an output file, so that a run that goes on with it can say when they differ.
 
 Kept in the user's state folder, one small JSON file for each output file: none of the formats has a place for it, and
-nobody wants more files beside their photos. What cannot be kept is not missed. Knows nothing of models or formats.
+nobody wants more files beside their photos. Where it cannot be kept, runs work all the same, without the comparison.
+Knows nothing of models or formats.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Provenance:
-    """What captions depend on besides the images. `weights` names the bundle's exact files."""
+    """What rows depend on besides the images. `weights` is a fingerprint of the bundle's files."""
 
     model: str
     weights: str
@@ -27,7 +28,7 @@ class Provenance:
     length_penalty: float
     captions: int
     raw: bool
-    spreadsheet_safe: bool
+    spreadsheet_safe: bool = False
 
     def differences(self, before: Provenance) -> list[str]:
         """What is not as it was before, in words."""
@@ -53,7 +54,7 @@ class ProvenanceMemory:
         self._folder = folder or _state_folder()
 
     def remember(self, output: Path, provenance: Provenance) -> None:
-        """Notes what writes a file from now on."""
+        """Keeps what makes a file's rows from now on."""
         place = self._place(output)
         # A home folder that cannot be written is no reason not to caption.
         with contextlib.suppress(OSError):
@@ -61,7 +62,7 @@ class ProvenanceMemory:
             place.write_text(json.dumps(dataclasses.asdict(provenance)), "utf-8")
 
     def recall(self, output: Path) -> Provenance | None:
-        """What wrote a file, if that is known."""
+        """What made a file's rows, if that is known."""
         try:
             return Provenance(**json.loads(self._place(output).read_text("utf-8")))
         except (OSError, ValueError, TypeError):

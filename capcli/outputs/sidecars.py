@@ -1,7 +1,7 @@
 """A caption in a text file beside its image: photo.jpg -> photo.txt, one caption a line, in UTF-8.
 
-It is what programs that train image generators read. Knows nothing of models; of images only that a sidecar must not
-be written over one.
+Programs that train image generators read captions from such files. Knows nothing of models; of images only that a
+sidecar must not be written over one.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from hashlib import blake2b
 from capcli.errors import OutputError, UsageError
 from capcli.inputs.kinds import sniff
 from capcli.inputs.paths import PHOTO_SUFFIXES
-from capcli.outputs.files import Draft, Outcome, why
+from capcli.outputs.destinations import Destination, Outcome
+from capcli.outputs.files import Draft, why
+from capcli.outputs.rows import Row
 
 _HEAD_BYTES = 64
 
 
-class Sidecars:
+class Sidecars(Destination):
     """Writes the sidecars of one run and remembers which image has which.
 
     Two images that differ only in their suffix, a.jpg and a.png, want the same sidecar: the first one gets it. To know
@@ -48,16 +50,20 @@ class Sidecars:
         """The sidecar's path, beside the image as it was named: not beside what a symbolic link points to."""
         return os.path.splitext(image)[0] + self._suffix
 
-    def keeps(self, image: str) -> bool:
-        """Whether an image's sidecar is there already, from before this run, and stays as it is."""
-        sidecar = self.path_for(image)
+    def wants(self, path: str) -> bool:
+        """False where an image has a sidecar from before this run that stays as it is."""
+        sidecar = self.path_for(path)
         try:
             if self._overwrite or not os.path.lexists(sidecar):
-                return False
+                return True
             target = os.path.realpath(sidecar) if os.path.islink(sidecar) else sidecar
-            return _key(target) not in self._owners
+            # One of this run may belong to another image, which only `write` can tell the user.
+            return _key(target) in self._owners
         except (OSError, ValueError):
-            return False
+            return True
+
+    def put(self, rows: Sequence[Row]) -> Outcome:
+        return self.write(rows[0].path, [row.caption for row in rows if row.caption is not None])
 
     def write(self, image: str, captions: Sequence[str]) -> Outcome:
         """Writes an image's captions into its sidecar, one a line, whole or not at all.
@@ -100,7 +106,7 @@ class Sidecars:
             if not self._overwrite:
                 return draft.publish()
             if exists:
-                os.chmod(draft.path, stat.S_IMODE(os.stat(target).st_mode))
+                draft.copy_access(os.stat(target))
             draft.replace()
             return True
 

@@ -6,10 +6,17 @@ import csv
 import io
 import json
 import os
+import signal
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from capcli import Captioner
+from capcli.captioning import CaptioningRun, CaptionSettings, Observer
+from capcli.cli.caption import interrupt_stops
+from capcli.inputs.paths import InputItem
+from capcli.outputs import Destinations, RowFile, row_format
 from tests.conftest import RunCommand
 from tests.photos import write_photo
 from tests.shapes import draw, sentence_for
@@ -71,6 +78,13 @@ def test_json_is_one_object_a_line(capcli: RunCommand, photo: Path, tiny: Path) 
     assert (values["path"], values["caption"]) == (str(photo), "A red circle on a white ground.")
     assert -1 < values["score"] < 0
     assert values["error"] is None
+
+
+def test_on_standard_output_a_header_comes_once(capcli: RunCommand, photo: Path, tiny: Path) -> None:
+    done = capcli("caption", photo, photo, "--model", tiny, "--format", "csv")
+    rows = list(csv.reader(io.StringIO(done.out.decode(), newline="")))
+    assert rows[0] == ["path", "caption", "score", "error"]
+    assert [row[0] for row in rows[1:]] == [str(photo)] * 2
 
 
 def test_several_captions_come_best_first(capcli: RunCommand, photo: Path, tiny: Path) -> None:
@@ -235,3 +249,32 @@ def test_no_command_and_no_photo_are_usage_errors(capcli: RunCommand) -> None:
     assert capcli("frobnicate").code == 2
     done = capcli("--version")
     assert done.code == 0 and done.text.startswith("capcli ")
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_the_first_ctrl_c_finishes_what_is_on_its_way_and_the_second_ends_at_once(
+    tiny: Path, photo: Path, tmp_path: Path, times: int
+) -> None:
+    class Interrupting(Observer):
+        def captioned(self, path: str) -> None:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+
+    out = tmp_path / "x.csv"
+    rows = RowFile(out, row_format("csv", ranked=False))
+    run = CaptioningRun(lambda: Captioner(tiny), CaptionSettings(), Destinations(rows), observer=Interrupting())
+    with nullcontext() if times == 1 else pytest.raises(KeyboardInterrupt), interrupt_stops(run):
+        run.run(InputItem(str(photo)) for _ in range(10**6))
+    assert run.report.stopped and out.read_bytes().count(b"\n") == 2
+
+
+def test_with_nothing_on_its_way_ctrl_c_ends_at_once(photo: Path, tmp_path: Path) -> None:
+    def load() -> Captioner:
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("not interrupted")
+
+    rows = RowFile(tmp_path / "x.csv", row_format("csv", ranked=False))
+    run = CaptioningRun(load, CaptionSettings(), Destinations(rows))
+    with pytest.raises(KeyboardInterrupt), interrupt_stops(run):
+        run.run([InputItem(str(photo))])
+    assert not (tmp_path / "x.csv").exists()

@@ -17,8 +17,9 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from capcli.errors import OutputError
 from capcli.outputs import metadata
-from capcli.outputs.files import Outcome
-from capcli.outputs.metadata import missing_reason, write_description
+from capcli.outputs.destinations import Outcome
+from capcli.outputs.metadata import PhotoMetadata, write_description
+from capcli.outputs.rows import Row
 from tests.conftest import python
 from tests.photos import photo_array
 
@@ -354,8 +355,8 @@ def test_a_folder_that_takes_no_files_is_told(tmp_path: Path) -> None:
     code = (
         "import os, sys\n"
         "from capcli.errors import OutputError\n"
-        "from capcli.outputs.metadata import missing_reason, write_description\n"
-        "assert missing_reason() is None\n"
+        "from capcli.outputs.metadata import PhotoMetadata, write_description\n"
+        "PhotoMetadata()\n"
         "os.chdir(sys.argv[1])\n"
         "if os.geteuid() == 0: os.setgid(65534), os.setuid(65534)\n"
         "try: write_description('a.jpg', 'A dog.')\n"
@@ -446,13 +447,22 @@ def test_a_kill_leaves_every_photo_whole(tmp_path: Path) -> None:
 
 
 def test_without_the_library_one_line_says_what_to_do() -> None:
-    assert missing_reason() is None
     code = (
         "import sys; sys.modules['pyexiv2'] = None\n"
         "from capcli.outputs.metadata import *\n"
-        "print(missing_reason())\n"
-        "try: write_description('a.jpg', 'A dog.')\n"
-        "except DependencyError as error: print(error)\n"
+        "for call in (PhotoMetadata, lambda: write_description('a.jpg', 'A dog.')):\n"
+        "    try: call()\n"
+        "    except DependencyError as error: print(error)\n"
     )
     line = "writing metadata needs pyexiv2: pip install 'capcli[metadata]'\n"
     assert python(code).text == line + line
+
+
+def test_as_a_destination_it_gives_each_photo_the_best_caption_and_keeps_what_is_there(tmp_path: Path) -> None:
+    path = str(save_photo(tmp_path / "a.jpg"))
+    rows = [Row(path, "A dog.", -0.1, None, 1), Row(path, "A cat.", -0.2, None, 2)]
+    assert PhotoMetadata().put(rows) == Outcome(True)
+    assert descriptions(tmp_path / "a.jpg")["exif"] == "A dog."
+    assert not PhotoMetadata().put(rows[1:]).written
+    assert PhotoMetadata(overwrite=True).put(rows[1:]).written
+    assert descriptions(tmp_path / "a.jpg")["exif"] == "A cat."

@@ -201,12 +201,31 @@ def test_a_compacted_file_keeps_its_link_and_its_permissions(tmp_path: Path) -> 
     write_all(opener(file, "csv", 1)(), ["a1", "b"], 1)
     file.chmod(0o640)
     link.symlink_to(file)
-    (tmp_path / ".real.csv.capcli-new").write_text("what a kill has left")
     output = opener(link, "csv", 1)(existing=Existing.RESUME, retry_failed=True)
     write_all(output, ["a1"], 1)
     assert link.is_symlink() and file.stat().st_mode & 0o777 == 0o640
     assert [row.path for row in read_rows(file, "csv")] == ["b", "a1"]
     assert sorted(tmp_path.iterdir()) == [link, file]
+
+
+def test_a_kill_while_the_copy_is_made_leaves_nothing_that_stays(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    open_ = opener(file, "csv", 1)
+    write_all(open_(), ["a1", "b"], 1)
+    code = (
+        "import os, sys; from pathlib import Path; from capcli.outputs import files\n"
+        "from capcli.outputs.rows import *; from capcli.outputs.output_file import *\n"
+        "files.Draft.replace = lambda self: os._exit(9)\n"
+        "file = OutputFile(Path(sys.argv[1]), row_format('csv', ranked=False), existing=Existing.RESUME,"
+        " retry_failed=True)\n"
+        "file.claim('a1'), file.write([Row('a1', 'A dog.', -0.5, None)]), file.close()"
+    )
+    assert subprocess.run([sys.executable, "-c", code, file], check=False).returncode == 9
+    assert [row.path for row in read_rows(file, "csv")] == ["a1", "b", "a1"]
+    assert len(list(tmp_path.iterdir())) == 2
+    assert write_all(open_(existing=Existing.RESUME), ["a1", "b"], 1) == []
+    assert [row.path for row in read_rows(file, "csv")] == ["b", "a1"]
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A file that takes minutes to make: refused at once where it cannot be written, and never there by half."""
+"""Files appear whole or not at all; one that takes minutes to make is refused at once where it cannot be written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.whole_file import WholeFile
+from capcli.outputs.files import Draft, WholeFile, discard_left_over_drafts
 
 
 def write(path: Path, *, overwrite: bool = False, content: bytes = b"new") -> None:
@@ -78,3 +78,43 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     write(link, overwrite=True)
     assert link.is_symlink()
     assert place.read_bytes() == b"new"
+
+
+def test_a_file_that_comes_up_in_between_is_kept(tmp_path: Path) -> None:
+    with Draft(str(tmp_path / "a.txt"), b"A dog.\n") as draft:
+        (tmp_path / "a.txt").write_text("by hand")
+        assert not draft.publish()
+    assert os.listdir(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "by hand"
+
+
+def test_left_over_drafts_of_one_file_go_and_those_of_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "x" * 250 + ".csv"
+    with Draft(str(tmp_path / "a.csv"), b"half of another") as other:
+        for name in (str(tmp_path / long), long):
+            monkeypatch.chdir(tmp_path)
+            left_over = Draft(name, b"half")
+            assert len(os.listdir(tmp_path)) == 2
+            discard_left_over_drafts(name)
+            assert [path.name for path in tmp_path.iterdir()] == [os.path.basename(other.path)]
+            left_over.discard()
+    discard_left_over_drafts(str(tmp_path / "no such folder" / "x"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+def test_a_draft_takes_over_permissions_and_owner(tmp_path: Path) -> None:
+    old = tmp_path / "a.csv"
+    old.write_bytes(b"old")
+    old.chmod(0o604)
+    if os.geteuid() == 0:
+        os.chown(old, 12345, 23456)
+    before = old.stat()
+    with Draft(str(old), b"new", mode=0o600) as draft:
+        assert os.stat(draft.path).st_mode & 0o777 == 0o600
+        draft.copy_access(before)
+        draft.replace()
+    after = old.stat()
+    assert old.read_bytes() == b"new"
+    assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)

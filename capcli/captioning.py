@@ -1,0 +1,241 @@
+"""One captioning run: inputs -> captions in all destinations, and a report of what became of them.
+
+The command line, Python programs and whatever spreads a run over machines use it alike. The model comes as a function
+that loads it, called only when something is left to do; the destinations know what is done already; an observer
+watches. Knows nothing of terminals, signals, exit codes or standard output.
+
+    run = CaptioningRun(Captioner, CaptionSettings(beam=3), Destinations(photos=[Sidecars(".txt")]))
+    report = run.run(InputItem(path) for path in paths)
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from capcli.inputs.paths import InputItem
+from capcli.outputs.destinations import Destinations
+from capcli.outputs.provenance import Provenance
+from capcli.outputs.rows import Row
+from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
+
+if TYPE_CHECKING:
+    from capcli.captioner import Caption, Captioner
+    from capcli.decoding.search import SearchSettings
+
+_Thing = TypeVar("_Thing")
+
+
+@dataclass(frozen=True)
+class CaptionSettings:
+    """What captions are asked for.
+
+    `beam`, `max_length` and `length_penalty` as `Captioner.caption` takes them, None for the model's own; `captions`
+    for each image; `raw`: bare words instead of sentences.
+    """
+
+    beam: int | None = None
+    max_length: int | None = None
+    length_penalty: float | None = None
+    captions: int = 1
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of the inputs.
+
+    `captioned`: they have captions in every destination now. `skipped`: they had them before. `failed`: they could not
+    be read, or a destination could not be written. `kept_failures`: they failed in an earlier run that this one goes on
+    with, and were not tried again. `stopped`: `stop` was called. `found_any`: there was an input.
+    """
+
+    captioned: int = 0
+    skipped: int = 0
+    failed: int = 0
+    kept_failures: int = 0
+    stopped: bool = False
+    found_any: bool = False
+
+
+class Observer:
+    """Watches a run. This one is silent; others override what they tell of.
+
+    One method is called at a time, but `skipped` in another thread than the rest.
+    """
+
+    def opened(self) -> None:
+        """There are inputs, and all destinations are open."""
+
+    def loaded(self) -> None:
+        """Something is left to do, and the model is loaded."""
+
+    def noted(self, message: str) -> None:
+        """One line that the user should know."""
+
+    def skipped(self, path: str) -> None: ...
+
+    def captioned(self, path: str) -> None: ...
+
+    def failed(self, path: str, reason: str) -> None: ...
+
+
+class CaptioningRun:
+    """Captions inputs and delivers the captions; made for one run.
+
+    Args:
+        load: loads the model.
+        settings: what captions are asked for.
+        destinations: where they go; opened and closed by the run.
+        speed: how much is done at once.
+        observer: told of each input as soon as its captions are delivered.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Captioner],
+        settings: CaptionSettings,
+        destinations: Destinations,
+        speed: PipelineSettings | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._load = load
+        self._settings = settings
+        self._destinations = destinations
+        self._speed = speed or PipelineSettings()
+        self._observer = observer or Observer()
+        self._captioned = self._skipped = self._failed = 0
+        self._telling = threading.Lock()
+        self._found_any = False
+        self._stopped = False
+        self._pipeline: Pipeline[Caption] | None = None
+
+    def run(self, items: Iterable[InputItem]) -> Report:
+        """Captions what is left to do, and returns when all of it is delivered.
+
+        Without any input nothing is opened, written or loaded.
+
+        Args:
+            items: the inputs, taken as they are needed, in another thread.
+        Raises:
+            UsageError: a destination refuses to be written, or a setting is out of range.
+            OutputError: the rows cannot be written. What was delivered before stays.
+            BundleError, ProviderError: the model cannot be loaded.
+        """
+        first, items = _peek(items)
+        if first is None:
+            return self.report
+        self._found_any = True
+        with self._destinations.opened():
+            self._observer.opened()
+            first, unfinished = _peek(self._unfinished(items))
+            if first is not None:
+                self._caption(unfinished)
+        return self.report
+
+    def stop(self) -> bool:
+        """Takes no further input; what is on its way is finished. May be called from a signal handler.
+
+        Returns:
+            Whether something is on its way: False before captioning has begun, after it, and after the first call.
+        """
+        finishing = self._pipeline is not None and not self._stopped
+        self._stopped = True
+        if self._pipeline is not None:
+            self._pipeline.stop()
+        return finishing
+
+    @property
+    def report(self) -> Report:
+        """What has become of the inputs so far."""
+        return Report(
+            captioned=self._captioned,
+            skipped=self._skipped,
+            failed=self._failed,
+            kept_failures=self._destinations.kept_failures,
+            stopped=self._stopped,
+            found_any=self._found_any,
+        )
+
+    def _unfinished(self, items: Iterable[InputItem]) -> Iterator[InputItem]:
+        """The inputs that a destination still wants."""
+        for item in items:
+            if self._stopped:
+                return
+            if self._destinations.wants(item.path, is_file=item.content is None and item.error is None):
+                yield item
+            else:
+                with self._telling:
+                    self._skipped += 1
+                    self._observer.skipped(item.path)
+
+    def _caption(self, items: Iterable[InputItem]) -> None:
+        wanted = self._settings
+        captioner = self._load()
+        search = captioner.settings(
+            beam=wanted.beam,
+            captions=wanted.captions,
+            max_length=wanted.max_length,
+            length_penalty=wanted.length_penalty,
+        )
+        for note in self._destinations.begin(_provenance(captioner, search, raw=wanted.raw)):
+            self._observer.noted(note)
+        self._observer.loaded()
+        self._pipeline = captioner.pipeline(search, self._speed)
+        if self._stopped:
+            self._pipeline.stop()
+        try:
+            with closing(self._pipeline.run(map(_pipeline_input, items))) as results:
+                for result in results:
+                    self._deliver(result)
+        finally:
+            self._pipeline = None
+
+    def _deliver(self, result: Result[str, Caption]) -> None:
+        outcome = self._destinations.deliver(self._rows(result))
+        with self._telling:
+            if outcome.failed:
+                self._failed += 1
+                self._observer.failed(result.source, outcome.reason or "")
+            elif outcome.written:
+                self._captioned += 1
+                self._observer.captioned(result.source)
+            else:
+                self._skipped += 1
+                self._observer.skipped(result.source)
+
+    def _rows(self, result: Result[str, Caption]) -> list[Row]:
+        if not result.captions:
+            return [Row(result.source, None, None, result.error)]
+        ranked, raw = self._settings.captions > 1, self._settings.raw
+        return [
+            Row(result.source, found.raw if raw else found.text, found.score, result.error, rank if ranked else None)
+            for rank, found in enumerate(result.captions, start=1)
+        ]
+
+
+def _peek(things: Iterable[_Thing]) -> tuple[_Thing | None, Iterable[_Thing]]:
+    """The first of several things, None if there is none; and all of them."""
+    things = iter(things)
+    first = next(things, None)
+    return first, things if first is None else itertools.chain([first], things)
+
+
+def _pipeline_input(item: InputItem) -> PipelineInput[str]:
+    return PipelineInput(item.path, item.path if item.content is None else item.content, item.error)
+
+
+def _provenance(captioner: Captioner, search: SearchSettings, *, raw: bool) -> Provenance:
+    return Provenance(
+        model=captioner.bundle.manifest.name,
+        weights=captioner.bundle.fingerprint,
+        beam=search.beam,
+        max_length=search.max_length,
+        length_penalty=search.length_penalty,
+        captions=search.captions,
+        raw=raw,
+    )

@@ -1,0 +1,148 @@
+"""Where the captions of a run go: the parts that all destinations have in common, and how they are joined.
+
+What is delivered is rows, all of one path: its captions, best first, or one row with the reason why there is none.
+Each destination knows by itself which paths it already has captions for. Knows nothing of models or terminals.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from capcli.errors import OutputError
+from capcli.outputs.rows import Row
+
+if TYPE_CHECKING:
+    from capcli.outputs.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a destination did with the captions of one path.
+
+    `written`: they are there now. If not, `reason` says why, without naming the path: either the destination keeps
+    what it had before, or, with `failed`, it should have taken them and could not.
+    """
+
+    written: bool
+    reason: str | None = None
+    failed: bool = False
+
+
+class Destination(ABC):
+    """One place that captions go to.
+
+    A run opens it, asks it about each path (possibly in another thread), and gives it rows.
+    """
+
+    def opened(self) -> AbstractContextManager[object]:
+        """A context in which captions may be put; most places need none.
+
+        Where it ends with an error, what was put stays, and what was only prepared goes.
+
+        Raises:
+            UsageError, OutputError: captions cannot go here; or, at its end, what is missing yet cannot be written.
+        """
+        return nullcontext()
+
+    @abstractmethod
+    def wants(self, path: str) -> bool:
+        """Whether a path still needs captions here. Asked once for each input, before it is looked at."""
+
+    def begin(self, provenance: Provenance) -> str | None:
+        """Learns what makes the captions, before the first of them comes.
+
+        Returns:
+            A line for the user, where captions of an earlier run were made differently.
+        """
+        return None
+
+    @abstractmethod
+    def put(self, rows: Sequence[Row]) -> Outcome:
+        """Takes all rows of one path.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+
+    @property
+    def kept_failures(self) -> int:
+        """Paths that failed in an earlier run and that this one does not try again."""
+        return 0
+
+
+class Destinations:
+    """All destinations of a run, as one.
+
+    Args:
+        rows: where every input gets its rows, failed ones too: a file or standard output. None where only photos get
+            their captions.
+        photos: places that belong to the photos: sidecars, metadata. They get captions, not failures.
+    """
+
+    def __init__(self, rows: Destination | None = None, photos: Sequence[Destination] = ()) -> None:
+        self._rows = rows
+        self._photos = tuple(photos)
+        self._all = (*self._photos, *([] if rows is None else [rows]))
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """A context in which all are open."""
+        with ExitStack() as stack:
+            for each in self._all:
+                stack.enter_context(each.opened())
+            yield
+
+    def wants(self, path: str, *, is_file: bool = True) -> bool:
+        """Whether an input is still to be captioned.
+
+        Args:
+            path: of the input.
+            is_file: False for image bytes without a file, and for folders that cannot be read: no photo destination
+                can have them already.
+        """
+        if self._rows is not None:
+            # A path that has its rows counts as done in all places, although a place that is new may lack it.
+            return self._rows.wants(path)
+        return not is_file or any(photo.wants(path) for photo in self._photos)
+
+    def begin(self, provenance: Provenance) -> list[str]:
+        """Tells all destinations what makes the captions; returns what they have to say to the user about it."""
+        return [note for each in self._all if (note := each.begin(provenance)) is not None]
+
+    def deliver(self, rows: Sequence[Row]) -> Outcome:
+        """Delivers all rows of one input, to the photos first: where a row is, everything else is done.
+
+        A photo destination that fails makes the input a failed one, with its captions and the reason in the rows.
+
+        Raises:
+            OutputError: the rows cannot be written.
+        """
+        path, error = rows[0].path, rows[0].error
+        # The bytes of an image on standard input have no place beside which, or into which, to write.
+        photos = self._photos if error is None and path != "-" else ()
+        outcomes = [_put(photo, rows) for photo in photos]
+        error = "; ".join(outcome.reason or "" for outcome in outcomes if outcome.failed) or error
+        if self._rows is not None:
+            self._rows.put([replace(row, error=error) for row in rows])
+        if error is not None:
+            return Outcome(False, error, failed=True)
+        if self._rows is None and outcomes and not any(outcome.written for outcome in outcomes):
+            return outcomes[0]
+        return Outcome(True)
+
+    @property
+    def kept_failures(self) -> int:
+        """Inputs that failed in an earlier run and that this one does not try again."""
+        return sum(each.kept_failures for each in self._all)
+
+
+def _put(photo: Destination, rows: Sequence[Row]) -> Outcome:
+    """One photo that cannot be written never ends a run."""
+    try:
+        return photo.put(rows)
+    except OutputError as error:
+        return Outcome(False, str(error), failed=True)

@@ -1,0 +1,76 @@
+"""An output file as a destination of a run, new or gone on with. `OutputFile` does the writing.
+
+Says so when a run goes on with rows that were made by another model or with other settings. Knows nothing of models
+or terminals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from capcli.outputs.destinations import Destination, Outcome
+from capcli.outputs.output_file import Existing, OutputFile
+from capcli.outputs.provenance import Provenance, ProvenanceMemory
+from capcli.outputs.rows import Row, RowFormat
+
+
+class RowFile(Destination):
+    """The file named with `-o`: each path is in it once, and what it has already is left alone.
+
+    Args:
+        path, rows, existing, retry_failed, captions: as `OutputFile` takes them. The file is touched only when it is
+            opened.
+        memory: where it is kept what made the rows; by default the user's state folder.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        rows: RowFormat,
+        *,
+        existing: Existing = Existing.REFUSE,
+        retry_failed: bool = False,
+        captions: int = 1,
+        memory: ProvenanceMemory | None = None,
+    ) -> None:
+        self._path = path
+        self._rows = rows
+        self._memory = memory
+        self._open = partial(OutputFile, path, rows, existing=existing, retry_failed=retry_failed, captions=captions)
+        self._file: OutputFile | None = None
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        with self._open() as self._file:
+            yield
+
+    def wants(self, path: str) -> bool:
+        return self._opened_file.claim(path)
+
+    def begin(self, provenance: Provenance) -> str | None:
+        now = replace(provenance, spreadsheet_safe=self._rows.spreadsheet_safe)
+        memory = self._memory or ProvenanceMemory()
+        before = memory.recall(self._path) if self._opened_file.kept else None
+        memory.remember(self._path, now)
+        changed = now.differences(before) if before is not None else []
+        if not changed:
+            return None
+        return f"{self._path}: its rows were written with other settings ({'; '.join(changed)}); they stay as they are"
+
+    def put(self, rows: Sequence[Row]) -> Outcome:
+        self._opened_file.write(rows)
+        return Outcome(True)
+
+    @property
+    def kept_failures(self) -> int:
+        return 0 if self._file is None else self._file.kept_failures
+
+    @property
+    def _opened_file(self) -> OutputFile:
+        if self._file is None:
+            raise RuntimeError(f"{self._path}: rows were put before it was opened")
+        return self._file

@@ -87,7 +87,7 @@ def test_a_killed_process_is_resumed_by_the_same_command(shapes: Path, cache: Pa
     arguments = [
         *("--images", str(shapes / "images"), "--captions", str(shapes / "captions.csv")),
         *("--encoder", str(TINY_BUNDLE), "--input-size", "64", "--hidden", "32", "--embedding", "16"),
-        *("--min-count", "1", "--epochs", "30", "--batch-size", "4", "--save-every", "1", "--threads", "1"),
+        *("--min-count", "1", "--epochs", "6", "--batch-size", "4", "--save-every", "1", "--threads", "1"),
         *("--cache", str(cache), "--max-length", "12", "--val-images", "4", "--precision", "float32"),
     ]
 

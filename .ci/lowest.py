@@ -14,7 +14,8 @@ from packaging.requirements import Requirement
 
 def main() -> None:
     project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8"))["project"]
-    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    extras = {name: texts for name, texts in project["optional-dependencies"].items() if name != "lint"}
+    lists = [project["dependencies"], *extras.values()]
     lowest: dict[str, str] = {}
     for requirement in (Requirement(text) for texts in lists for text in texts):
         if requirement.name == project["name"] or not (requirement.marker is None or requirement.marker.evaluate()):

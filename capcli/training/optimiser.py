@@ -25,7 +25,8 @@ def make_optimiser(config: TrainConfig, trained: Mapping[str, nn.Parameter], dev
 def parameter_groups(config: TrainConfig, trained: Mapping[str, nn.Parameter]) -> list[dict[str, Any]]:
     """Encoder and rest apart, each with and without weight decay.
 
-    Weight matrices decay; biases and norms, which have one dimension, do not (as in nanoGPT).
+    Weight matrices decay; biases and norms, which have one dimension, do not (as in nanoGPT). The tied
+    word embedding is a matrix like others: without its decay dev scores are the same (models/recipe/LOG.md).
     """
     groups: list[dict[str, Any]] = []
     for of_encoder, peak in ((False, config.learning_rate), (True, config.encoder_learning_rate)):

@@ -13,11 +13,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capcli.bundle.habits import Habits
 from capcli.errors import BundleError
 from capcli.user_folders import data_folder
+
+if TYPE_CHECKING:
+    from capcli.bundle.tokens import Tokenizer
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -137,6 +140,26 @@ class Bundle:
         digests = [self.manifest.files[role].sha256 for role in ("encoder", "decoder", "tokenizer")]
         habits = json.dumps(self.manifest.habits.as_dict(), sort_keys=True)
         return hashlib.sha256("".join([*digests, habits]).encode()).hexdigest()[:16]
+
+    def tokenizer(self) -> Tokenizer:
+        """Reads the vocabulary.
+
+        Raises:
+            BundleError: it is missing or malformed, or its special tokens are not those of the manifest.
+        """
+        # Imported here: a list of bundles should not wait for the library.
+        from capcli.bundle.tokens import Tokenizer
+
+        path = self.path("tokenizer")
+        tokenizer = Tokenizer.load(path)
+        special = SpecialTokens(tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown)
+        for name, here in self.manifest.tokens.__dict__.items():
+            there = getattr(special, name)
+            if here != there:
+                raise BundleError(
+                    f"{self.folder / MANIFEST}: its {name} token is {here}, but {there} in {path}; {_MEND}"
+                )
+        return tokenizer
 
     def verify(self) -> None:
         """Checks size and sha256 of every file.

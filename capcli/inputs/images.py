@@ -40,6 +40,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "J
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the wanted size is left to resize from.
 _DRAFT_MARGIN = 2
 _OPENING = threading.Lock()
+_NOT_BINARY = "a file of an image must be opened in binary mode: open(path, 'rb')"
 
 
 def load_image(
@@ -48,8 +49,8 @@ def load_image(
     """Reads one image and resizes the whole of it to `size`, by default without keeping its aspect ratio.
 
     Args:
-        source: a path, the bytes of a file, an open binary file (read from where it stands, and left open), a PIL
-            image, or an array uint8 [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
+        source: a path, the bytes of a file, an open binary file (read from where it stands to its end, and left
+            open), a PIL image, or an array uint8 [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
         size: width and height in pixels.
         keep_aspect: make it fit into `size` instead, the aspect ratio kept and never enlarged.
         max_pixels: larger images are refused; None for no limit.
@@ -60,37 +61,69 @@ def load_image(
             the file.
         TypeError: `source` is none of these, or a file that is open as text.
     """
+    check_type(source)
     if isinstance(source, np.ndarray):
         return _to_rgb(_from_array(source), size, keep_aspect)
     if isinstance(source, Image.Image):
         _check_pixels(source, max_pixels)
         return _guarded(source, size, keep_aspect)
     if isinstance(source, (str, os.PathLike)):
-        with _open_file(os.fspath(source)) as file:
+        with _open_file(os.fsdecode(source)) as file:
             return _read(file, size, keep_aspect, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _read(io.BytesIO(source), size, keep_aspect, max_pixels)
-    return _read(_from_here(source), size, keep_aspect, max_pixels)
+    file = _from_here(source)
+    try:
+        return _read(file, size, keep_aspect, max_pixels)
+    finally:
+        if file is source:
+            with contextlib.suppress(OSError, ValueError):
+                file.seek(0, os.SEEK_END)
+
+
+def check_type(source: object) -> None:
+    """Whether it is something that `load_image` takes, however that turns out.
+
+    Raises:
+        TypeError: it is not, or a file that is open as text.
+    """
+    if isinstance(source, (np.ndarray, Image.Image, str, os.PathLike, bytes, bytearray, memoryview)):
+        return
+    if not callable(getattr(source, "read", None)):
+        raise TypeError(
+            "an image must be a path, bytes, an open binary file, a PIL image or an array of type uint8, "
+            f"not {type(source).__name__}"
+        )
+    # What temporary files are wrapped in has a mode, and is no TextIOBase.
+    mode = getattr(source, "mode", "b")
+    if isinstance(source, io.TextIOBase) or (isinstance(mode, str) and "b" not in mode and hasattr(source, "encoding")):
+        raise TypeError(_NOT_BINARY)
+
+
+def read_open_file(file: BinaryIO) -> bytes:
+    """What an open file holds from where it stands.
+
+    Raises:
+        ImageError: it cannot be read.
+        TypeError: it is text.
+    """
+    try:
+        content = file.read()
+    except Exception as error:  # members of archives, downloads: files of other libraries raise anything
+        raise ImageError(f"cannot be read ({_plain(str(error) or type(error).__name__)})") from error
+    if isinstance(content, str):
+        raise TypeError(_NOT_BINARY)
+    return content or b""
 
 
 def _from_here(file: BinaryIO) -> BinaryIO:
     """An open file from where it stands, as one that begins there; it stays open."""
-    if not callable(getattr(file, "read", None)):
-        raise TypeError(
-            "an image must be a path, bytes, an open binary file, a PIL image or an array of type uint8, "
-            f"not {type(file).__name__}"
-        )
-    if isinstance(file, io.TextIOBase):
-        raise TypeError("a file of an image must be opened in binary mode: open(path, 'rb')")
     try:
         if file.seekable() and file.tell() == 0:
             return file
     except (AttributeError, OSError, ValueError):
         pass
-    try:
-        return io.BytesIO(file.read())
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be read ({_plain(str(error))})") from error
+    return io.BytesIO(read_open_file(file))
 
 
 def _open_file(path: str) -> BinaryIO:
@@ -117,6 +150,8 @@ def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: 
         head = file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
         raise ImageError(f"cannot be read ({_plain(str(error))})") from error
+    if isinstance(head, str):
+        raise TypeError(_NOT_BINARY)
     if not head:
         raise ImageError("is empty")
     kind = sniff(head)

@@ -40,6 +40,8 @@ def say(message: str) -> None:
     """Prints one line on stderr, prefixed with the program's name."""
     line = f"capcli: {one_line(message)}\n"
     try:
+        if sys.stderr.isatty():
+            line = _bytes_as_escapes(line)
         sys.stderr.buffer.write(line.encode(sys.stderr.encoding or "utf-8", "surrogateescape"))
         sys.stderr.flush()
     except UnicodeEncodeError:
@@ -64,21 +66,30 @@ def answer(text: str, mark: str = "", style: str = "") -> None:
         with _stdout_errors():
             _print_marked(line, len(mark), style)
         return
+    if sys.stdout.isatty():
+        line = _bytes_as_escapes(line)
     encoding = sys.stdout.encoding or "utf-8"
     try:
         content = line.encode(encoding, "surrogateescape")
     except UnicodeEncodeError:
         content = line.encode(encoding, "backslashreplace")
-    write_stdout(content + b"\n")
+    _write_stdout(content + b"\n")
 
 
-def write_stdout(content: bytes) -> None:
-    """Writes to standard output, at once.
+def write_stdout(*records: bytes) -> None:
+    """Writes to standard output, at once: exactly these bytes, unless it is a terminal.
 
+    Args:
+        records: each ends its line, if it is not empty. Other control characters in them, and bytes that are no text,
+            are escapes on a terminal, but for tabs.
     Raises:
         ReaderGoneError: whoever read it has gone.
         OutputError: it cannot be written.
     """
+    _write_stdout(b"".join(map(_on_screen, records) if sys.stdout.isatty() else records))
+
+
+def _write_stdout(content: bytes) -> None:
     with _stdout_errors():
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
@@ -97,6 +108,19 @@ def _stdout_errors() -> Iterator[None]:
         raise ReaderGoneError from error
     except OSError as error:
         raise OutputError(f"standard output cannot be written ({stdout_problem(error)})") from error
+
+
+def _on_screen(record: bytes) -> bytes:
+    """One record as a terminal may have it, whatever somebody has written into a file's name."""
+    text = record.decode("utf-8", "surrogateescape")
+    end = "\n" if text.endswith("\n") else ""
+    cells = (one_line(cell) for cell in text.removesuffix("\n").removesuffix("\r").split("\t"))
+    return _bytes_as_escapes("\t".join(cells) + end).encode()
+
+
+def _bytes_as_escapes(text: str) -> str:
+    """Bytes of a name that are no text as escapes: above 127 too there are some that speak to some terminals."""
+    return "".join(f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else char for char in text)
 
 
 def _print_marked(line: str, length: int, style: str) -> None:

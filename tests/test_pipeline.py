@@ -384,6 +384,21 @@ def test_an_image_on_standard_input_is_captioned(capcli: RunCommand, photos: lis
     assert (piped.code, piped.out, piped.err) == (0, named.out, b"")
 
 
+@pytest.mark.parametrize("option", ["--max-pixels", "--threads", "--workers", "--batch-size", "--captions"])
+def test_counts_below_1_start_nothing(option: str, capcli: RunCommand, photos: list[str], tmp_path: Path) -> None:
+    for value in ("0", "-5"):
+        done = capcli("caption", photos[1], option, value, "-o", tmp_path / "x.csv")
+        assert (done.code, done.out) == (2, b"")
+        assert done.errors == f"capcli: {option} is {value}; it must be at least 1\n"
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_the_limit_on_pixels_is_the_users_to_set(capcli: RunCommand, photos: list[str], tiny: Path) -> None:
+    done = capcli("caption", photos[1], "--max-pixels", "100", "--model", tiny)
+    assert done.code == 1 and "is too large: 64 x 64 pixels, more than 100" in done.errors
+    assert capcli("caption", photos[1], "--max-pixels", "4096", "--model", tiny).code == 0
+
+
 def test_nothing_on_standard_input_starts_nothing(capcli: RunCommand, tiny: Path) -> None:
     done = capcli("caption", "-", "--model", tiny, stdin=b"")
     assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)

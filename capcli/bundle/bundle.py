@@ -222,6 +222,12 @@ def find_bundle(model: str | os.PathLike[str] = DEFAULT) -> Path:
             if os.path.isfile(folder / text / MANIFEST):
                 return folder / text
     folder = Path(os.path.expanduser(text))
+    try:
+        os.stat(folder / MANIFEST)
+    except PermissionError as error:
+        raise BundleError(f"{folder}: may not be looked into (permission denied)") from error
+    except (OSError, ValueError):
+        pass
     if os.path.isdir(folder):
         if not os.path.isfile(folder / MANIFEST):
             raise BundleError(f"{folder}: not a bundle: it has no {MANIFEST}; give a folder that capcli export wrote")

@@ -173,13 +173,18 @@ def test_the_fingerprint_changes_with_all_that_decides_a_caption(copy: Path) -> 
 def test_a_model_of_ones_own_goes_before_the_shipped_one_of_the_same_name(
     copy: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    usual = copy.parent / "data" / "capcli" / "models" / "default"
+    shutil.copytree(copy, usual)
     copy.rename(copy.parent / "default")
+    monkeypatch.setenv("XDG_DATA_HOME", str(copy.parent / "data"))
+    monkeypatch.delenv("CAPCLI_MODELS", raising=False)
+    assert find_bundle("default") == usual
     monkeypatch.setenv("CAPCLI_MODELS", str(copy.parent))
     assert find_bundle("default") == find_bundle() == copy.parent / "default"
     # A folder that may be any model's is named by its path.
     monkeypatch.chdir(copy.parent)
     monkeypatch.delenv("CAPCLI_MODELS")
-    assert find_bundle("default") != copy.parent / "default"
+    assert find_bundle("default") == usual
     assert find_bundle("./default") == Path("default")
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -16,16 +16,14 @@ from capcli.bundle.tokens import raw_text, sentence
 from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, StepResult, search
 from capcli.errors import BundleError, ImageError
-from capcli.inputs.images import MAX_PIXELS, check_type, load_image, read_open_file
-from capcli.messages import shortened
+from capcli.inputs.images import MAX_PIXELS, load_image
+from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 from capcli.runtime.sessions import Session, TensorSpec, open_session
 from capcli.settings import whole_number
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+    from capcli.inputs.sources import ImageSource
 
 # Images that go through the encoder in one call, at most; more only costs memory.
 _ENCODER_BATCH = 32
@@ -182,7 +180,7 @@ class Captioner:
             TypeError: something is no image, or no number.
         """
         settings = self.settings(beam=beam, max_length=max_length, length_penalty=length_penalty)
-        if _is_one_image(images):
+        if is_one_image(images):
             return self._caption_one(images, settings)[0]
         return [found[0] for found in self._caption_each(images, settings)]
 
@@ -197,7 +195,7 @@ class Captioner:
     ) -> list[Caption]:
         """The `count` best captions of one image, best first; the other arguments and errors are `caption`'s."""
         settings = self.settings(beam=beam, captions=count, max_length=max_length, length_penalty=length_penalty)
-        if not _is_one_image(image):
+        if not is_one_image(image):
             if not isinstance(image, Iterable):
                 check_type(image)
             raise TypeError("candidates takes one image; for several: stream(images, captions=count)")
@@ -238,7 +236,7 @@ class Captioner:
         """
         settings = self.settings(beam=beam, captions=captions, max_length=max_length, length_penalty=length_penalty)
         pipeline = self.pipeline(settings, PipelineSettings(batch_size, workers, max_pixels))
-        return pipeline.run(map(_pipeline_input, _several(images, "stream")))
+        return pipeline.run(map(_pipeline_input, several(images, "stream")))
 
     def pipeline(self, search: SearchSettings, settings: PipelineSettings) -> Pipeline[Caption]:
         """What `stream` runs on, for callers who want to stop it or to name images themselves.
@@ -254,13 +252,13 @@ class Captioner:
         )
 
     def _caption_one(self, image: Any, settings: SearchSettings) -> list[Caption]:
-        return self.caption_pixels(self._load_named(image, _name(image))[None], settings)[0]
+        return self.caption_pixels(self._load_named(image, name_of(image))[None], settings)[0]
 
     def _caption_each(self, images: Any, settings: SearchSettings) -> list[list[Caption]]:
         results: list[list[Caption]] = []
         waiting: list[np.ndarray] = []
-        for place, image in enumerate(_several(images, "caption")):
-            waiting.append(self._load_named(image, _name(image) or f"images[{place}]"))
+        for place, image in enumerate(several(images, "caption")):
+            waiting.append(self._load_named(image, name_of(image) or f"images[{place}]"))
             if len(waiting) == _ENCODER_BATCH:
                 results += self.caption_pixels(np.stack(waiting), settings)
                 waiting = []
@@ -369,36 +367,6 @@ def _pipeline_input(image: Any) -> PipelineInput[Any]:
     """
     try:
         check_type(image)
-        return PipelineInput(image, read_open_file(image) if _is_open_file(image) else image)
+        return PipelineInput(image, read_open_file(image) if is_open_file(image) else image)
     except (ImageError, TypeError) as error:
         return PipelineInput(image, None, str(error))
-
-
-def _name(image: object) -> str | None:
-    """What an image is called in messages: its path, if it has one."""
-    if _is_open_file(image):
-        image = getattr(image, "name", None)
-    return shortened(os.fsdecode(image)) if isinstance(image, (str, os.PathLike)) else None
-
-
-def _is_open_file(image: object) -> bool:
-    return hasattr(image, "read") and not isinstance(image, os.PathLike)
-
-
-def _several(images: Any, method: str) -> Iterator[Any]:
-    if not _is_one_image(images):
-        try:
-            return iter(images)
-        except TypeError:
-            check_type(images)
-    raise TypeError(f"{method} takes several images, such as a list; this is one: {type(images).__name__}")
-
-
-def _is_one_image(images: object) -> bool:
-    """Whether the argument is one image: a list, tuple or other iterable of images is not."""
-    if isinstance(images, np.ndarray):
-        return images.ndim < 4
-    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)):
-        return True
-    # PIL images and open files; both can be iterated or not, but only they have these.
-    return hasattr(images, "read") or hasattr(images, "getbands")

@@ -23,12 +23,11 @@ from PIL import Image, UnidentifiedImageError, features
 from capcli.errors import ImageError
 from capcli.inputs.kinds import HEAD_BYTES, name_foreign, name_unread, sniff
 from capcli.inputs.pixels import depth_of, flatten, reads_planes_wrongly, scale_transparency, upright
+from capcli.inputs.sources import NOT_BINARY, check_type, from_here, in_words
 from capcli.inputs.whole_pictures import jpeg_with_end, png_picture
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+    from capcli.inputs.sources import ImageSource
 
 # The version of what `load_image` makes of a file. Whoever changes that raises it: pixels and features that were kept
 # from before are then not taken for new ones.
@@ -40,7 +39,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "J
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the wanted size is left to resize from.
 _DRAFT_MARGIN = 2
 _OPENING = threading.Lock()
-_NOT_BINARY = "a file of an image must be opened in binary mode: open(path, 'rb')"
 
 
 def load_image(
@@ -72,58 +70,13 @@ def load_image(
             return _read(file, size, keep_aspect, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _read(io.BytesIO(source), size, keep_aspect, max_pixels)
-    file = _from_here(source)
+    file = from_here(source)
     try:
         return _read(file, size, keep_aspect, max_pixels)
     finally:
         if file is source:
             with contextlib.suppress(OSError, ValueError):
                 file.seek(0, os.SEEK_END)
-
-
-def check_type(source: object) -> None:
-    """Whether it is something that `load_image` takes, however that turns out.
-
-    Raises:
-        TypeError: it is not, or a file that is open as text.
-    """
-    if isinstance(source, (np.ndarray, Image.Image, str, os.PathLike, bytes, bytearray, memoryview)):
-        return
-    if not callable(getattr(source, "read", None)):
-        raise TypeError(
-            "an image must be a path, bytes, an open binary file, a PIL image or an array of type uint8, "
-            f"not {type(source).__name__}"
-        )
-    # What temporary files are wrapped in has a mode, and is no TextIOBase.
-    mode = getattr(source, "mode", "b")
-    if isinstance(source, io.TextIOBase) or (isinstance(mode, str) and "b" not in mode and hasattr(source, "encoding")):
-        raise TypeError(_NOT_BINARY)
-
-
-def read_open_file(file: BinaryIO) -> bytes:
-    """What an open file holds from where it stands.
-
-    Raises:
-        ImageError: it cannot be read.
-        TypeError: it is text.
-    """
-    try:
-        content = file.read()
-    except Exception as error:  # members of archives, downloads: files of other libraries raise anything
-        raise ImageError(f"cannot be read ({_plain(str(error) or type(error).__name__)})") from error
-    if isinstance(content, str):
-        raise TypeError(_NOT_BINARY)
-    return content or b""
-
-
-def _from_here(file: BinaryIO) -> BinaryIO:
-    """An open file from where it stands, as one that begins there; it stays open."""
-    try:
-        if file.seekable() and file.tell() == 0:
-            return file
-    except (AttributeError, OSError, ValueError):
-        pass
-    return io.BytesIO(read_open_file(file))
 
 
 def _open_file(path: str) -> BinaryIO:
@@ -136,7 +89,7 @@ def _open_file(path: str) -> BinaryIO:
             raise ImageError("is not a regular file")
         return Path(path).open("rb")
     except OSError as error:
-        reason = _plain(error.strerror or str(error))
+        reason = in_words(error.strerror or str(error))
         if isinstance(error, FileNotFoundError):
             reason = "is a link to a file that is not there" if os.path.islink(path) else "no such file"
         raise ImageError(reason) from error
@@ -149,9 +102,9 @@ def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: 
     try:
         head = file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be read ({_plain(str(error))})") from error
+        raise ImageError(f"cannot be read ({in_words(str(error))})") from error
     if isinstance(head, str):
-        raise TypeError(_NOT_BINARY)
+        raise TypeError(NOT_BINARY)
     if not head:
         raise ImageError("is empty")
     kind = sniff(head)
@@ -317,7 +270,3 @@ def _damage(kind: str | None, error: Exception) -> str:
     if _is_cut(error):
         return "is damaged: the file ends too early"
     return f"is a damaged {kind or 'or unusual'} image: its pixels cannot be decoded"
-
-
-def _plain(reason: str) -> str:
-    return reason[:1].lower() + reason[1:]

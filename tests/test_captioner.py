@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 import os
+import pickle
 import re
 import shutil
 import tarfile
@@ -516,6 +517,32 @@ def test_an_error_of_the_images_themselves_comes_after_what_they_gave(
     with pytest.raises(OSError, match="the disk is gone"):
         next(results)
     assert list(results) == []
+
+
+def test_a_stream_has_its_look_ahead_bounded_and_its_order_whatever_comes_between(captioner: Captioner) -> None:
+    taken = [0, 0]
+
+    def images(which: int) -> Iterator[np.ndarray]:
+        for number in range(60):
+            taken[which] += 1
+            yield np.asarray(draw(*ALL[(number + which) % len(ALL)], seed=number, size=64))
+
+    both = zip(captioner.stream(images(0), batch_size=2), captioner.stream(images(1), batch_size=3), strict=True)
+    for answered, (one, other) in enumerate(both, start=1):
+        assert max(taken) <= answered + 14
+        for result, which in ((one, 0), (other, 1)):
+            wanted = np.asarray(draw(*ALL[(answered - 1 + which) % len(ALL)], seed=answered - 1, size=64))
+            source: Any = result.source
+            assert np.array_equal(source, wanted)
+        if answered % 20 == 0:
+            # The captioner may be asked for others meanwhile.
+            assert captioner.caption(one.source).text == one.captions[0].text
+    assert taken == [60, 60]
+
+
+def test_an_error_can_be_sent_to_another_process() -> None:
+    sent = pickle.loads(pickle.dumps(ImageError("a.jpg: no such file", "a.jpg")))
+    assert (str(sent), sent.source) == ("a.jpg: no such file", "a.jpg")
 
 
 def capcli_threads() -> list[threading.Thread]:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from capcli.captioning import Observer, Report
-from capcli.cli.terminal import one_line, say
+from capcli.cli.terminal import on_screen, say
 from capcli.messages import shortened
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ class BarFeedback(Feedback):
         self._bar.update(self._task, completed=done + self._skipped, description=text)
 
     def _tell(self, line: str) -> None:
-        shown = f"capcli: {one_line(line)}".encode("utf-8", "backslashreplace").decode("utf-8")
-        self._bar.console.print(shown, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(on_screen(f"capcli: {line}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def feedback_for(

@@ -38,10 +38,8 @@ def open_closed_streams() -> None:
 
 def say(message: str) -> None:
     """Prints one line on stderr, prefixed with the program's name."""
-    line = f"capcli: {one_line(message)}\n"
+    line = f"capcli: {(on_screen if sys.stderr.isatty() else one_line)(message)}\n"
     try:
-        if sys.stderr.isatty():
-            line = _bytes_as_escapes(line)
         sys.stderr.buffer.write(line.encode(sys.stderr.encoding or "utf-8", "surrogateescape"))
         sys.stderr.flush()
     except UnicodeEncodeError:
@@ -61,13 +59,11 @@ def answer(text: str, mark: str = "", style: str = "") -> None:
         ReaderGoneError: whoever read it has gone.
         OutputError: it cannot be written.
     """
-    line = one_line(mark + text)
+    line = (on_screen if sys.stdout.isatty() else one_line)(mark + text)
     if style and sys.stdout.isatty():
         with _stdout_errors():
             _print_marked(line, len(mark), style)
         return
-    if sys.stdout.isatty():
-        line = _bytes_as_escapes(line)
     encoding = sys.stdout.encoding or "utf-8"
     try:
         content = line.encode(encoding, "surrogateescape")
@@ -86,7 +82,7 @@ def write_stdout(*records: bytes) -> None:
         ReaderGoneError: whoever read it has gone.
         OutputError: it cannot be written.
     """
-    _write_stdout(b"".join(map(_on_screen, records) if sys.stdout.isatty() else records))
+    _write_stdout(b"".join(map(_record_on_screen, records) if sys.stdout.isatty() else records))
 
 
 def _write_stdout(content: bytes) -> None:
@@ -110,17 +106,12 @@ def _stdout_errors() -> Iterator[None]:
         raise OutputError(f"standard output cannot be written ({stdout_problem(error)})") from error
 
 
-def _on_screen(record: bytes) -> bytes:
-    """One record as a terminal may have it, whatever somebody has written into a file's name."""
+def _record_on_screen(record: bytes) -> bytes:
+    """One record as a terminal may have it."""
     text = record.decode("utf-8", "surrogateescape")
     end = "\n" if text.endswith("\n") else ""
-    cells = (one_line(cell) for cell in text.removesuffix("\n").removesuffix("\r").split("\t"))
-    return _bytes_as_escapes("\t".join(cells) + end).encode()
-
-
-def _bytes_as_escapes(text: str) -> str:
-    """Bytes of a name that are no text as escapes: above 127 too there are some that speak to some terminals."""
-    return "".join(f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else char for char in text)
+    cells = map(on_screen, text.removesuffix("\n").removesuffix("\r").split("\t"))
+    return ("\t".join(cells) + end).encode()
 
 
 def _print_marked(line: str, length: int, style: str) -> None:
@@ -138,3 +129,12 @@ def one_line(text: str) -> str:
     return "".join(
         char if unicodedata.category(char) != "Cc" else char.encode("unicode_escape").decode("ascii") for char in text
     )
+
+
+def on_screen(text: str) -> str:
+    """One line as a terminal may have it, whatever somebody has written into a file's name.
+
+    Bytes that are no text are escapes too: some terminals obey those above 127.
+    """
+    shown = one_line(text)
+    return "".join(f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else char for char in shown)

@@ -57,6 +57,9 @@ class ProvenanceMemory:
     def remember(self, output: Path, provenance: Provenance) -> None:
         """Keeps what makes a file's rows from now on."""
         place = self._place(output)
+        # Without a home nothing is remembered: a relative folder would be made wherever the run was started.
+        if not self._folder.is_absolute():
+            return
         # A home folder that cannot be written is no reason not to caption.
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -30,3 +30,14 @@ def test_a_relative_state_home_counts_for_nothing(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "own"))
     ProvenanceMemory().remember(Path("x.csv"), MADE)
     assert len(list((tmp_path / "own" / "capcli" / "outputs").iterdir())) == 1
+
+
+def test_without_a_home_nothing_is_remembered_and_nothing_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    # What it gives where neither HOME nor the list of users knows.
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    memory = ProvenanceMemory()
+    memory.remember(Path("x.csv"), MADE)
+    assert memory.recall(Path("x.csv")) is None and list(tmp_path.iterdir()) == []

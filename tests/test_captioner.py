@@ -540,6 +540,18 @@ def test_a_stream_has_its_look_ahead_bounded_and_its_order_whatever_comes_betwee
     assert taken == [60, 60]
 
 
+@pytest.mark.parametrize(("form", "how"), CODINGS)
+def test_one_image_that_is_not_read_yet_may_come_many_times(
+    captioner: Captioner, picture: Image.Image, form: str, how: dict[str, Any]
+) -> None:
+    content = coded(picture.resize((900, 900)), form, **how)
+    wanted = captioner.caption(content).text
+    for _ in range(2):
+        with Image.open(io.BytesIO(content)) as image:
+            results = list(captioner.stream([image] * 8, batch_size=4, workers=4))
+        assert [(result.error, result.captions[0].text) for result in results] == [(None, wanted)] * 8
+
+
 def test_an_error_can_be_sent_to_another_process() -> None:
     sent = pickle.loads(pickle.dumps(ImageError("a.jpg: no such file", "a.jpg")))
     assert (str(sent), sent.source) == ("a.jpg: no such file", "a.jpg")

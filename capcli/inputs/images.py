@@ -39,6 +39,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "J
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the wanted size is left to resize from.
 _DRAFT_MARGIN = 2
 _OPENING = threading.Lock()
+# Pillow reads a caller's image when its pixels are first asked for, and two threads may be given the same one.
+_LOADING = threading.Lock()
 
 
 def load_image(
@@ -214,6 +216,8 @@ def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
 
 def _guarded(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
     try:
+        with _LOADING:
+            _load_pixels(image)
         return _to_rgb(image, size, keep_aspect)
     except ImageError:
         raise
@@ -233,12 +237,16 @@ def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
         )
 
 
-def _to_rgb(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
+def _load_pixels(image: Image.Image) -> None:
     key = image.info.get("transparency")
     image.load()
     if image.format == "PNG" and key is None:
         # One that stands after the pixels counts for nothing (PNG, 5.6).
         image.info.pop("transparency", None)
+
+
+def _to_rgb(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
+    _load_pixels(image)
     depth = depth_of(image)
     rgb = flatten(upright(image), depth)
     if keep_aspect:

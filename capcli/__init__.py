@@ -21,6 +21,7 @@ from capcli.errors import (
 
 if TYPE_CHECKING:
     from capcli.captioner import Caption, Captioner
+    from capcli.pipeline import Result
 
 __version__ = "0.1.0"
 
@@ -34,6 +35,7 @@ __all__ = [
     "ImageError",
     "OutputError",
     "ProviderError",
+    "Result",
     "UsageError",
     "__version__",
 ]
@@ -45,4 +47,8 @@ def __getattr__(name: str) -> Any:
         from capcli import captioner
 
         return getattr(captioner, name)
+    if name == "Result":
+        from capcli.pipeline import Result
+
+        return Result
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

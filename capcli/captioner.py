@@ -7,23 +7,23 @@ import os
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from capcli.bundle.bundle import DEFAULT, Bundle, load_bundle
-from capcli.bundle.tokens import Tokenizer, raw_text, sentence
+from capcli.bundle.tokens import raw_text, sentence
 from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, StepResult, search
-from capcli.errors import BundleError
+from capcli.errors import BundleError, ImageError
 from capcli.inputs.images import MAX_PIXELS, load_image
+from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 from capcli.runtime.sessions import Session, TensorSpec, open_session
+from capcli.settings import whole_number
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+    from capcli.inputs.sources import ImageSource
 
 # Images that go through the encoder in one call, at most; more only costs memory.
 _ENCODER_BATCH = 32
@@ -70,10 +70,11 @@ class Captioner:
         provider: str = "auto",
         threads: int | None = None,
     ) -> None:
+        threads = None if threads is None else whole_number("threads", threads)
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
         manifest = self.bundle.manifest
         self._names = manifest.graph
-        self._tokenizer = Tokenizer.load(self.bundle.path("tokenizer"))
+        self._tokenizer = self.bundle.tokenizer()
         self._encoder = open_session(self.bundle.path("encoder"), provider=provider, threads=threads)
         # What "auto" decided for the encoder holds for the decoder too.
         same = "cpu" if self._encoder.provider == "cpu" else provider
@@ -108,6 +109,7 @@ class Captioner:
 
         Raises:
             UsageError: a value is out of range.
+            TypeError: a value is no number.
         """
         own = self.bundle.manifest.search
         return SearchSettings(
@@ -124,9 +126,16 @@ class Captioner:
             image: as `caption` takes it.
             max_pixels: larger images are refused before they are decoded; by default `images.MAX_PIXELS`.
         Raises:
-            ImageError: it cannot be read.
+            ImageError: it cannot be read. Its `source` is the image; its message does not name it.
+            UsageError: `max_pixels` is below 1.
+            TypeError: it is nothing that can be an image.
         """
-        return load_image(image, size=(self.input_size, self.input_size), max_pixels=max_pixels or MAX_PIXELS)
+        most = MAX_PIXELS if max_pixels is None else whole_number("max pixels", max_pixels)
+        try:
+            return load_image(image, size=(self.input_size, self.input_size), max_pixels=most)
+        except ImageError as error:
+            error.source = image
+            raise
 
     @overload
     def caption(  # type: ignore[overload-overlap]  # a str is an Iterable[str] too; it means one path
@@ -157,19 +166,23 @@ class Captioner:
         """Captions one image, or each of several.
 
         Args:
-            images: a path, bytes, an open binary file, a PIL image or an array uint8 [H, W, 3]; or a list of such.
+            images: a path, bytes, an open binary file (read from where it stands, and left open), a PIL image or an
+                array uint8 [H, W, 3]; or a list of such.
             beam: hypotheses kept for each image; 1 is greedy search.
             max_length: longest caption, in words.
             length_penalty: sums of log-probabilities are compared after division by length to this power.
         Returns:
             A `Caption` for one image, a list of them for several.
         Raises:
-            ImageError: an image cannot be read.
+            ImageError: an image cannot be read: its `source`, which the message names by its path or place in the list.
+                `stream` goes on with the others.
             UsageError: a search setting is out of range.
+            TypeError: something is no image, or no number.
         """
         settings = self.settings(beam=beam, max_length=max_length, length_penalty=length_penalty)
-        best = [found[0] for found in self._caption_all(images, settings)]
-        return best[0] if _is_one_image(images) else best
+        if is_one_image(images):
+            return self._caption_one(images, settings)[0]
+        return [found[0] for found in self._caption_each(images, settings)]
 
     def candidates(
         self,
@@ -182,7 +195,11 @@ class Captioner:
     ) -> list[Caption]:
         """The `count` best captions of one image, best first; the other arguments and errors are `caption`'s."""
         settings = self.settings(beam=beam, captions=count, max_length=max_length, length_penalty=length_penalty)
-        return self._caption_all(image, settings)[0]
+        if not is_one_image(image):
+            if not isinstance(image, Iterable):
+                check_type(image)
+            raise TypeError("candidates takes one image; for several: stream(images, captions=count)")
+        return self._caption_one(image, settings)
 
     def stream(
         self,
@@ -202,22 +219,24 @@ class Captioner:
         others are captioned.
 
         Args:
-            images: each as `caption` takes it, taken as they are needed, in another thread. An open file, a PIL image
-                or an array must stay as it is until its result has come.
+            images: each as `caption` takes it, taken as they are needed, in another thread. An open file is read when
+                it is taken; a PIL image or an array must stay as it is until its result has come.
             captions: captions for each image, best first.
             beam, max_length, length_penalty: as `caption` takes them.
             batch_size: images captioned together.
             workers: threads that read and decode images.
             max_pixels: larger images are refused before they are decoded; by default `images.MAX_PIXELS`.
         Returns:
-            Yields a result for each image: `source`, the image as it was given; `captions`, best first; `error`, the
-            reason why there are none, or None. Closing the generator drops what is on its way.
+            Yields a `Result` for each image: `source`, the image as it was given; `captions`, best first; `error`, the
+            reason why there are none, or None. Closing the generator drops what is on its way and ends its threads.
+            What `images` itself raises comes after the results of what it gave before.
         Raises:
             UsageError: a setting is out of range.
+            TypeError: a setting is no number, or `images` is one image.
         """
         settings = self.settings(beam=beam, captions=captions, max_length=max_length, length_penalty=length_penalty)
         pipeline = self.pipeline(settings, PipelineSettings(batch_size, workers, max_pixels))
-        return pipeline.run(PipelineInput(image, image) for image in images)
+        return pipeline.run(map(_pipeline_input, several(images, "stream")))
 
     def pipeline(self, search: SearchSettings, settings: PipelineSettings) -> Pipeline[Caption]:
         """What `stream` runs on, for callers who want to stop it or to name images themselves.
@@ -232,18 +251,29 @@ class Captioner:
             settings,
         )
 
-    def _caption_all(
-        self, images: ImageSource | Iterable[ImageSource], settings: SearchSettings
-    ) -> list[list[Caption]]:
-        many = [images] if _is_one_image(images) else images
+    def _caption_one(self, image: Any, settings: SearchSettings) -> list[Caption]:
+        return self.caption_pixels(self._load_named(image, name_of(image))[None], settings)[0]
+
+    def _caption_each(self, images: Any, settings: SearchSettings) -> list[list[Caption]]:
         results: list[list[Caption]] = []
         waiting: list[np.ndarray] = []
-        for image in many:  # type: ignore[union-attr]
-            waiting.append(self.load(image))  # type: ignore[arg-type]
+        for place, image in enumerate(several(images, "caption")):
+            waiting.append(self._load_named(image, name_of(image) or f"images[{place}]"))
             if len(waiting) == _ENCODER_BATCH:
                 results += self.caption_pixels(np.stack(waiting), settings)
                 waiting = []
         return results + (self.caption_pixels(np.stack(waiting), settings) if waiting else [])
+
+    def _load_named(self, image: Any, name: str | None) -> np.ndarray:
+        """Reads an image; errors say which."""
+        try:
+            return self.load(image)
+        except ImageError as error:
+            if name is None:
+                raise
+            raise ImageError(f"{name}: {error}", image) from error
+        except TypeError as error:
+            raise (error if name is None else TypeError(f"{name}: {error}")) from None
 
     def caption_pixels(
         self, pixels: np.ndarray, settings: SearchSettings, *, attention: bool = False
@@ -330,11 +360,13 @@ def _spec(specs: Sequence[TensorSpec], name: str) -> TensorSpec:
     return next(spec for spec in specs if spec.name == name)
 
 
-def _is_one_image(images: object) -> bool:
-    """Whether the argument is one image: a list, tuple or other iterable of images is not."""
-    if isinstance(images, np.ndarray):
-        return images.ndim < 4
-    if isinstance(images, (str, bytes, bytearray, memoryview, os.PathLike)):
-        return True
-    # PIL images and open files; both can be iterated or not, but only they have these.
-    return hasattr(images, "read") or hasattr(images, "getbands")
+def _pipeline_input(image: Any) -> PipelineInput[Any]:
+    """One image of a stream.
+
+    Open files are read here, one after the other as they come: the members of an archive share one file.
+    """
+    try:
+        check_type(image)
+        return PipelineInput(image, read_open_file(image) if is_open_file(image) else image)
+    except (ImageError, TypeError) as error:
+        return PipelineInput(image, None, str(error))

@@ -34,9 +34,16 @@ class TrainingError(CapcliError):
 
 
 class ImageError(CapcliError):
-    """One image cannot be read. Never ends a run over many images."""
+    """One image cannot be read. Never ends a run over many images.
+
+    `source` is the image as it was given (a path, bytes, ...), where whoever raised the error knew it.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, source: object = None) -> None:
+        super().__init__(message)
+        self.source = source
 
 
 class BundleError(CapcliError):

@@ -19,7 +19,8 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from capcli.errors import ImageError, UsageError
+from capcli.errors import ImageError
+from capcli.settings import whole_number
 
 Source = TypeVar("Source")
 Said = TypeVar("Said")
@@ -59,7 +60,8 @@ class PipelineSettings:
     the next image.
 
     Raises:
-        UsageError: no image at once, or no thread.
+        UsageError: no image at once, no thread, or no pixel.
+        TypeError: what should be a whole number is none.
     """
 
     batch_size: int = 16
@@ -68,9 +70,10 @@ class PipelineSettings:
     flush_after_s: float = 0.02
 
     def __post_init__(self) -> None:
-        for name, value in (("batch size", self.batch_size), ("workers", self.workers)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1, not {value}")
+        whole_number("batch size", self.batch_size)
+        whole_number("workers", self.workers)
+        if self.max_pixels is not None:
+            whole_number("max pixels", self.max_pixels)
 
 
 @dataclass
@@ -107,7 +110,6 @@ class Pipeline(Generic[Said]):
         self._settings = settings
         self._window = max(2 * settings.batch_size, settings.batch_size + settings.workers)
         self._stopping = threading.Event()
-        self._abandoned = threading.Event()
 
     def stop(self) -> None:
         """Takes no further input; what is in flight is finished. May be called from a signal handler."""
@@ -118,7 +120,7 @@ class Pipeline(Generic[Said]):
         return self._stopping.is_set()
 
     def run(self, inputs: Iterable[PipelineInput[Source]]) -> Generator[Result[Source, Said], None, None]:
-        """Yields a result for every input, in order.
+        """Yields a result for every input, in order. Closing the generator ends its threads.
 
         Args:
             inputs: taken in another thread, no more of them than the window holds.
@@ -127,14 +129,15 @@ class Pipeline(Generic[Said]):
         """
         jobs: queue.Queue[_Job | BaseException | None] = queue.Queue(self._window)
         to_load: queue.Queue[_Job | None] = queue.Queue()
-        reader = _Reader(inputs, jobs, to_load, self._stopping, self._abandoned)
+        abandoned = threading.Event()
+        reader = _Reader(inputs, jobs, to_load, self._stopping, abandoned)
         threading.Thread(target=reader.run, name="capcli-reader", daemon=True).start()
         for _ in range(self._settings.workers):
-            threading.Thread(target=self._load, args=(to_load,), name="capcli-loader", daemon=True).start()
+            threading.Thread(target=self._load, args=(to_load, abandoned), name="capcli-loader", daemon=True).start()
         try:
             yield from self._results(jobs, reader)
         finally:
-            self._abandoned.set()
+            abandoned.set()
             for _ in range(self._settings.workers):
                 to_load.put(None)
 
@@ -190,8 +193,8 @@ class Pipeline(Generic[Said]):
             reader.remember(answered)
             yield Result(job.given.source, answered.captions, answered.error)
 
-    def _load(self, to_load: queue.Queue[_Job | None]) -> None:
-        while (job := to_load.get()) is not None:
+    def _load(self, to_load: queue.Queue[_Job | None], abandoned: threading.Event) -> None:
+        while (job := to_load.get()) is not None and not abandoned.is_set():
             try:
                 job.pixels = self._load_image(job.given.image)
             except ImageError as error:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import codecs
+import hashlib
 import io
+import itertools
 import json
+import os
+import pickle
+import re
 import shutil
-from collections.abc import Iterator
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import capcli
 from capcli import BundleError, Caption, Captioner, ImageError, UsageError
 from tests.photos import photo_array, write_photo
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
@@ -142,6 +153,49 @@ def test_graphs_that_do_not_fit_the_manifest_are_refused(tiny: Path, tmp_path: P
             Captioner(broken(change))
 
 
+def test_what_a_graph_lacks_is_refused(tiny: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs the train extra")
+
+    def changed(name: str, change: Callable[[Any, dict[str, Any]], None]) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(tiny, folder)
+        graph = onnx.load(folder / "decoder.onnx")
+        values = json.loads((folder / "manifest.json").read_text())
+        change(graph.graph, values)
+        onnx.save(graph, folder / "decoder.onnx")
+        content = (folder / "decoder.onnx").read_bytes()
+        values["files"]["decoder"].update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        (folder / "manifest.json").write_text(json.dumps(values))
+        return folder
+
+    def without(output: str) -> Callable[[Any, dict[str, Any]], None]:
+        def change(graph: Any, values: dict[str, Any]) -> None:
+            (gone,) = [each for each in graph.output if each.name == output]
+            graph.output.remove(gone)
+
+        return change
+
+    assert Captioner(changed("same", lambda graph, values: None), provider="cpu").input_size == 64
+    state = json.loads((tiny / "manifest.json").read_text())["graph"]["state"][0]
+    for output in ("attention", f"{state}.next"):
+        with pytest.raises(BundleError, match=re.escape(f"the decoder does not give ['{output}']")):
+            Captioner(changed(output, without(output)), provider="cpu")
+
+
+def test_a_vocabulary_of_another_size_is_refused(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(tiny, folder)
+    words = json.loads((folder / "tokenizer.json").read_text("utf-8"))
+    words["model"]["vocab"]["zebra"] = len(words["model"]["vocab"])
+    content = json.dumps(words).encode()
+    (folder / "tokenizer.json").write_bytes(content)
+    values = json.loads((folder / "manifest.json").read_text())
+    values["files"]["tokenizer"].update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    (folder / "manifest.json").write_text(json.dumps(values))
+    with pytest.raises(BundleError, match=r"the decoder scores \d+ tokens but the tokenizer has \d+"):
+        Captioner(folder, provider="cpu")
+
+
 def test_a_stream_answers_each_image_in_order_and_goes_on_after_a_bad_one(captioner: Captioner, tmp_path: Path) -> None:
     photo = tmp_path / "photo.png"
     draw("circle", "red", "white", 1, 64).save(photo)
@@ -183,6 +237,359 @@ def test_a_stream_refuses_wrong_settings_at_once(captioner: Captioner) -> None:
     for wrong in ({"beam": 0}, {"captions": 0}, {"batch_size": 0}, {"workers": 0}):
         with pytest.raises(UsageError):
             captioner.stream([], **wrong)
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    return draw("circle", "red", "white", 1, 64)
+
+
+def coded(image: Image.Image, form: str = "PNG", **how: Any) -> bytes:
+    content = io.BytesIO()
+    image.save(content, form, **how)
+    return content.getvalue()
+
+
+CODINGS: list[tuple[str, dict[str, Any]]] = [
+    *(("PNG", {}), ("JPEG", {"quality": 95}), ("GIF", {}), ("WEBP", {"lossless": True}), ("BMP", {})),
+    *(("TIFF", {}), ("TIFF", {"compression": "tiff_lzw"})),
+]
+
+
+@pytest.mark.parametrize(("form", "how"), CODINGS)
+def test_an_open_file_is_read_from_where_it_stands_and_stays_open(
+    captioner: Captioner, picture: Image.Image, tmp_path: Path, form: str, how: dict[str, Any]
+) -> None:
+    other = coded(draw("square", "blue", "black", 1, 64))
+    content = coded(picture, form, **how)
+    path = tmp_path / "two"
+    path.write_bytes(other + content)
+    for file in (path.open("rb"), path.open("rb", buffering=0), io.BytesIO(other + content)):
+        with file:
+            file.seek(len(other))
+            assert captioner.caption(file) == captioner.caption(content)
+            assert not file.closed and file.read() == b""
+            file.seek(0)
+            assert captioner.caption(file) == captioner.caption(other)
+            # However much of it the reader looked at: the same place each time.
+            assert not file.closed and file.tell() == len(other + content)
+
+
+def test_a_pipe_is_read_from_where_it_stands(captioner: Captioner, picture: Image.Image) -> None:
+    content = coded(picture)
+    for before in (b"", b"header"):
+        read, write = os.pipe()
+        os.write(write, before + content)
+        os.close(write)
+        with os.fdopen(read, "rb") as pipe:
+            assert pipe.read(len(before)) == before
+            assert captioner.caption(pipe) == captioner.caption(content)
+            assert not pipe.closed
+
+
+def test_a_file_that_cannot_be_sought_in_is_read(captioner: Captioner, picture: Image.Image) -> None:
+    class Download(io.RawIOBase):
+        def __init__(self, content: bytes) -> None:
+            self._rest = content
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, buffer: Any) -> int:
+            piece, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+            buffer[: len(piece)] = piece
+            return len(piece)
+
+    content = coded(picture)
+    download: Any = Download(content)
+    assert captioner.caption(download) == captioner.caption(content)
+
+    class Reading:
+        """Nothing but read, as many libraries give it."""
+
+        def read(self, size: int = -1) -> bytes:
+            return content
+
+    files: list[Any] = [Reading(), Reading()]
+    assert captioner.caption(files) == [captioner.caption(content)] * 2
+
+
+def test_candidates_of_several_images_are_refused(captioner: Captioner, picture: Image.Image) -> None:
+    several: list[Any] = [[picture, picture], [], (picture,), iter([picture]), np.zeros((2, 8, 8, 3), np.uint8)]
+    for images in several:
+        with pytest.raises(TypeError, match="one image"):
+            captioner.candidates(images, 2)
+
+
+def source_of(error: ImageError) -> Any:
+    return error.source
+
+
+def test_an_error_says_which_image_it_is_about(captioner: Captioner, picture: Image.Image, tmp_path: Path) -> None:
+    good, missing = tmp_path / "good.png", tmp_path / "missing.png"
+    picture.save(good)
+    array = np.zeros((8, 8, 3), np.float32)
+    with (tmp_path / "text.png").open("wb+") as file:
+        wrong: list[tuple[Any, str]] = [
+            (missing, f"{missing}: no such file"),
+            (str(missing), f"{missing}: no such file"),
+            (file, f"{tmp_path / 'text.png'}: is empty"),
+            (b"hello", "images[1]: is not an image (it looks like text)"),
+            (array, "images[1]: an array must be of type uint8, not float32"),
+        ]
+        for image, message in wrong:
+            with pytest.raises(ImageError) as caught:
+                captioner.caption([good, image, picture])
+            assert str(caught.value) == message
+            assert source_of(caught.value) is image
+            with pytest.raises(ImageError) as caught:
+                captioner.caption(image)
+            assert str(caught.value) == message.removeprefix("images[1]: ")
+            assert source_of(caught.value) is image
+            with pytest.raises(ImageError) as caught:
+                captioner.candidates(image, 2)
+            assert source_of(caught.value) is image
+            with pytest.raises(ImageError) as caught:
+                captioner.load(image)
+            assert source_of(caught.value) is image
+    # The shape of all is known only with the last one: what is read later than the first batch is named as well.
+    with pytest.raises(ImageError, match=r"^images\[40\]: "):
+        captioner.caption([*[picture] * 40, b"hello"])
+
+
+def test_the_name_of_an_image_does_not_fill_the_screen(captioner: Captioner) -> None:
+    with pytest.raises(ImageError) as caught:
+        captioner.caption("folder/" + "x" * 5000 + "/photo.jpg")
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).startswith("folder/xx") and "xx/photo.jpg: " in str(caught.value)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, 1.5, [b"x"], {"a": 1}, object()])
+def test_what_is_no_image_is_a_type_error_that_says_where(
+    captioner: Captioner, picture: Image.Image, wrong: Any
+) -> None:
+    with pytest.raises(TypeError, match=r"^images\[1\]: an image must be a path, bytes, an open binary file"):
+        captioner.caption([picture, wrong])
+    if not isinstance(wrong, (list, dict)):
+        with pytest.raises(TypeError, match=r"^an image must be a path"):
+            captioner.caption(wrong)
+        with pytest.raises(TypeError, match=r"^an image must be a path"):
+            captioner.candidates(wrong, 2)
+    good, bad = captioner.stream([picture, wrong])
+    assert good.error is None
+    assert bad.source is wrong and str(bad.error).startswith("an image must be a path")
+
+
+def test_a_file_that_is_open_as_text_is_a_type_error(
+    captioner: Captioner, picture: Image.Image, tmp_path: Path
+) -> None:
+    picture.save(tmp_path / "a.bmp")
+    with (
+        (tmp_path / "a.bmp").open(encoding="latin-1") as plain,
+        codecs.open(str(tmp_path / "a.bmp"), "r", "latin-1") as wrapped,
+        tempfile.NamedTemporaryFile("w+") as temporary,
+        io.StringIO("text") as memory,
+    ):
+        files: list[Any] = [plain, wrapped, temporary, memory]
+        for file in files:
+            for asked in (file, [file]):
+                with pytest.raises(TypeError, match="opened in binary mode"):
+                    captioner.caption(asked)
+            assert "opened in binary mode" in str(next(captioner.stream([file])).error)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"beam": "3"}, TypeError, "beam must be a whole number, not '3'"),
+        ({"beam": 3.0}, TypeError, "beam must be a whole number, not 3.0"),
+        ({"beam": True}, TypeError, "beam must be a whole number, not True"),
+        ({"beam": np.True_}, TypeError, "beam must be a whole number"),
+        ({"beam": float("nan")}, TypeError, "beam must be a whole number, not nan"),
+        ({"beam": [3]}, TypeError, "beam must be a whole number"),
+        ({"beam": -1}, UsageError, "beam must be at least 1, not -1"),
+        ({"beam": np.int64(0)}, UsageError, "beam must be at least 1, not 0"),
+        ({"max_length": "9"}, TypeError, "max length must be a whole number"),
+        ({"max_length": 0}, UsageError, "max length must be at least 1"),
+        ({"length_penalty": "0.7"}, TypeError, "length penalty must be a number, not '0.7'"),
+        ({"length_penalty": True}, TypeError, "length penalty must be a number, not True"),
+        ({"length_penalty": np.True_}, TypeError, "length penalty must be a number"),
+        ({"length_penalty": float("nan")}, UsageError, "length penalty must be from 0 to 10, not nan"),
+        ({"length_penalty": float("inf")}, UsageError, "length penalty must be from 0 to 10, not inf"),
+        ({"length_penalty": -0.1}, UsageError, "length penalty must be from 0 to 10"),
+        ({"length_penalty": 11}, UsageError, "length penalty must be from 0 to 10, not 11"),
+    ],
+)
+def test_a_wrong_setting_is_one_clear_error(
+    captioner: Captioner, picture: Image.Image, settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: captioner.caption(picture, **settings),
+        lambda: captioner.candidates(picture, 2, **settings),
+        lambda: captioner.stream([picture], **settings),
+        lambda: captioner.settings(**settings),
+    ]
+    for call in calls:
+        with pytest.raises(error, match=re.escape(message)):
+            call()
+
+
+def test_wrong_counts_are_one_clear_error(captioner: Captioner, picture: Image.Image, tiny: Path) -> None:
+    for name in ("captions", "batch_size", "workers", "max_pixels"):
+        for value, error in (("2", TypeError), (2.5, TypeError), (True, TypeError), (0, UsageError), (-3, UsageError)):
+            wrong: dict[str, Any] = {name: value}
+            with pytest.raises(error, match=f"^{name.replace('_', ' ')} must be "):
+                captioner.stream([picture], **wrong)
+    with pytest.raises(UsageError, match="max pixels must be at least 1, not 0"):
+        captioner.load(picture, max_pixels=0)
+    with pytest.raises(TypeError, match="threads must be a whole number"):
+        Captioner(tiny, threads="2")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="captions must be at least 1, not 0"):
+        captioner.candidates(picture, 0)
+
+
+def test_numbers_of_numpy_are_numbers(captioner: Captioner, picture: Image.Image) -> None:
+    wide: Any = np.int64(4)
+    found = captioner.settings(beam=wide, captions=np.uint8(2), max_length=np.int32(9), length_penalty=np.float32(0.5))  # type: ignore[arg-type]
+    assert found == captioner.settings(beam=4, captions=2, max_length=9, length_penalty=0.5)
+    # They are written into JSON, which knows Python's alone.
+    assert {type(value) for value in vars(found).values()} == {int, float}
+    assert captioner.caption(picture, beam=wide) == captioner.caption(picture, beam=4)
+    assert len(list(captioner.stream([picture] * 3, batch_size=wide, workers=wide, captions=wide))[2].captions) == 4
+
+
+def test_more_images_than_go_through_the_encoder_at_once_are_all_captioned(captioner: Captioner) -> None:
+    images = [draw(*ALL[n % len(ALL)], seed=n, size=64) for n in range(67)]
+    said = captioner.caption(images)
+    assert len(said) == 67
+    assert [caption.text for caption in said[-3:]] == [captioner.caption(image).text for image in images[-3:]]
+
+
+def test_a_stream_of_one_image_is_refused_at_once(captioner: Captioner, picture: Image.Image) -> None:
+    ones: list[Any] = ["photo.jpg", Path("photo.jpg"), b"bytes", io.BytesIO(b"x"), picture, np.asarray(picture)]
+    for one in ones:
+        with pytest.raises(TypeError, match="stream takes several images"):
+            captioner.stream(one)
+    nothing: list[Any] = [None, 5]
+    for wrong in nothing:
+        with pytest.raises(TypeError, match="an image must be"):
+            captioner.stream(wrong)
+
+
+def test_members_of_an_archive_are_captioned_each_as_itself(captioner: Captioner, tmp_path: Path) -> None:
+    images = [draw(*ALL[n % len(ALL)], seed=n, size=64) for n in range(40)]
+    with tarfile.open(tmp_path / "all.tar", "w") as tar:
+        for number, image in enumerate(images):
+            content = coded(image)
+            entry = tarfile.TarInfo(f"{number}.png")
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    with tarfile.open(tmp_path / "all.tar") as tar:
+        # They share one file, and with it its place.
+        members: Iterator[Any] = (tar.extractfile(entry) for entry in tar)
+        results = list(captioner.stream(members, batch_size=4, workers=4))
+    wanted = captioner.caption(images)
+    assert [result.captions[0].text for result in results] == [caption.text for caption in wanted]
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path, image in zip(paths, images, strict=False):
+        image.save(path)
+
+    def opened() -> Iterator[Any]:
+        for path in paths:
+            with path.open("rb") as file:
+                yield file
+
+    # The input is taken ahead, so a file may be closed before its turn comes.
+    assert [result.captions[0].text for result in captioner.stream(opened())] == [c.text for c in wanted[:3]]
+
+
+def test_an_error_of_the_images_themselves_comes_after_what_they_gave(
+    captioner: Captioner, picture: Image.Image
+) -> None:
+    def images() -> Iterator[Image.Image]:
+        for _ in range(19):
+            yield picture
+        raise OSError("the disk is gone")
+
+    results = captioner.stream(images(), batch_size=4)
+    for _ in range(19):
+        assert next(results).error is None
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(results)
+    assert list(results) == []
+
+
+def test_a_stream_has_its_look_ahead_bounded_and_its_order_whatever_comes_between(captioner: Captioner) -> None:
+    taken = [0, 0]
+
+    def images(which: int) -> Iterator[np.ndarray]:
+        for number in range(60):
+            taken[which] += 1
+            yield np.asarray(draw(*ALL[(number + which) % len(ALL)], seed=number, size=64))
+
+    both = zip(captioner.stream(images(0), batch_size=2), captioner.stream(images(1), batch_size=3), strict=True)
+    for answered, (one, other) in enumerate(both, start=1):
+        assert max(taken) <= answered + 14
+        for result, which in ((one, 0), (other, 1)):
+            wanted = np.asarray(draw(*ALL[(answered - 1 + which) % len(ALL)], seed=answered - 1, size=64))
+            source: Any = result.source
+            assert np.array_equal(source, wanted)
+        if answered % 20 == 0:
+            # The captioner may be asked for others meanwhile.
+            assert captioner.caption(one.source).text == one.captions[0].text
+    assert taken == [60, 60]
+
+
+@pytest.mark.parametrize(("form", "how"), CODINGS)
+def test_one_image_that_is_not_read_yet_may_come_many_times(
+    captioner: Captioner, picture: Image.Image, form: str, how: dict[str, Any]
+) -> None:
+    content = coded(picture.resize((900, 900)), form, **how)
+    wanted = captioner.caption(content).text
+    for _ in range(2):
+        with Image.open(io.BytesIO(content)) as image:
+            results = list(captioner.stream([image] * 8, batch_size=4, workers=4))
+        assert [(result.error, result.captions[0].text) for result in results] == [(None, wanted)] * 8
+
+
+def test_an_error_can_be_sent_to_another_process() -> None:
+    sent = pickle.loads(pickle.dumps(ImageError("a.jpg: no such file", "a.jpg")))
+    assert (str(sent), sent.source) == ("a.jpg: no such file", "a.jpg")
+
+
+def capcli_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("capcli-")]
+
+
+def no_thread_is_left(within_s: float = 2.0) -> bool:
+    end = time.monotonic() + within_s
+    while capcli_threads() and time.monotonic() < end:
+        time.sleep(0.01)
+    return not capcli_threads()
+
+
+def test_a_stream_leaves_no_thread_however_it_ends(captioner: Captioner, picture: Image.Image) -> None:
+    assert no_thread_is_left()
+    list(captioner.stream([picture] * 20, batch_size=4))
+    assert no_thread_is_left()
+    closed = captioner.stream(itertools.repeat(picture), batch_size=4, workers=3)
+    next(closed)
+    assert len(capcli_threads()) == 4
+    closed.close()
+    assert no_thread_is_left()
+    for _ in captioner.stream(itertools.repeat(picture)):
+        break
+    assert no_thread_is_left()
+    captioner.stream(itertools.repeat(picture)).close()
+    with pytest.raises(TypeError):
+        next(captioner.stream(map(lambda: 1, [picture])))  # type: ignore[arg-type, misc]
+    assert no_thread_is_left()
+
+
+def test_a_result_is_part_of_the_public_interface(captioner: Captioner, picture: Image.Image) -> None:
+    result = next(captioner.stream([picture]))
+    assert isinstance(result, capcli.Result) and "Result" in capcli.__all__
+    assert (result.source, result.error, str(result.captions[0])) == (picture, None, captioner.caption(picture).text)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
+import time
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -169,7 +172,151 @@ def test_what_loads_and_what_captions_may_be_any_functions() -> None:
     assert all(result.captions == (2 * int(result.source[1:]),) for result in results if result.error is None)
 
 
-@pytest.mark.parametrize("settings", [{"batch_size": 0}, {"workers": 0}])
+def red(image: object) -> np.ndarray:
+    return np.zeros((2, 2, 3), np.uint8)
+
+
+def words(pixels: np.ndarray) -> list[list[str]]:
+    return [["said"] for _ in pixels]
+
+
+def pipeline_threads() -> int:
+    return sum(thread.name.startswith("capcli-") for thread in threading.enumerate())
+
+
+def test_a_pipeline_may_run_again() -> None:
+    pipeline = Pipeline(red, words, PipelineSettings(batch_size=2))
+    for _ in range(2):
+        assert [result.source for result in pipeline.run(PipelineInput(n, n) for n in range(5))] == [0, 1, 2, 3, 4]
+
+
+def test_a_closed_run_reads_no_more_images() -> None:
+    read = 0
+
+    def slow(image: int) -> np.ndarray:
+        nonlocal read
+        read += 1
+        time.sleep(0.05)
+        return red(image)
+
+    results = Pipeline(slow, words, PipelineSettings(batch_size=16, workers=1)).run(
+        PipelineInput(n, n) for n in range(500)
+    )
+    next(results)
+    results.close()
+    before = read
+    end = time.monotonic() + 2
+    while pipeline_threads() and time.monotonic() < end:
+        time.sleep(0.01)
+    # What waited to be read is left, whatever it would have taken.
+    assert pipeline_threads() == 0 and read <= before + 1
+
+
+def files(folder: Path, count: int) -> list[str]:
+    for number in range(count):
+        (folder / str(number)).write_bytes(b"x")
+    return [str(folder / str(number)) for number in range(count)]
+
+
+def one_at_a_time(paths: list[str]) -> list[str]:
+    """What is loaded when each is asked for only after the one before has been answered."""
+    loaded: list[str] = []
+    answered = threading.Semaphore(1)
+
+    def load(path: str) -> np.ndarray:
+        loaded.append(Path(path).name)
+        return red(path)
+
+    def inputs() -> Iterator[Input]:
+        for path in paths:
+            answered.acquire()
+            yield given(path)
+
+    for _ in Pipeline(load, words, PipelineSettings(batch_size=1)).run(inputs()):
+        answered.release()
+    return loaded
+
+
+def test_files_are_remembered_by_use_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("capcli.pipeline._REMEMBERED", 3)
+    a, b, c, d = files(tmp_path, 4)
+    # d takes the place of b, since a has been used after it; e takes that of c.
+    assert one_at_a_time([a, b, c, a, d, a, b]) == ["0", "1", "2", "3", "1"]
+
+
+def test_a_file_of_the_same_size_is_another_one_once_it_has_changed(tmp_path: Path) -> None:
+    (path,) = files(tmp_path, 1)
+    seen: list[bytes] = []
+    answered = threading.Semaphore(1)
+
+    def load(image: str) -> np.ndarray:
+        seen.append(Path(image).read_bytes())
+        return red(image)
+
+    def inputs() -> Iterator[Input]:
+        for content in (b"x", b"y"):
+            answered.acquire()
+            Path(path).write_bytes(content)
+            os.utime(path, ns=(0, ord(content)))
+            yield given(path)
+
+    for _ in Pipeline(load, words, PipelineSettings()).run(inputs()):
+        answered.release()
+    assert seen == [b"x", b"y"]
+
+
+def test_a_slow_photo_holds_back_none_before_it() -> None:
+    first_answered = threading.Event()
+
+    def load(image: int) -> np.ndarray:
+        if image == 1:
+            assert first_answered.wait(10)
+        return red(image)
+
+    results = Pipeline(load, words, PipelineSettings(batch_size=8)).run(PipelineInput(n, n) for n in range(3))
+    assert next(results).source == 0
+    first_answered.set()
+    assert [(result.source, result.error) for result in results] == [(1, None), (2, None)]
+
+
+def test_pixels_are_let_go_with_their_captions(tmp_path: Path) -> None:
+    alive: list[weakref.ref[np.ndarray]] = []
+    lock = threading.Lock()
+
+    def load(path: str) -> np.ndarray:
+        pixels = np.zeros((2, 2, 3), np.uint8)
+        with lock:
+            alive.append(weakref.ref(pixels))
+        return pixels
+
+    paths = files(tmp_path, 60)
+    most = 0
+    for _ in Pipeline(load, words, PipelineSettings(batch_size=4)).run(map(given, paths)):
+        with lock:
+            most = max(most, sum(reference() is not None for reference in alive))
+    assert len(alive) == 60 and most <= 12
+
+
+def test_a_stop_is_heard_while_an_input_is_waited_for() -> None:
+    never = threading.Event()
+
+    def inputs() -> Iterator[PipelineInput[int]]:
+        yield PipelineInput(0, 0)
+        never.wait(20)
+
+    pipeline = Pipeline(red, words, PipelineSettings(batch_size=4))
+    results = pipeline.run(inputs())
+    started = time.monotonic()
+    # A started batch is not waited for ...
+    assert next(results).source == 0
+    threading.Timer(0.2, pipeline.stop).start()
+    # ... and neither is an input that does not come.
+    assert list(results) == []
+    assert time.monotonic() - started < 10
+    never.set()
+
+
+@pytest.mark.parametrize("settings", [{"batch_size": 0}, {"workers": 0}, {"max_pixels": 0}])
 def test_a_pipeline_that_could_not_move_is_refused(settings: dict[str, int]) -> None:
     with pytest.raises(UsageError, match="must be at least 1, not 0"):
         PipelineSettings(**settings)
@@ -235,6 +382,21 @@ def test_an_image_on_standard_input_is_captioned(capcli: RunCommand, photos: lis
     named = capcli("caption", photos[1], "--model", tiny)
     piped = capcli("caption", "-", "--model", tiny, stdin=Path(photos[1]).read_bytes())
     assert (piped.code, piped.out, piped.err) == (0, named.out, b"")
+
+
+@pytest.mark.parametrize("option", ["--max-pixels", "--threads", "--workers", "--batch-size", "--captions"])
+def test_counts_below_1_start_nothing(option: str, capcli: RunCommand, photos: list[str], tmp_path: Path) -> None:
+    for value in ("0", "-5"):
+        done = capcli("caption", photos[1], option, value, "-o", tmp_path / "x.csv")
+        assert (done.code, done.out) == (2, b"")
+        assert done.errors == f"capcli: {option} is {value}; it must be at least 1\n"
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_the_limit_on_pixels_is_the_users_to_set(capcli: RunCommand, photos: list[str], tiny: Path) -> None:
+    done = capcli("caption", photos[1], "--max-pixels", "100", "--model", tiny)
+    assert done.code == 1 and "is too large: 64 x 64 pixels, more than 100" in done.errors
+    assert capcli("caption", photos[1], "--max-pixels", "4096", "--model", tiny).code == 0
 
 
 def test_nothing_on_standard_input_starts_nothing(capcli: RunCommand, tiny: Path) -> None:

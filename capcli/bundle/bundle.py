@@ -13,11 +13,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from capcli.bundle.habits import Habits
 from capcli.errors import BundleError
 from capcli.user_folders import data_folder
+
+if TYPE_CHECKING:
+    from capcli.bundle.tokens import Tokenizer
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -138,6 +141,26 @@ class Bundle:
         habits = json.dumps(self.manifest.habits.as_dict(), sort_keys=True)
         return hashlib.sha256("".join([*digests, habits]).encode()).hexdigest()[:16]
 
+    def tokenizer(self) -> Tokenizer:
+        """Reads the vocabulary.
+
+        Raises:
+            BundleError: it is missing or malformed, or its special tokens are not those of the manifest.
+        """
+        # Imported here: a list of bundles should not wait for the library.
+        from capcli.bundle.tokens import Tokenizer
+
+        path = self.path("tokenizer")
+        tokenizer = Tokenizer.load(path)
+        special = SpecialTokens(tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown)
+        for name, here in self.manifest.tokens.__dict__.items():
+            there = getattr(special, name)
+            if here != there:
+                raise BundleError(
+                    f"{self.folder / MANIFEST}: its {name} token is {here}, but {there} in {path}; {_MEND}"
+                )
+        return tokenizer
+
     def verify(self) -> None:
         """Checks size and sha256 of every file.
 
@@ -199,6 +222,12 @@ def find_bundle(model: str | os.PathLike[str] = DEFAULT) -> Path:
             if os.path.isfile(folder / text / MANIFEST):
                 return folder / text
     folder = Path(os.path.expanduser(text))
+    try:
+        os.stat(folder / MANIFEST)
+    except PermissionError as error:
+        raise BundleError(f"{folder}: may not be looked into (permission denied)") from error
+    except (OSError, ValueError):
+        pass
     if os.path.isdir(folder):
         if not os.path.isfile(folder / MANIFEST):
             raise BundleError(f"{folder}: not a bundle: it has no {MANIFEST}; give a folder that capcli export wrote")

@@ -102,9 +102,6 @@ def describe_bundle(model: str | os.PathLike[str] = DEFAULT) -> BundleFacts:
     Raises:
         BundleError: not found, damaged, or not understood.
     """
-    # Imported here: a list of bundles should not wait for the library.
-    from capcli.bundle.tokens import Tokenizer
-
     # Only of a bundle whose files are the manifest's own are the manifest's words true.
     bundle = load_bundle(model)
     manifest = bundle.manifest
@@ -119,7 +116,7 @@ def describe_bundle(model: str | os.PathLike[str] = DEFAULT) -> BundleFacts:
         terms=terms_of_card(bundle.path("card").read_text("utf-8", "replace")),
         input_size=manifest.input_size,
         resize=manifest.resize,
-        vocabulary=len(Tokenizer.load(bundle.path("tokenizer"))),
+        vocabulary=len(bundle.tokenizer()),
         search=manifest.search,
         trained_on=manifest.trained_on,
         scores=manifest.scores,

@@ -12,6 +12,7 @@ import typer
 
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
+from capcli.messages import shortened
 
 if TYPE_CHECKING:
     from capcli.captioner import Captioner
@@ -147,7 +148,7 @@ def caption(
     """
     from capcli.cli.destinations import OutputOptions
 
-    _check_counts(captions=captions, batch_size=batch_size, workers=workers, max_pixels=max_pixels or 1)
+    _check_counts(captions=captions, batch_size=batch_size, workers=workers, max_pixels=max_pixels, threads=threads)
     where = OutputOptions(
         output=output,
         format_=format_,
@@ -163,7 +164,7 @@ def caption(
     # These load NumPy, which need not be waited for to be told of a wrong option.
     from capcli.captioning import CaptioningRun, CaptionSettings
     from capcli.cli.caption_inputs import counter, given_inputs
-    from capcli.cli.feedback import feedback_for
+    from capcli.cli.feedback import feedback_for, kinds_left_out
     from capcli.inputs.paths import FolderRules
     from capcli.outputs.destinations import Destinations
     from capcli.pipeline import PipelineSettings
@@ -177,6 +178,7 @@ def caption(
         alone=given.alone,
         to_stdout=where.to_stdout,
         count=counter(inputs, rules),
+        left_out=given.left_out,
     )
     run = CaptioningRun(
         lambda: _load(model, provider, threads),
@@ -191,7 +193,8 @@ def caption(
     finally:
         feedback.close(run.report)
     if not report.found_any:
-        raise UsageError(f"no image found in {', '.join(inputs)}")
+        unread = f" ({kinds_left_out(given.left_out)})" if given.left_out else ""
+        raise UsageError(f"no image found in {', '.join(map(shortened, inputs))}{unread}")
     if report.stopped:
         say(where.how_to_go_on())
         return _INTERRUPTED
@@ -219,7 +222,7 @@ def interrupt_stops(run: CaptioningRun) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _check_counts(**counts: int) -> None:
+def _check_counts(**counts: int | None) -> None:
     for name, value in counts.items():
-        if value < 1:
+        if value is not None and value < 1:
             raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -15,38 +16,45 @@ from capcli.inputs.paths import FolderRules, InputItem, find_inputs
 class Given:
     """All inputs, and what the first of them tells about how to show their captions.
 
-    `alone`: it is one photo that was named. `nameless`: it is the bytes of an image on standard input.
+    `alone`: it is one photo that was named. `nameless`: it is the bytes of an image on standard input. `left_out`
+    counts, by suffix, the files of folders whose kind cannot be read; it grows as `items` are taken.
     """
 
     items: Iterator[InputItem]
     alone: bool
     nameless: bool
+    left_out: Counter[str]
 
 
 def given_inputs(arguments: list[str], rules: FolderRules, *, null: bool) -> Given:
     """Looks for the first input, which may wait for standard input."""
-    items = _find(arguments, rules, null)
+    left_out: Counter[str] = Counter()
+    items = _find(arguments, rules, null, left_out)
     first = next(items, None)
     if first is None:
-        return Given(items, alone=False, nameless=False)
+        return Given(items, alone=False, nameless=False, left_out=left_out)
     alone = arguments != ["-"] and len(arguments) == 1 and not first.from_folder
-    return Given(chain([first], items), alone, nameless=first.content is not None)
+    return Given(chain([first], items), alone, nameless=first.content is not None, left_out=left_out)
 
 
 def counter(arguments: list[str], rules: FolderRules) -> Callable[[], int | None]:
     """What counts the inputs, by walking folders once more; None where standard input may hold any number."""
 
     def count() -> int | None:
+        # What is left out was counted, or will be, on the first walk.
         return None if "-" in arguments else sum(1 for _ in _find(arguments, rules, False))
 
     return count
 
 
-def _find(arguments: list[str], rules: FolderRules, null: bool) -> Iterator[InputItem]:
+def _find(
+    arguments: list[str], rules: FolderRules, null: bool, left_out: Counter[str] | None = None
+) -> Iterator[InputItem]:
     return find_inputs(
         arguments,
         rules,
         # os.read gives what is there; a buffered reader would wait for a slow producer's next lines.
         read_stdin=lambda count: os.read(sys.stdin.fileno(), count),
         nul_separated=null,
+        left_out=left_out,
     )

@@ -25,7 +25,7 @@ class Stdout(Destination):
     def put(self, rows: Sequence[Row]) -> Outcome:
         header = b"" if self._started else self._form.header()
         self._started = True
-        write_stdout(header + b"".join(map(self._form.record, rows)))
+        write_stdout(header, *map(self._form.record, rows))
         return Outcome(True)
 
 

@@ -9,14 +9,17 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from capcli.captioning import Observer, Report
-from capcli.cli.terminal import one_line, say
+from capcli.cli.terminal import on_screen, say
+from capcli.messages import shortened
 
 if TYPE_CHECKING:
     from rich.progress import Progress
+
+_FEW_KINDS = 5
 
 
 class Feedback(Observer):
@@ -25,11 +28,15 @@ class Feedback(Observer):
     Args:
         quiet: no errors of single images, and no summary.
         summary: whether there is one line on the whole run at its end.
+        left_out: files of folders whose kind cannot be read, counted by suffix until the end of the run.
     """
 
-    def __init__(self, *, quiet: bool = False, summary: bool = False) -> None:
+    def __init__(
+        self, *, quiet: bool = False, summary: bool = False, left_out: Mapping[str, int] | None = None
+    ) -> None:
         self._quiet = quiet
         self._summary = summary and not quiet
+        self._left_out = {} if left_out is None else left_out
         self._started: float | None = None
 
     def opened(self) -> None:
@@ -40,12 +47,13 @@ class Feedback(Observer):
 
     def failed(self, path: str, reason: str) -> None:
         if not self._quiet:
-            self._tell(f"{path}: {reason}")
+            self._tell(f"{shortened(path)}: {reason}")
 
     def close(self, report: Report) -> None:
         """Ends what is shown, with the summary if there is one. A run that did not begin has none."""
         if self._summary and self._started is not None:
-            say(summary(report, time.monotonic() - self._started))
+            line = summary(report, time.monotonic() - self._started)
+            say(f"{line}; left out {kinds_left_out(self._left_out)}" if self._left_out else line)
 
     def _tell(self, line: str) -> None:
         say(line)
@@ -56,10 +64,11 @@ class BarFeedback(Feedback):
 
     Args:
         count: counts the inputs; None where nobody knows how many there are.
+        left_out: as `Feedback`.
     """
 
-    def __init__(self, count: Callable[[], int | None]) -> None:
-        super().__init__(summary=True)
+    def __init__(self, count: Callable[[], int | None], left_out: Mapping[str, int] | None = None) -> None:
+        super().__init__(summary=True, left_out=left_out)
         self._count_inputs = count
         self._skipped = self._captioned = self._failed = 0
         self._bar = _bar()
@@ -98,12 +107,17 @@ class BarFeedback(Feedback):
         self._bar.update(self._task, completed=done + self._skipped, description=text)
 
     def _tell(self, line: str) -> None:
-        shown = f"capcli: {one_line(line)}".encode("utf-8", "backslashreplace").decode("utf-8")
-        self._bar.console.print(shown, markup=False, highlight=False, soft_wrap=True)
+        self._bar.console.print(on_screen(f"capcli: {line}"), markup=False, highlight=False, soft_wrap=True)
 
 
 def feedback_for(
-    *, quiet: bool, progress: bool, alone: bool, to_stdout: bool, count: Callable[[], int | None]
+    *,
+    quiet: bool,
+    progress: bool,
+    alone: bool,
+    to_stdout: bool,
+    count: Callable[[], int | None],
+    left_out: Mapping[str, int],
 ) -> Feedback:
     """What suits this run and this terminal.
 
@@ -113,11 +127,12 @@ def feedback_for(
         alone: one photo was named; its sentence says it all.
         to_stdout: results go to standard output; on a terminal they are progress enough.
         count: as `BarFeedback`.
+        left_out: as `Feedback`.
     """
     on_terminal = sys.stderr.isatty() and not alone
     if on_terminal and progress and not quiet and not (to_stdout and sys.stdout.isatty()):
-        return BarFeedback(count)
-    return Feedback(quiet=quiet, summary=on_terminal)
+        return BarFeedback(count, left_out)
+    return Feedback(quiet=quiet, summary=on_terminal, left_out=left_out)
 
 
 def summary(report: Report, seconds: float) -> str:
@@ -127,6 +142,19 @@ def summary(report: Report, seconds: float) -> str:
     parts += [f"{report.failed} failed"] if report.failed else []
     rate = (report.captioned + report.failed) / max(1e-3, seconds)
     return f"{', '.join(parts)} in {seconds:.1f} s ({rate:.1f} images/s)"
+
+
+def kinds_left_out(left_out: Mapping[str, int]) -> str:
+    """How many files of which kinds were left out, the most frequent kinds first.
+
+    Args:
+        left_out: their number by suffix; not empty.
+    """
+    files = sum(left_out.values())
+    kinds = sorted(left_out, key=lambda suffix: (-left_out[suffix], suffix))
+    what = "of a kind that is not read" if len(kinds) == 1 else "of kinds that are not read"
+    more = " ..." if len(kinds) > _FEW_KINDS else ""
+    return f"{files} {'file' if files == 1 else 'files'} {what}: {', '.join(kinds[:_FEW_KINDS])}{more}"
 
 
 def _bar() -> Progress:

@@ -38,7 +38,7 @@ def open_closed_streams() -> None:
 
 def say(message: str) -> None:
     """Prints one line on stderr, prefixed with the program's name."""
-    line = f"capcli: {one_line(message)}\n"
+    line = f"capcli: {(on_screen if sys.stderr.isatty() else one_line)(message)}\n"
     try:
         sys.stderr.buffer.write(line.encode(sys.stderr.encoding or "utf-8", "surrogateescape"))
         sys.stderr.flush()
@@ -59,7 +59,7 @@ def answer(text: str, mark: str = "", style: str = "") -> None:
         ReaderGoneError: whoever read it has gone.
         OutputError: it cannot be written.
     """
-    line = one_line(mark + text)
+    line = (on_screen if sys.stdout.isatty() else one_line)(mark + text)
     if style and sys.stdout.isatty():
         with _stdout_errors():
             _print_marked(line, len(mark), style)
@@ -69,16 +69,23 @@ def answer(text: str, mark: str = "", style: str = "") -> None:
         content = line.encode(encoding, "surrogateescape")
     except UnicodeEncodeError:
         content = line.encode(encoding, "backslashreplace")
-    write_stdout(content + b"\n")
+    _write_stdout(content + b"\n")
 
 
-def write_stdout(content: bytes) -> None:
-    """Writes to standard output, at once.
+def write_stdout(*records: bytes) -> None:
+    """Writes to standard output, at once: exactly these bytes, unless it is a terminal.
 
+    Args:
+        records: each ends its line, if it is not empty. Other control characters in them, and bytes that are no text,
+            are escapes on a terminal, but for tabs.
     Raises:
         ReaderGoneError: whoever read it has gone.
         OutputError: it cannot be written.
     """
+    _write_stdout(b"".join(map(_record_on_screen, records) if sys.stdout.isatty() else records))
+
+
+def _write_stdout(content: bytes) -> None:
     with _stdout_errors():
         sys.stdout.buffer.write(content)
         sys.stdout.flush()
@@ -99,6 +106,14 @@ def _stdout_errors() -> Iterator[None]:
         raise OutputError(f"standard output cannot be written ({stdout_problem(error)})") from error
 
 
+def _record_on_screen(record: bytes) -> bytes:
+    """One record as a terminal may have it."""
+    text = record.decode("utf-8", "surrogateescape")
+    end = "\n" if text.endswith("\n") else ""
+    cells = map(on_screen, text.removesuffix("\n").removesuffix("\r").split("\t"))
+    return ("\t".join(cells) + end).encode()
+
+
 def _print_marked(line: str, length: int, style: str) -> None:
     from rich.console import Console
     from rich.text import Text
@@ -114,3 +129,12 @@ def one_line(text: str) -> str:
     return "".join(
         char if unicodedata.category(char) != "Cc" else char.encode("unicode_escape").decode("ascii") for char in text
     )
+
+
+def on_screen(text: str) -> str:
+    """One line as a terminal may have it, whatever somebody has written into a file's name.
+
+    Bytes that are no text are escapes too: some terminals obey those above 127.
+    """
+    shown = one_line(text)
+    return "".join(f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else char for char in shown)

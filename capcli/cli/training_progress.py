@@ -8,7 +8,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from capcli.cli.terminal import say
+from capcli.cli.terminal import on_screen, say
 from capcli.training.progress import EpochResult, TrainingListener, TrainingProgress
 
 
@@ -90,7 +90,7 @@ class BarListener(ShownRun):
         self._bar.stop()
 
     def note(self, line: str) -> None:
-        self._bar.console.print(line, markup=False, highlight=False)
+        self._bar.console.print(on_screen(line), markup=False, highlight=False)
 
     def encoding(self, done: int, total: int) -> None:
         self._show("encoding images", done, total)

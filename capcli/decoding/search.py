@@ -14,7 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from capcli.errors import BundleError, UsageError
+from capcli.errors import BundleError
+from capcli.settings import number_between, whole_number
 
 # What a decoder carries from token to token: each float32 [B, ...], row i belongs to hypothesis i.
 State = tuple[np.ndarray, ...]
@@ -79,6 +80,7 @@ class SearchSettings:
         captions: sentences wanted for each image; above `beam` it widens the search to as many hypotheses.
     Raises:
         UsageError: a value is out of range.
+        TypeError: a value is no number; numbers of NumPy's types become Python's.
     """
 
     beam: int = 3
@@ -87,12 +89,11 @@ class SearchSettings:
     captions: int = 1
 
     def __post_init__(self) -> None:
-        at_least_one = {"beam": self.beam, "max length": self.max_length, "captions": self.captions}
-        for name, value in at_least_one.items():
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1, not {value}")
-        if not 0 <= self.length_penalty <= _LARGEST_PENALTY:
-            raise UsageError(f"length penalty must be from 0 to {_LARGEST_PENALTY:g}, not {self.length_penalty:g}")
+        for field_name in ("beam", "max_length", "captions"):
+            value = whole_number(field_name.replace("_", " "), getattr(self, field_name))
+            object.__setattr__(self, field_name, value)
+        penalty = number_between("length penalty", self.length_penalty, 0, _LARGEST_PENALTY)
+        object.__setattr__(self, "length_penalty", penalty)
 
     @property
     def width(self) -> int:

@@ -23,12 +23,11 @@ from PIL import Image, UnidentifiedImageError, features
 from capcli.errors import ImageError
 from capcli.inputs.kinds import HEAD_BYTES, name_foreign, name_unread, sniff
 from capcli.inputs.pixels import depth_of, flatten, reads_planes_wrongly, scale_transparency, upright
+from capcli.inputs.sources import NOT_BINARY, check_type, from_here, in_words
 from capcli.inputs.whole_pictures import jpeg_with_end, png_picture
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
+    from capcli.inputs.sources import ImageSource
 
 # The version of what `load_image` makes of a file. Whoever changes that raises it: pixels and features that were kept
 # from before are then not taken for new ones.
@@ -40,6 +39,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "J
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the wanted size is left to resize from.
 _DRAFT_MARGIN = 2
 _OPENING = threading.Lock()
+# Pillow reads a caller's image when its pixels are first asked for, and two threads may be given the same one.
+_LOADING = threading.Lock()
 
 
 def load_image(
@@ -48,8 +49,8 @@ def load_image(
     """Reads one image and resizes the whole of it to `size`, by default without keeping its aspect ratio.
 
     Args:
-        source: a path, the bytes of a file, an open binary file (read from where it stands, and left open), a PIL
-            image, or an array uint8 [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
+        source: a path, the bytes of a file, an open binary file (read from where it stands to its end, and left
+            open), a PIL image, or an array uint8 [H, W], [H, W, 1], [H, W, 3] (RGB) or [H, W, 4] (RGBA).
         size: width and height in pixels.
         keep_aspect: make it fit into `size` instead, the aspect ratio kept and never enlarged.
         max_pixels: larger images are refused; None for no limit.
@@ -60,37 +61,24 @@ def load_image(
             the file.
         TypeError: `source` is none of these, or a file that is open as text.
     """
+    check_type(source)
     if isinstance(source, np.ndarray):
         return _to_rgb(_from_array(source), size, keep_aspect)
     if isinstance(source, Image.Image):
         _check_pixels(source, max_pixels)
         return _guarded(source, size, keep_aspect)
     if isinstance(source, (str, os.PathLike)):
-        with _open_file(os.fspath(source)) as file:
+        with _open_file(os.fsdecode(source)) as file:
             return _read(file, size, keep_aspect, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _read(io.BytesIO(source), size, keep_aspect, max_pixels)
-    return _read(_from_here(source), size, keep_aspect, max_pixels)
-
-
-def _from_here(file: BinaryIO) -> BinaryIO:
-    """An open file from where it stands, as one that begins there; it stays open."""
-    if not callable(getattr(file, "read", None)):
-        raise TypeError(
-            "an image must be a path, bytes, an open binary file, a PIL image or an array of type uint8, "
-            f"not {type(file).__name__}"
-        )
-    if isinstance(file, io.TextIOBase):
-        raise TypeError("a file of an image must be opened in binary mode: open(path, 'rb')")
+    file = from_here(source)
     try:
-        if file.seekable() and file.tell() == 0:
-            return file
-    except (AttributeError, OSError, ValueError):
-        pass
-    try:
-        return io.BytesIO(file.read())
-    except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be read ({_plain(str(error))})") from error
+        return _read(file, size, keep_aspect, max_pixels)
+    finally:
+        if file is source:
+            with contextlib.suppress(OSError, ValueError):
+                file.seek(0, os.SEEK_END)
 
 
 def _open_file(path: str) -> BinaryIO:
@@ -103,7 +91,7 @@ def _open_file(path: str) -> BinaryIO:
             raise ImageError("is not a regular file")
         return Path(path).open("rb")
     except OSError as error:
-        reason = _plain(error.strerror or str(error))
+        reason = in_words(error.strerror or str(error))
         if isinstance(error, FileNotFoundError):
             reason = "is a link to a file that is not there" if os.path.islink(path) else "no such file"
         raise ImageError(reason) from error
@@ -116,7 +104,9 @@ def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: 
     try:
         head = file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be read ({_plain(str(error))})") from error
+        raise ImageError(f"cannot be read ({in_words(str(error))})") from error
+    if isinstance(head, str):
+        raise TypeError(NOT_BINARY)
     if not head:
         raise ImageError("is empty")
     kind = sniff(head)
@@ -226,6 +216,8 @@ def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
 
 def _guarded(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
     try:
+        with _LOADING:
+            _load_pixels(image)
         return _to_rgb(image, size, keep_aspect)
     except ImageError:
         raise
@@ -245,12 +237,16 @@ def _check_pixels(image: Image.Image, max_pixels: int | None) -> None:
         )
 
 
-def _to_rgb(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
+def _load_pixels(image: Image.Image) -> None:
     key = image.info.get("transparency")
     image.load()
     if image.format == "PNG" and key is None:
         # One that stands after the pixels counts for nothing (PNG, 5.6).
         image.info.pop("transparency", None)
+
+
+def _to_rgb(image: Image.Image, size: tuple[int, int], keep_aspect: bool) -> np.ndarray:
+    _load_pixels(image)
     depth = depth_of(image)
     rgb = flatten(upright(image), depth)
     if keep_aspect:
@@ -282,7 +278,3 @@ def _damage(kind: str | None, error: Exception) -> str:
     if _is_cut(error):
         return "is damaged: the file ends too early"
     return f"is a damaged {kind or 'or unusual'} image: its pixels cannot be decoded"
-
-
-def _plain(reason: str) -> str:
-    return reason[:1].lower() + reason[1:]

@@ -57,8 +57,20 @@ class PhotoMetadata(Destination):
         self._overwrite = overwrite
 
     def wants(self, path: str) -> bool:
-        # A photo is not asked beforehand whether it has a description: `put` finds out, and keeps it.
-        return True
+        # Known before a model is loaded for photos that would keep what they have. `put` tells what is wrong with one.
+        try:
+            status = os.stat(path)
+            if self._overwrite or not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+                return True
+            with open(path, "rb") as file:
+                content = file.read()
+            kind = sniff(content[:64])
+            if kind not in KINDS:
+                return True
+            with _library().ImageData(content) as image:
+                return not _Metadata.read(image).description(kind)
+        except Exception:  # Exiv2 raises anything for odd metadata
+            return True
 
     def put(self, rows: Sequence[Row]) -> Outcome:
         return write_description(rows[0].path, rows[0].caption or "", overwrite=self._overwrite)

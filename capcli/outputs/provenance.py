@@ -12,9 +12,10 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from capcli.user_folders import state_folder
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,14 @@ class ProvenanceMemory:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or _state_folder()
+        self._folder = folder or state_folder() / "capcli" / "outputs"
 
     def remember(self, output: Path, provenance: Provenance) -> None:
         """Keeps what makes a file's rows from now on."""
         place = self._place(output)
+        # Without a home nothing is remembered: a relative folder would be made wherever the run was started.
+        if not self._folder.is_absolute():
+            return
         # A home folder that cannot be written is no reason not to caption.
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
@@ -71,13 +75,3 @@ class ProvenanceMemory:
     def _place(self, output: Path) -> Path:
         digest = hashlib.blake2b(os.fsencode(os.path.realpath(output)), digest_size=16)
         return self._folder / f"{digest.hexdigest()}.json"
-
-
-def _state_folder() -> Path:
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = str(Path.home() / "Library" / "Application Support")
-    else:
-        base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return Path(base) / "capcli" / "outputs"

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from capcli import Captioner
 from capcli.bundle.bundle import find_bundle, load_bundle, read_bundle, write_manifest
 from capcli.errors import BundleError
 from tests.conftest import TINY_BUNDLE, RunCommand
@@ -122,6 +123,69 @@ def test_a_manifest_that_is_not_json_is_one_clear_error(copy: Path, content: byt
     (copy / "manifest.json").write_bytes(content)
     with pytest.raises(BundleError, match=r"manifest\.json"):
         read_bundle(copy)
+
+
+@pytest.mark.parametrize("token", ["pad", "start", "end", "unknown"])
+def test_special_tokens_must_be_those_of_the_tokenizer(copy: Path, token: str) -> None:
+    load_bundle(copy).tokenizer()
+
+    def other(values: dict[str, Any]) -> None:
+        values["tokens"][token] = 9
+
+    there = getattr(read_bundle(copy).manifest.tokens, token)
+    change_manifest(copy, other)
+    for load in (lambda: load_bundle(copy).tokenizer(), lambda: Captioner(copy, provider="cpu")):
+        with pytest.raises(BundleError) as caught:
+            load()
+        assert str(caught.value).startswith(
+            f"{copy / 'manifest.json'}: its {token} token is 9, but {there} in {copy / 'tokenizer.json'}; "
+        )
+
+
+def test_the_command_refuses_special_tokens_that_disagree(copy: Path, capcli: RunCommand) -> None:
+    change_manifest(copy, lambda values: values["tokens"].update(end=99999))
+    for arguments in (["caption", "x.png", "--model", copy], ["models", "verify", copy], ["models", "info", copy]):
+        done = capcli(*arguments)
+        assert (done.code, done.out, done.errors.count("\n")) == (3, b"", 1)
+        assert "manifest.json: its end token is 99999" in done.errors and "tokenizer.json" in done.errors
+
+
+def test_the_fingerprint_changes_with_all_that_decides_a_caption(copy: Path) -> None:
+    def digest(role: str) -> Change:
+        return lambda values: values["files"][role].update(sha256="0" * 64)
+
+    changes: list[Change] = [
+        *map(digest, ("encoder", "decoder", "tokenizer")),
+        lambda values: values.update(casing={"tv": "TV"}),
+        lambda values: values.update(returns={"a": 9}),
+    ]
+    prints = [read_bundle(copy).fingerprint]
+    for change in changes:
+        before = (copy / "manifest.json").read_bytes()
+        change_manifest(copy, change)
+        prints.append(read_bundle(copy).fingerprint)
+        (copy / "manifest.json").write_bytes(before)
+    assert len(set(prints)) == 6
+    change_manifest(copy, digest("card"))
+    assert read_bundle(copy).fingerprint == prints[0]
+
+
+def test_a_model_of_ones_own_goes_before_the_shipped_one_of_the_same_name(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = copy.parent / "data" / "capcli" / "models" / "default"
+    shutil.copytree(copy, usual)
+    copy.rename(copy.parent / "default")
+    monkeypatch.setenv("XDG_DATA_HOME", str(copy.parent / "data"))
+    monkeypatch.delenv("CAPCLI_MODELS", raising=False)
+    assert find_bundle("default") == usual
+    monkeypatch.setenv("CAPCLI_MODELS", str(copy.parent))
+    assert find_bundle("default") == find_bundle() == copy.parent / "default"
+    # A folder that may be any model's is named by its path.
+    monkeypatch.chdir(copy.parent)
+    monkeypatch.delenv("CAPCLI_MODELS")
+    assert find_bundle("default") == usual
+    assert find_bundle("./default") == Path("default")
 
 
 def test_names_and_folders_that_do_not_exist_are_told_apart(tmp_path: Path, copy: Path) -> None:

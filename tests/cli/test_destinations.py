@@ -73,6 +73,10 @@ def test_metadata_holds_the_caption_and_the_pixels_stay(capcli: RunCommand, tiny
         assert image.tobytes() == before
         assert image.getexif()[0x010E] == SAID
     assert photo.stat().st_mtime_ns == times
+    # Nothing is left to do, so no model is needed.
+    after = photo.read_bytes()
+    again = capcli("caption", photos, "--write-metadata", "--model", photos / "no such model")
+    assert (again.code, again.out) == (0, b"") and photo.read_bytes() == after
 
 
 def test_a_photo_that_cannot_hold_metadata_is_a_row_with_caption_and_error(

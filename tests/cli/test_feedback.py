@@ -30,10 +30,20 @@ class Seen:
 def on_terminal(
     *arguments: str | Path, stdout_too: bool = False, interrupt_after: Path | None = None, **env: str
 ) -> Seen:
-    """Runs the command on a terminal, with a Ctrl-C once that file has a row."""
+    """Captions on a terminal, with a Ctrl-C once that file has a row."""
+    code, shown, out = on_terminal_raw(
+        "caption", *arguments, stdout_too=stdout_too, interrupt_after=interrupt_after, **env
+    )
+    return Seen(code, shown.decode().replace("\r\n", "\n"), out.decode())
+
+
+def on_terminal_raw(
+    *arguments: str | Path, stdout_too: bool = False, interrupt_after: Path | None = None, **env: str
+) -> tuple[int, bytes, bytes]:
+    """Runs a command on a terminal; how it ended, and every byte that the terminal and standard output got."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
-        [command(), "caption", *arguments],
+        [command(), *arguments],
         stdin=subprocess.PIPE if interrupt_after else subprocess.DEVNULL,
         stdout=theirs if stdout_too else subprocess.PIPE,
         stderr=theirs,
@@ -59,8 +69,8 @@ def on_terminal(
             break
         shown += piece
     os.close(ours)
-    out = process.stdout.read().decode() if process.stdout else ""
-    return Seen(process.wait(60), shown.decode().replace("\r\n", "\n"), out)
+    out = process.stdout.read() if process.stdout else b""
+    return process.wait(60), shown, out
 
 
 @pytest.fixture
@@ -85,6 +95,15 @@ def test_a_terminal_gets_a_bar_and_a_summary(photos: Path, tiny: Path, tmp_path:
     assert "bad [red]one.png: is not an image" in seen.terminal
     again = on_terminal(photos, "-o", out, "--model", tiny, "--resume")
     assert re.search(r"capcli: 0 captioned, 41 skipped in ", again.terminal)
+
+
+def test_photos_that_have_a_description_are_counted_as_skipped(photos: Path, tiny: Path) -> None:
+    pytest.importorskip("pyexiv2")
+    arguments = (photos / "1.png", photos / "2.png", "--write-metadata", "--model", tiny)
+    seen = on_terminal(*arguments)
+    assert "capcli: 2 captioned in " in seen.terminal
+    seen = on_terminal(*arguments)
+    assert (seen.code, seen.out) == (0, "") and "capcli: 0 captioned, 2 skipped in " in seen.terminal
 
 
 def test_without_a_bar_the_summary_stays(photos: Path, tiny: Path, tmp_path: Path) -> None:
@@ -139,6 +158,44 @@ def test_a_program_gets_errors_and_nothing_else(capcli: RunCommand, photos: Path
     done = capcli("caption", photos, "-o", tmp_path / "x.csv", "--model", tiny)
     bad = photos / "bad [red]one.png"
     assert (done.code, done.out, done.errors) == (1, b"", f"capcli: {bad}: is not an image (it looks like text)\n")
+
+
+@pytest.fixture
+def raws(tmp_path: Path) -> Path:
+    folder = tmp_path / "raws"
+    (folder / "more").mkdir(parents=True)
+    for name in ("1.ARW", "2.arw", "more/3.arw", "4.cr2", "5.psd", "more/6.jxl", "notes.txt", ".7.arw"):
+        (folder / name).write_bytes(b"x")
+    return folder
+
+
+def test_where_nothing_can_be_read_the_kinds_are_named(capcli: RunCommand, raws: Path, tiny: Path) -> None:
+    done = capcli("caption", raws, "--model", tiny)
+    kinds = "6 files of kinds that are not read: .arw, .cr2, .jxl, .psd"
+    assert (done.code, done.out, done.errors) == (2, b"", f"capcli: no image found in {raws} ({kinds})\n")
+    done = capcli("caption", raws, "--no-recursive", "--exclude", "*.psd", "--exclude", "*.cr2", "--model", tiny)
+    kinds = "2 files of a kind that is not read: .arw"
+    assert (done.code, done.errors) == (2, f"capcli: no image found in {raws} ({kinds})\n")
+    for name in ("a.dng", "b.nef"):
+        (raws / name).write_bytes(b"x")
+    kinds = "8 files of kinds that are not read: .arw, .cr2, .dng, .jxl, .nef ..."
+    assert capcli("caption", raws, "--model", tiny).errors == f"capcli: no image found in {raws} ({kinds})\n"
+    done = capcli("caption", raws / "more", "--include", "*.png", "--model", tiny)
+    assert done.errors == f"capcli: no image found in {raws / 'more'}\n"
+
+
+def test_the_summary_counts_what_was_left_out_once(raws: Path, tiny: Path, tmp_path: Path) -> None:
+    draw("circle", "red", "white", 1, 64).save(raws / "a.png")
+    tail = re.compile(
+        r"capcli: 1 captioned in \S+ s \(\S+ images/s\); "
+        r"left out 6 files of kinds that are not read: \.arw, \.cr2, \.jxl, \.psd\n$"
+    )
+    # With a bar the folder is walked a second time, to count what is to be captioned.
+    seen = on_terminal(raws, "-o", tmp_path / "x.csv", "--model", tiny)
+    assert seen.code == 0 and tail.search(seen.terminal), seen.terminal
+    seen = on_terminal(raws, "-o", tmp_path / "y.csv", "--model", tiny, "--no-progress")
+    assert tail.fullmatch(seen.terminal), seen.terminal
+    assert on_terminal(raws, "-o", tmp_path / "z.csv", "--model", tiny, "--quiet").terminal == ""
 
 
 def test_shells_can_complete(capcli: RunCommand) -> None:

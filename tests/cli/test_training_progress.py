@@ -154,6 +154,12 @@ def test_the_last_validation_has_a_bar_too() -> None:
     assert screen.getvalue().rfind(SHOW.decode()) > screen.getvalue().rfind(HIDE.decode()) >= 0
 
 
+def test_a_name_in_a_note_does_not_speak_to_the_terminal() -> None:
+    screen = io.StringIO()
+    BarListener(Console(file=screen, width=100)).note("left out: a\x1b[2J\x9b\udc9b.jpg")
+    assert screen.getvalue() == "left out: a\\x1b[2J\\x9b\\x9b.jpg\n"
+
+
 def test_an_epochs_line_has_both_validation_scores() -> None:
     assert epoch_line(result()) == (
         "epoch 1: loss 2.500, validation CIDEr (plain tokeniser) 12.3, loss 3.210, best so far; 3 s so far"

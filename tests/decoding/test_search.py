@@ -309,6 +309,40 @@ def test_no_hypothesis_is_given_up_for_looks_before_enough_sentences_have_ended(
     assert found[0].tokens == (3, 4, 5, 6, 7)
 
 
+def test_a_hypothesis_is_held_to_what_it_would_score_if_it_ended_next() -> None:
+    # As many sentences as the beam is wide have ended, of which (2,) is the best; (3, 4) is no greedy one, and at its
+    # present length would be behind, but ends surely and is then the best of all.
+    model = from_probabilities(5, {(START, START): {2: 0.4, 3: 0.35, END: 0.25}, (START, 3): {END: 0.5, 4: 0.5}})
+    wanted = SearchSettings(beam=3, max_length=6, length_penalty=2.0)
+    [found] = model.search(wanted)
+    assert found[0].tokens == (3, 4)
+    assert wanted.ranking_score(math.log(0.175), 2) < wanted.ranking_score(math.log(0.4), 2) < best_score(found, wanted)
+
+
+@LAW
+@given(seed=SEEDS, captions=st.integers(1, 6), penalty=PENALTIES)
+def test_what_rounding_lifts_above_0_counts_as_0(seed: int, captions: int, penalty: float) -> None:
+    model = random_model(seed, 2, 4)
+    # Words that are sure after some others, by a little more than can be.
+    sure = np.random.default_rng(seed).random(model.table.shape[:3]) < 0.5
+    model.table[sure] = -np.inf
+    model.table[sure, 2] = 5e-4
+    model.table[..., END] = np.maximum(model.table[..., END], -3)
+    clipped = TableModel(np.minimum(model.table, 0))
+    wanted = SearchSettings(beam=200, max_length=3, length_penalty=penalty, captions=captions)
+    for image, found in enumerate(model.search(wanted)):
+        assert as_pairs(found) == every_sentence(clipped, image, wanted, ())[:captions]
+        assert all(hypothesis.log_prob <= 0 for hypothesis in found)
+
+
+def test_the_largest_length_penalty_stays_within_the_range_of_numbers() -> None:
+    wanted = SearchSettings(length_penalty=10, max_length=500)
+    score = wanted.ranking_score(-1000.0, 501)
+    assert math.isfinite(score) and score < 0
+    with pytest.raises(UsageError, match="length penalty must be from 0 to 10, not 11"):
+        SearchSettings(length_penalty=11)
+
+
 @LAW
 @given(
     seed=SEEDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections import Counter
@@ -180,3 +181,25 @@ def test_natural_order_is_total_and_stable(names: list[str]) -> None:
 def test_natural_order_counts() -> None:
     names = ["img12.png", "img10.png", "IMG2.png", "img1.png", "img02.png"]
     assert sorted(names, key=natural_key) == ["img1.png", "IMG2.png", "img02.png", "img10.png", "img12.png"]
+
+
+def test_an_argument_that_no_path_can_be_is_passed_on_to_be_told() -> None:
+    assert list(find_inputs(["a\0b"], FolderRules())) == [InputItem("a\0b")]
+
+
+def test_an_entry_that_cannot_be_asked_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Entry:
+        """One of a listing, of a disk that fails."""
+
+        def __init__(self, name: str) -> None:
+            self.name, self.path = name, str(tmp_path / name)
+
+        def is_dir(self) -> bool:
+            raise OSError(5, "Input/output error")
+
+        def is_symlink(self) -> bool:
+            return False
+
+    monkeypatch.setattr("os.scandir", lambda folder: contextlib.nullcontext([Entry("b.jpg"), Entry("a.jpg")]))
+    found = [Path(item.path).name for item in find_inputs([str(tmp_path)], FolderRules())]
+    assert found == ["a.jpg", "b.jpg"]

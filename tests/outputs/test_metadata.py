@@ -466,3 +466,30 @@ def test_as_a_destination_it_gives_each_photo_the_best_caption_and_keeps_what_is
     assert not PhotoMetadata().put(rows[1:]).written
     assert PhotoMetadata(overwrite=True).put(rows[1:]).written
     assert descriptions(tmp_path / "a.jpg")["exif"] == "A cat."
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_a_photo_that_has_a_description_wants_none(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "photo"
+    photo().save(path, form)
+    assert PhotoMetadata().wants(str(path))
+    PhotoMetadata().put([Row(str(path), "A dog.", -1.0, None)])
+    assert not PhotoMetadata().wants(str(path))
+    assert PhotoMetadata(overwrite=True).wants(str(path))
+
+
+def test_what_cannot_be_asked_is_wanted_so_that_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "text.jpg").write_text("no photo")
+    (tmp_path / "cut.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    photo().save(tmp_path / "photo.bmp")
+    asked = [*tmp_path.iterdir(), tmp_path, tmp_path / "missing.jpg", "a\0b"]
+    if hasattr(os, "mkfifo"):
+        # Opening one would wait for somebody who writes.
+        os.mkfifo(tmp_path / "pipe.jpg")
+        asked.append(tmp_path / "pipe.jpg")
+    assert all(PhotoMetadata().wants(str(path)) for path in asked)
+    photo().save(tmp_path / "large.jpg")
+    write_description(tmp_path / "large.jpg", "A dog.")
+    assert not PhotoMetadata().wants(str(tmp_path / "large.jpg"))
+    monkeypatch.setattr(metadata, "MAX_BYTES", 100)
+    assert PhotoMetadata().wants(str(tmp_path / "large.jpg"))

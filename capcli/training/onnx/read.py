@@ -11,7 +11,6 @@ import numpy as np
 from torch import Tensor, nn
 
 from capcli.bundle.bundle import Bundle, read_bundle
-from capcli.bundle.tokens import Tokenizer
 from capcli.errors import BundleError
 from capcli.extras import need
 from capcli.training.model import CaptioningModel
@@ -39,9 +38,8 @@ def read_model(folder: Path, dropout: Dropout | None = None) -> CaptioningModel:
         raise BundleError(f"{folder}: its manifest does not describe a decoder to train on") from error
     # The encoder's graph holds what the decoder computes once an image.
     _fill(decoder, "decoder.", _weights(bundle, "encoder") | _weights(bundle, "decoder"), folder)
-    tokenizer = Tokenizer.load(bundle.path("tokenizer"))
     return CaptioningModel(
-        CaptionNetwork(encoder, decoder), tokenizer, bundle.manifest.habits, bundle.manifest.input_size
+        CaptionNetwork(encoder, decoder), bundle.tokenizer(), bundle.manifest.habits, bundle.manifest.input_size
     )
 
 

@@ -1,0 +1,79 @@
+"""What a terminal gets of names that speak to terminals, and what files and pipes get."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from capcli.cli.terminal import one_line
+from tests.cli.test_feedback import on_terminal_raw
+from tests.conftest import RunCommand
+from tests.shapes import draw
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="names of POSIX")
+
+# Clears the screen, sets the title, rings; C1 controls as UTF-8 and as bare bytes; line ends and tabs.
+HOSTILE = b"a\x1b[2J\x1b]0;t\x07\x7f\xc2\x9b1m\x9b31m\r\n\tz.png"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    draw("circle", "red", "white", 1, 64).save(tmp_path / "x.png")
+    (tmp_path / "x.png").rename(os.path.join(folder, os.fsdecode(HOSTILE)))
+    (folder / os.fsdecode(b"bad" + HOSTILE)).write_text("no photo")
+    return folder
+
+
+def controls(shown: bytes) -> set[str]:
+    """Control characters that a terminal would obey: line ends, and tabs between columns, are capcli's own."""
+    text = shown.decode("utf-8", "surrogateescape").replace("\r\n", "\n")
+    odd = {char for char in text if ord(char) < 32 or 127 <= ord(char) < 160 or 0xDC80 <= ord(char) <= 0xDCFF}
+    return odd - {"\n", "\t"}
+
+
+@pytest.mark.parametrize("form", ["text", "csv", "tsv", "jsonl"])
+def test_a_terminal_gets_no_control_character_of_a_name(folder: Path, tiny: Path, form: str) -> None:
+    code, shown, _ = on_terminal_raw("caption", folder, "--model", tiny, "--format", form, stdout_too=True)
+    assert code == 1
+    # The row, the error and the summary; with a header or a row of the error where the format has them.
+    lines = {"text": 3, "csv": 5, "tsv": 5, "jsonl": 4}[form]
+    assert controls(shown) == set() and shown.count(b"\n") == lines, shown
+    assert rb"\x1b[2J" in shown or rb"\u001b[2J" in shown
+
+
+def test_errors_on_a_terminal_have_none_either(folder: Path, tiny: Path, tmp_path: Path) -> None:
+    _, shown, _ = on_terminal_raw("caption", folder, "--model", tiny, "-o", tmp_path / "x.csv", "--no-progress")
+    assert controls(shown) == set() and rb"\x9b31m" in shown
+    code, shown, _ = on_terminal_raw("caption", folder / os.fsdecode(b"no" + HOSTILE), "--model", tiny)
+    assert code == 1 and controls(shown) == set() and shown.count(b"\n") == 1
+    code, shown, _ = on_terminal_raw("models", "info", os.fsdecode(HOSTILE), stdout_too=True)
+    assert code == 3 and controls(shown) == set() and shown.count(b"\n") == 1
+
+
+def test_pipes_get_the_exact_bytes(capcli: RunCommand, folder: Path, tiny: Path) -> None:
+    done = capcli("caption", folder, "--model", tiny, "--format", "csv")
+    assert os.fsencode(folder) + b"/" + HOSTILE in done.out
+    done = capcli("caption", folder, "--model", tiny, "--json")
+    rows = [json.loads(line) for line in done.text.splitlines()]
+    assert os.fsencode(rows[0]["path"]) == os.fsencode(folder) + b"/" + HOSTILE
+
+
+def test_a_message_is_one_line_without_control_characters() -> None:
+    assert one_line("a\x1b[2Jb\n\t\x7f\x9bé🐶") == "a\\x1b[2Jb\\n\\t\\x7f\\x9bé🐶"
+
+
+def test_a_long_name_shows_its_beginning_and_its_end(capcli: RunCommand, tiny: Path) -> None:
+    name = "first/" + "x" * 3000 + "/last.jpg"
+    done = capcli("caption", name, "--model", tiny)
+    assert done.code == 1 and len(done.errors) < 300
+    assert done.errors.startswith("capcli: first/xxx") and "xxx/last.jpg: " in done.errors
+    usual = "y" * 190 + ".jpg"
+    assert f"capcli: {usual}: no such file\n" == capcli("caption", usual, "--model", tiny).errors
+    # Rows have it whole.
+    row = json.loads(capcli("caption", name, "--model", tiny, "--json").text)
+    assert row["path"] == name

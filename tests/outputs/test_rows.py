@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capcli.errors import UsageError
-from capcli.outputs.rows import Row, format_of, read_records, read_rows, row_format
+from capcli.outputs.records import Records, read_rows
+from capcli.outputs.rows import Row, format_of, row_format
 
 PATHS = st.binary(min_size=1, max_size=20).filter(lambda path: b"\0" not in path).map(os.fsdecode)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -44,7 +45,7 @@ def test_spreadsheet_safe_rows_come_back_as_they_were(name: str, rows: list[Row]
     rows = [replace(row, path="=" + row.path) for row in rows] + [replace(row, path="'" + row.path) for row in rows]
     form = row_format(name, ranked=False, spreadsheet_safe=safe)
     content = form.header() + b"".join(form.record(row) for row in rows)
-    records = list(read_records(io.BytesIO(content), name, columns=form.columns, spreadsheet_safe=safe))
+    records = list(Records(io.BytesIO(content), name, columns=form.columns, spreadsheet_safe=safe))
     assert [record.row for record in records] == rows
     assert b"".join(content[record.start : record.end] for record in records) == content[len(form.header()) :]
 

@@ -18,6 +18,9 @@ from capcli.outputs.rows import BYTE_ORDER_MARK, Row, RowFormat
 from capcli.outputs.spelled_paths import one_spelling
 from capcli.outputs.torn_rows import check_torn_header, check_torn_row, whole_row, without_nuls
 
+# In the place of rows that hold none, or that are not written yet.
+NO_CAPTIONS = -1
+
 
 @dataclass(frozen=True)
 class FailedRow:
@@ -31,10 +34,10 @@ class FailedRow:
 class EarlierRows:
     """Reads a file's rows, if it is to be gone on with.
 
-    `places`: the start of each answered path's rows, by `path_key`. `failed`: rows that tell a failure. `outdated`:
-    bytes that newer rows have replaced. `kept`: paths with rows. `end`: where the file's whole part ends, and
-    `missing`: what has to follow there before another row, be it the header or a line end. `unproven`: the only bytes
-    of a file, of which a coming row alone can show that a run wrote them. `notes`: what the user should know.
+    `places`: the start of each answered path's rows, or `NO_CAPTIONS`, by `path_key`. `failed`: rows that tell a
+    failure. `outdated`: bytes that newer rows have replaced. `kept`: paths with rows. `end`: where the file's whole part
+    ends, and `missing`: what has to follow there before another row, be it the header or a line end. `unproven`: the
+    only bytes of a file, of which a coming row alone can show that a run wrote them. `notes`: what the user should know.
 
     Args:
         path: the file; None for one that is written anew.
@@ -72,7 +75,7 @@ class EarlierRows:
         """
         key = path_key(path)
         failed = self.failed.get(key) if self._retry_failed else None
-        start = self.places.get(key, -1) if failed is None else failed.start
+        start = self.places.get(key, NO_CAPTIONS) if failed is None else failed.start
         rows = [row for row in self._rows_at(start) if row.caption is not None] if start >= 0 else []
         return sorted(rows, key=lambda row: row.rank or 0)
 
@@ -82,7 +85,7 @@ class EarlierRows:
         failed = self.failed.get(key)
         if failed is not None:
             return self._retry_failed and failed.captioned
-        return self.places.get(key, -1) >= 0
+        return self.places.get(key, NO_CAPTIONS) >= 0
 
     def _read(self, file: BinaryIO) -> None:
         form = self._form
@@ -147,7 +150,7 @@ class EarlierRows:
             self.kept -= 1
         elif key in self.places:
             # Twice the same is once too much; other words are somebody's, and stay.
-            if self._says_the_same(self.places[key], group):
+            if captioned and self._says_the_same(self.places[key], group):
                 self.outdated.append((start, end))
             return
         self.kept += 1
@@ -155,11 +158,11 @@ class EarlierRows:
         if failed:
             self.failed[key] = FailedRow(start, end, captioned)
         if not (failed and self._retry_failed):
-            self.places[key] = start
+            self.places[key] = start if captioned else NO_CAPTIONS
 
     def _says_the_same(self, start: int, group: Sequence[Record]) -> bool:
         rows = [replace(record.row, score=None) for record in group]
-        return rows == [replace(row, score=None) for row in self._rows_at(start)]
+        return start >= 0 and rows == [replace(row, score=None) for row in self._rows_at(start)]
 
     def _rows_at(self, start: int) -> list[Row]:
         """The rows of one path, which begin there."""

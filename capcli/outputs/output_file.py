@@ -16,15 +16,13 @@ from pathlib import Path
 from types import TracebackType
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.earlier_rows import EarlierRows, path_key
+from capcli.outputs.earlier_rows import NO_CAPTIONS, EarlierRows, path_key
 from capcli.outputs.file_lock import is_in_place, try_lock
 from capcli.outputs.files import Draft, cannot_be_written, discard_left_over_drafts
 from capcli.outputs.records import RecordError
 from capcli.outputs.rows import Row, RowFormat
 
 _COPY_BYTES = 1 << 20
-# In the place of a path's rows: it is this run that has taken it.
-_CLAIMED = -1
 
 
 class Existing(Enum):
@@ -104,7 +102,7 @@ class OutputFile:
         key = path_key(path)
         if key in self._earlier.places:
             return False
-        self._earlier.places[key] = _CLAIMED
+        self._earlier.places[key] = NO_CAPTIONS
         return True
 
     def has_captions(self, path: str) -> bool:
@@ -164,9 +162,17 @@ class OutputFile:
 
     def discard(self) -> None:
         """Leaves things as they were if no row was written."""
-        self._file.close()
-        if not self._started and not self._existed:
+        is_ours = (
+            not self._file.closed and not self._started and not self._existed and is_in_place(self._file, self._path)
+        )
+        if is_ours and sys.platform != "win32":
+            # Before the lock ends: another run that has just opened the file sees that it has lost its name.
             self._path.unlink(missing_ok=True)
+        self._file.close()
+        if is_ours and sys.platform == "win32":
+            # An open file cannot be deleted there, and one that another run has open stays.
+            with contextlib.suppress(OSError):
+                self._path.unlink(missing_ok=True)
 
     def __enter__(self) -> OutputFile:
         return self

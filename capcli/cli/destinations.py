@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capcli.cli.terminal import write_stdout
 from capcli.errors import UsageError
 from capcli.outputs.destinations import Destination, Outcome
-from capcli.outputs.rows import Row, RowFormat, format_of, row_format
+from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, format_of, holds_raw_bytes, row_format
+
+if TYPE_CHECKING:
+    from capcli.inputs.paths import InputItem
 
 
 class Stdout(Destination):
@@ -18,6 +22,8 @@ class Stdout(Destination):
     def __init__(self, form: RowFormat) -> None:
         self._form = form
         self._started = False
+        self._told_of_bytes = False
+        self._news: list[str] = []
 
     def wants(self, path: str) -> bool:
         return True
@@ -26,7 +32,15 @@ class Stdout(Destination):
         header = b"" if self._started else self._form.header()
         self._started = True
         write_stdout(header, *map(self._form.record, rows))
+        # Lines of text are for programs that take names as bytes.
+        if not self._told_of_bytes and self._form.name != "text" and holds_raw_bytes(self._form, rows):
+            self._told_of_bytes = True
+            self._news.append(f"standard output {RAW_BYTES_NOTE}")
         return Outcome(True)
+
+    def news(self) -> list[str]:
+        news, self._news = self._news, []
+        return news
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +55,7 @@ class OutputOptions:
     format_: str | None
     as_json: bool
     spreadsheet_safe: bool
+    bom: bool
     resume: bool
     retry_failed: bool
     overwrite: bool
@@ -97,6 +112,7 @@ class OutputOptions:
             # A file that is gone on with has its paths, or could not be gone on with.
             with_path=self.resume or not alone,
             spreadsheet_safe=self.spreadsheet_safe,
+            bom=self.bom,
         )
         if self.output is None:
             return Stdout(form) if self.to_stdout else None
@@ -105,6 +121,17 @@ class OutputOptions:
 
         existing = Existing.RESUME if self.resume else Existing.REPLACE if self.overwrite else Existing.REFUSE
         return RowFile(self.output, form, existing=existing, retry_failed=self.retry_failed, captions=self.captions)
+
+    def allowed(self, items: Iterable[InputItem]) -> Iterator[InputItem]:
+        """The inputs, as long as they can go where captions are to go.
+
+        Raises:
+            UsageError: a picture on standard input and --resume.
+        """
+        for item in items:
+            if self.resume and item.content is not None:
+                raise UsageError("--resume cannot know a picture on standard input: it has no name; give its path")
+            yield item
 
     def how_to_go_on(self) -> str:
         """What to say of a run that was stopped."""

@@ -146,7 +146,8 @@ def _described(content: bytes, caption: str, overwrite: bool) -> bytes | Outcome
         before = _Metadata.read(image)
         old = before.description(kind)
         if old and not overwrite:
-            return Outcome(False, f"its metadata has a description already: {_short(old)}")
+            same = old == caption
+            return Outcome(False, f"its metadata has a description already: {_short(old)}", same=same)
         image.modify_exif({_EXIF: caption})
         image.modify_xmp({_XMP: before.languages(caption)})
         changes = before.iptc_changes(caption)

@@ -57,8 +57,9 @@ class Sidecars(Destination):
             if self._overwrite or not os.path.lexists(sidecar):
                 return True
             target = os.path.realpath(sidecar) if os.path.islink(sidecar) else sidecar
-            # One of this run may belong to another image, which only `write` can tell the user.
-            return _key(target) in self._owners
+            # It is this image's from now on. Where it is another's, `write` has to tell the user.
+            suffix = sys.intern(os.path.splitext(path)[1])
+            return self._owners.setdefault(_key(target), suffix) != suffix
         except (OSError, ValueError):
             return True
 
@@ -85,11 +86,11 @@ class Sidecars(Destination):
             key, suffix = _key(target), sys.intern(os.path.splitext(image)[1])
             owner = self._owners.get(key)
             if owner is not None:
-                return Outcome(False, _taken(image, name, owner, suffix), failed=owner != suffix)
-            if self._put(target, name, content):
-                self._owners[key] = suffix
-                return Outcome(True)
-            return Outcome(False, f"{name} exists")
+                failed = owner != suffix
+                return Outcome(False, _taken(image, name, owner, suffix), failed=failed, same=not failed)
+            written = self._put(target, name, content)
+            self._owners[key] = suffix
+            return Outcome(True) if written else Outcome(False, f"{name} exists", same=_holds(target, content))
         except OSError as error:
             raise OutputError(f"{name} cannot be written: {why(error)}") from error
         except ValueError as error:
@@ -118,6 +119,14 @@ def _key(target: str) -> bytes:
     # Most Macs take a.TXT and a.txt for one file.
     path = path.casefold() if sys.platform == "darwin" else path
     return blake2b(os.fsencode(path), digest_size=16).digest()
+
+
+def _holds(target: str, content: bytes) -> bool:
+    """Whether a file has just this content."""
+    if not os.path.isfile(target) or os.stat(target).st_size != len(content):
+        return False
+    with open(target, "rb") as file:
+        return file.read() == content
 
 
 def _taken(image: str, name: str, owner: str, suffix: str) -> str:

@@ -11,8 +11,9 @@ from capcli.errors import OutputError, UsageError
 from capcli.outputs.destinations import Destination, Destinations, Outcome
 from capcli.outputs.output_file import Existing
 from capcli.outputs.provenance import Provenance, ProvenanceMemory
+from capcli.outputs.records import read_rows
 from capcli.outputs.row_file import RowFile
-from capcli.outputs.rows import Row, read_rows, row_format
+from capcli.outputs.rows import Row, row_format
 from capcli.outputs.sidecars import Sidecars
 from tests.conftest import python
 

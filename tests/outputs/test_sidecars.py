@@ -91,7 +91,7 @@ def test_of_two_images_with_one_name_the_first_has_the_sidecar(tmp_path: Path, o
         False, "a.txt holds the caption of a.jpg, which has the same name but for its suffix", failed=True
     )
     again = sidecars.write(str(tmp_path / "a.jpg"), ["A cow."])
-    assert again == Outcome(False, "a.txt was written already in this run")
+    assert again == Outcome(False, "a.txt was written already in this run", same=True)
     assert (tmp_path / "a.txt").read_text() == "A dog.\n"
     (tmp_path / "below").mkdir()
     assert sidecars.write(str(tmp_path / "below" / "a.png"), ["A cat."]).written

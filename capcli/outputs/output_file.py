@@ -132,9 +132,18 @@ class OutputFile:
 
     def discard(self) -> None:
         """Leaves things as they were if no row was written."""
-        self._file.close()
-        if not self._started and not self._existed:
-            self._path.unlink(missing_ok=True)
+        new = not self._started and not self._existed
+        if sys.platform == "win32":
+            # No file that is open, here or in another run, is deleted there.
+            self._file.close()
+            if new:
+                with contextlib.suppress(OSError):
+                    self._path.unlink()
+        else:
+            # Only as long as it is locked can no other run have begun to write to it.
+            if new and not self._file.closed and is_in_place(self._file, self._path):
+                self._path.unlink(missing_ok=True)
+            self._file.close()
 
     def __enter__(self) -> OutputFile:
         return self

@@ -7,7 +7,7 @@ Each destination knows by itself which paths it already has captions for. Knows 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -24,7 +24,8 @@ class Outcome:
     """What a destination did with the captions of one path.
 
     `written`: they are there now. If not, `reason` says why, without naming the path: either the destination keeps
-    what it had before, or, with `failed`, it should have taken them and could not.
+    what it had before, or, with `failed`, it should have taken them and could not. Without a reason these very captions
+    were there already.
     """
 
     written: bool
@@ -81,11 +82,18 @@ class Destinations:
         rows: where every input gets its rows, failed ones too: a file or standard output. None where only photos get
             their captions.
         photos: places that belong to the photos: sidecars, metadata. They get captions, not failures.
+        kept: told of each photo that keeps something it had instead of its caption: its path, and what.
     """
 
-    def __init__(self, rows: Destination | None = None, photos: Sequence[Destination] = ()) -> None:
+    def __init__(
+        self,
+        rows: Destination | None = None,
+        photos: Sequence[Destination] = (),
+        kept: Callable[[str, str], object] = lambda path, what: None,
+    ) -> None:
         self._rows = rows
         self._photos = tuple(photos)
+        self._tell_kept = kept
         self._all = (*self._photos, *([] if rows is None else [rows]))
 
     @contextmanager
@@ -130,6 +138,10 @@ class Destinations:
             self._rows.put([replace(row, error=error) for row in rows])
         if error is not None:
             return Outcome(False, error, failed=True)
+        # A row alone would look as if the photo had its caption now.
+        kept = "; ".join(outcome.reason for outcome in outcomes if not outcome.written and outcome.reason is not None)
+        if kept:
+            self._tell_kept(path, kept)
         if self._rows is None and outcomes and not any(outcome.written for outcome in outcomes):
             return outcomes[0]
         return Outcome(True)

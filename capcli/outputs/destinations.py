@@ -136,12 +136,12 @@ class Destinations:
         error = "; ".join(outcome.reason or "" for outcome in outcomes if outcome.failed) or error
         if self._rows is not None:
             self._rows.put([replace(row, error=error) for row in rows])
-        if error is not None:
-            return Outcome(False, error, failed=True)
         # A row alone would look as if the photo had its caption now.
-        kept = "; ".join(outcome.reason for outcome in outcomes if not outcome.written and outcome.reason is not None)
+        kept = "; ".join(each.reason for each in outcomes if each.reason and not each.written and not each.failed)
         if kept:
             self._tell_kept(path, kept)
+        if error is not None:
+            return Outcome(False, error, failed=True)
         if self._rows is None and outcomes and not any(outcome.written for outcome in outcomes):
             return outcomes[0]
         return Outcome(True)

@@ -1,7 +1,7 @@
 """One captioning run: inputs -> captions in all destinations, and a report of what became of them.
 
 The command line, Python programs and whatever spreads a run over machines use it alike. The model comes as a function
-that loads it, called only when something is left to do; the destinations know what is done already; an observer
+that loads it, called only when captions are lacking; the destinations know what is done already; an observer
 watches. Knows nothing of terminals, signals, exit codes or standard output.
 
     run = CaptioningRun(Captioner, CaptionSettings(beam=3), Destinations(photos=[Sidecars(".txt")]))
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from capcli.inputs.paths import InputItem
-from capcli.outputs.destinations import Destinations
+from capcli.outputs.destinations import Destinations, Outcome
 from capcli.outputs.provenance import Provenance
 from capcli.outputs.rows import Row
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from capcli.decoding.search import SearchSettings
 
 _Thing = TypeVar("_Thing")
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An input that is not done; `captioned` if rows of an earlier run hold its captions."""
+
+    item: InputItem
+    captioned: bool
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,7 @@ class CaptioningRun:
         self._telling = threading.Lock()
         self._found_any = False
         self._stopped = False
+        self._delivering = False
         self._pipeline: Pipeline[Caption] | None = None
 
     def run(self, items: Iterable[InputItem]) -> Report:
@@ -132,18 +141,21 @@ class CaptioningRun:
         self._found_any = True
         with self._destinations.opened():
             self._observer.opened()
-            first, unfinished = _peek(self._unfinished(items))
-            if first is not None:
-                self._caption(unfinished)
+            self._tell(self._destinations.news())
+            tasks = self._tasks(items)
+            lacking = self._first_for_the_model(tasks)
+            if lacking is not None:
+                self._caption(itertools.chain([lacking], tasks))
+            self._tell(self._destinations.news() + self._destinations.closing_news())
         return self.report
 
     def stop(self) -> bool:
         """Takes no further input; what is on its way is finished. May be called from a signal handler.
 
         Returns:
-            Whether something is on its way: False before captioning has begun, after it, and after the first call.
+            Whether something is on its way: False before the first delivery, after the last, and after the first call.
         """
-        finishing = self._pipeline is not None and not self._stopped
+        finishing = (self._delivering or self._pipeline is not None) and not self._stopped
         self._stopped = True
         if self._pipeline is not None:
             self._pipeline.stop()
@@ -161,19 +173,31 @@ class CaptioningRun:
             found_any=self._found_any,
         )
 
-    def _unfinished(self, items: Iterable[InputItem]) -> Iterator[InputItem]:
+    def _tasks(self, items: Iterable[InputItem]) -> Iterator[_Task]:
         """The inputs that a destination still wants."""
         for item in items:
             if self._stopped:
                 return
             if self._destinations.wants(item.path, is_file=item.content is None and item.error is None):
-                yield item
+                yield _Task(item, captioned=self._destinations.has_captions(item.path))
             else:
                 with self._telling:
                     self._skipped += 1
                     self._observer.skipped(item.path)
 
-    def _caption(self, items: Iterable[InputItem]) -> None:
+    def _first_for_the_model(self, tasks: Iterator[_Task]) -> _Task | None:
+        """Delivers what has its captions, up to the first task that has none; None if there is no such."""
+        self._delivering = True
+        try:
+            for task in tasks:
+                if not task.captioned:
+                    return task
+                self._count(task.item.path, self._destinations.deliver_again(task.item.path))
+        finally:
+            self._delivering = False
+        return None
+
+    def _caption(self, tasks: Iterable[_Task]) -> None:
         wanted = self._settings
         captioner = self._load()
         search = captioner.settings(
@@ -182,38 +206,49 @@ class CaptioningRun:
             max_length=wanted.max_length,
             length_penalty=wanted.length_penalty,
         )
-        for note in self._destinations.begin(_provenance(captioner, search, raw=wanted.raw)):
-            self._observer.noted(note)
+        self._tell(self._destinations.begin(_provenance(captioner, search, raw=wanted.raw)))
         self._observer.loaded()
         self._pipeline = captioner.pipeline(search, self._speed)
         if self._stopped:
             self._pipeline.stop()
         try:
-            with closing(self._pipeline.run(map(_pipeline_input, items))) as results:
+            with closing(self._pipeline.run(map(_pipeline_input, tasks))) as results:
                 for result in results:
                     self._deliver(result)
         finally:
             self._pipeline = None
 
-    def _deliver(self, result: Result[str, Caption]) -> None:
-        outcome = self._destinations.deliver(self._rows(result))
+    def _deliver(self, result: Result[_Task, Caption]) -> None:
+        path = result.source.item.path
+        if result.source.captioned:
+            self._count(path, self._destinations.deliver_again(path))
+        else:
+            self._count(path, self._destinations.deliver(self._rows(path, result)))
+
+    def _count(self, path: str, outcome: Outcome) -> None:
         with self._telling:
             if outcome.failed:
                 self._failed += 1
-                self._observer.failed(result.source, outcome.reason or "")
+                self._observer.failed(path, outcome.reason or "")
             elif outcome.written:
                 self._captioned += 1
-                self._observer.captioned(result.source)
+                self._observer.captioned(path)
             else:
                 self._skipped += 1
-                self._observer.skipped(result.source)
+                self._observer.skipped(path)
+        self._tell(self._destinations.news())
 
-    def _rows(self, result: Result[str, Caption]) -> list[Row]:
+    def _tell(self, notes: Iterable[str]) -> None:
+        with self._telling:
+            for note in notes:
+                self._observer.noted(note)
+
+    def _rows(self, path: str, result: Result[_Task, Caption]) -> list[Row]:
         if not result.captions:
-            return [Row(result.source, None, None, result.error)]
+            return [Row(path, None, None, result.error)]
         ranked, raw = self._settings.captions > 1, self._settings.raw
         return [
-            Row(result.source, found.raw if raw else found.text, found.score, result.error, rank if ranked else None)
+            Row(path, found.raw if raw else found.text, found.score, result.error, rank if ranked else None)
             for rank, found in enumerate(result.captions, start=1)
         ]
 
@@ -225,8 +260,11 @@ def _peek(things: Iterable[_Thing]) -> tuple[_Thing | None, Iterable[_Thing]]:
     return first, things if first is None else itertools.chain([first], things)
 
 
-def _pipeline_input(item: InputItem) -> PipelineInput[str]:
-    return PipelineInput(item.path, item.path if item.content is None else item.content, item.error)
+def _pipeline_input(task: _Task) -> PipelineInput[_Task]:
+    item = task.item
+    # What has its captions goes through unread, so that all are delivered in the order of the inputs.
+    error = "is captioned already" if task.captioned else item.error
+    return PipelineInput(task, item.path if item.content is None else item.content, error)
 
 
 def _provenance(captioner: Captioner, search: SearchSettings, *, raw: bool) -> Provenance:

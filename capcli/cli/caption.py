@@ -38,7 +38,12 @@ def caption(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the output file of an earlier run.", rich_help_panel=_OUTPUT)
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with the output file of an earlier run; it knows a photo however its path is spelled.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = False,
     retry_failed: Annotated[
         bool,
@@ -66,6 +71,14 @@ def caption(
         typer.Option(
             "--spreadsheet-safe",
             help="CSV and TSV: put an apostrophe before cells that a spreadsheet would run as a formula.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    bom: Annotated[
+        bool,
+        typer.Option(
+            "--bom",
+            help="CSV and TSV: begin with a byte order mark; Excel needs it to read UTF-8.",
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
@@ -167,6 +180,7 @@ def caption(
         format_=format_,
         as_json=as_json,
         spreadsheet_safe=spreadsheet_safe,
+        bom=bom,
         resume=resume,
         retry_failed=retry_failed,
         overwrite=overwrite,

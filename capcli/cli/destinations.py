@@ -10,7 +10,7 @@ from capcli.cli.terminal import write_stdout
 from capcli.errors import UsageError
 from capcli.inputs.paths import InputItem
 from capcli.outputs.destinations import Destination, Outcome
-from capcli.outputs.rows import Row, RowFormat, format_of, row_format
+from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, format_of, holds_raw_bytes, row_format
 from capcli.outputs.spared import check_output_file, is_same_file
 
 _STDOUT, _STDIN = "-", 0
@@ -23,6 +23,8 @@ class Stdout(Destination):
     def __init__(self, form: RowFormat) -> None:
         self._form = form
         self._started = False
+        self._told_of_bytes = False
+        self._news: list[str] = []
 
     def wants(self, path: str) -> bool:
         return True
@@ -31,7 +33,15 @@ class Stdout(Destination):
         header = b"" if self._started else self._form.header()
         self._started = True
         write_stdout(header + b"".join(map(self._form.record, rows)))
+        # Lines of text are for programs that take names as bytes.
+        if not self._told_of_bytes and self._form.name != "text" and holds_raw_bytes(self._form, rows):
+            self._told_of_bytes = True
+            self._news.append(f"standard output {RAW_BYTES_NOTE}")
         return Outcome(True)
+
+    def news(self) -> list[str]:
+        news, self._news = self._news, []
+        return news
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +56,7 @@ class OutputOptions:
     format_: str | None
     as_json: bool
     spreadsheet_safe: bool
+    bom: bool
     resume: bool
     retry_failed: bool
     overwrite: bool
@@ -117,9 +128,15 @@ class OutputOptions:
             raise UsageError(_NO_PLACE)
 
     def checked(self, items: Iterable[InputItem]) -> Iterator[InputItem]:
-        """The inputs, with what these options make an error of; notes where links lead to them."""
+        """The inputs, with what these options make an error of; notes where links lead to them.
+
+        Raises:
+            UsageError: a picture on standard input and --resume.
+        """
         for item in items:
             if item.content is not None:
+                if self.resume:
+                    raise UsageError("--resume cannot know a picture on standard input: it has no name; give its path")
                 # The first input has ended the command with `check_stdin`.
                 yield InputItem(item.path, error=_NO_PLACE) if self.to_photos else item
             elif item.error is None and self.file is not None and is_same_file(item.path, self.file):
@@ -162,6 +179,7 @@ class OutputOptions:
             # A file that is gone on with has its paths, or could not be gone on with.
             with_path=self.resume or not alone,
             spreadsheet_safe=self.spreadsheet_safe,
+            bom=self.bom,
         )
         if self.file is None:
             return Stdout(form) if self.to_stdout else None

@@ -15,7 +15,8 @@ from typing import TypeVar
 
 from capcli.errors import DataError, UsageError
 from capcli.messages import first_few
-from capcli.outputs.rows import format_of, read_rows
+from capcli.outputs.records import read_rows
+from capcli.outputs.rows import format_of
 
 _KINDS = ".csv, .tsv or .jsonl as capcli caption writes it, or COCO results .json"
 

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from capcli.outputs.destinations import Destination, Destinations, Outcome
     from capcli.outputs.metadata import PhotoMetadata
     from capcli.outputs.output_file import Existing
+    from capcli.outputs.records import read_rows
     from capcli.outputs.row_file import RowFile
-    from capcli.outputs.rows import Row, read_rows, row_format
+    from capcli.outputs.rows import Row, row_format
     from capcli.outputs.sidecars import Sidecars
 
 __all__ = [
@@ -38,7 +39,7 @@ _MODULES = {
     "Row": "rows",
     "RowFile": "row_file",
     "Sidecars": "sidecars",
-    "read_rows": "rows",
+    "read_rows": "records",
     "row_format": "rows",
 }
 

@@ -1,7 +1,8 @@
 """Where the captions of a run go: the parts that all destinations have in common, and how they are joined.
 
 What is delivered is rows, all of one path: its captions, best first, or one row with the reason why there is none.
-Each destination knows by itself which paths it already has captions for. Knows nothing of models or terminals.
+Each destination knows by itself which paths it already has captions for; an input is done when all have it. What only
+lacks what rows of an earlier run hold is delivered from there. Knows nothing of models or terminals.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ class Outcome:
     """What a destination did with the captions of one path.
 
     `written`: they are there now. If not, `reason` says why, without naming the path: either the destination keeps
-    what it had before, or, with `failed`, it should have taken them and could not. Without a reason these very captions
-    were there already.
+    what it had before, which with `same` is just these captions, or, with `failed`, it should have taken them and could
+    not.
     """
 
     written: bool
     reason: str | None = None
     failed: bool = False
+    same: bool = False
 
 
 class Destination(ABC):
@@ -52,6 +54,22 @@ class Destination(ABC):
     @abstractmethod
     def wants(self, path: str) -> bool:
         """Whether a path still needs captions here. Asked once for each input, before it is looked at."""
+
+    def has_captions(self, path: str) -> bool:
+        """Whether captions of a path, from an earlier run, can be read back here."""
+        return False
+
+    def captions_of(self, path: str) -> Sequence[Row]:
+        """A path's rows of an earlier run, best first.
+
+        Raises:
+            OutputError: they cannot be read any more.
+        """
+        return []
+
+    def news(self) -> list[str]:
+        """Lines for the user about what has come up since this was asked last."""
+        return []
 
     def begin(self, provenance: Provenance) -> str | None:
         """Learns what makes the captions, before the first of them comes.
@@ -82,19 +100,22 @@ class Destinations:
         rows: where every input gets its rows, failed ones too: a file or standard output. None where only photos get
             their captions.
         photos: places that belong to the photos: sidecars, metadata. They get captions, not failures.
-        kept: told of each photo that keeps something it had instead of its caption: its path, and what.
+        kept: told of each photo that keeps something it had instead of its caption: its path, and what. Without it,
+            one line at the end of the run says so.
     """
 
     def __init__(
         self,
         rows: Destination | None = None,
         photos: Sequence[Destination] = (),
-        kept: Callable[[str, str], object] = lambda path, what: None,
+        kept: Callable[[str, str], object] | None = None,
     ) -> None:
         self._rows = rows
         self._photos = tuple(photos)
         self._tell_kept = kept
         self._all = (*self._photos, *([] if rows is None else [rows]))
+        self._kept = 0
+        self._first_kept = ""
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -105,17 +126,27 @@ class Destinations:
             yield
 
     def wants(self, path: str, *, is_file: bool = True) -> bool:
-        """Whether an input is still to be captioned.
+        """Whether an input still lacks its captions somewhere. Asked in the order of the inputs.
 
         Args:
             path: of the input.
             is_file: False for image bytes without a file, and for folders that cannot be read: no photo destination
                 can have them already.
         """
-        if self._rows is not None:
-            # A path that has its rows counts as done in all places, although a place that is new may lack it.
-            return self._rows.wants(path)
-        return not is_file or any(photo.wants(path) for photo in self._photos)
+        rows = self._rows
+        if rows is None:
+            return not is_file or self._photos_want(path)
+        # A failure that is kept has nothing to give to a photo, and has not taken anything.
+        return rows.wants(path) or (is_file and rows.has_captions(path) and self._photos_want(path))
+
+    def _photos_want(self, path: str) -> bool:
+        # All are asked: each learns from it which photo has what.
+        wanting = [photo for photo in self._photos if photo.wants(path)]
+        return bool(wanting)
+
+    def has_captions(self, path: str) -> bool:
+        """Whether an earlier run has left captions of an input, so that no model is needed for it."""
+        return self._rows is not None and self._rows.has_captions(path)
 
     def begin(self, provenance: Provenance) -> list[str]:
         """Tells all destinations what makes the captions; returns what they have to say to the user about it."""
@@ -131,20 +162,57 @@ class Destinations:
         """
         path, error = rows[0].path, rows[0].error
         # The bytes of an image on standard input have no place beside which, or into which, to write.
-        photos = self._photos if error is None and path != "-" else ()
-        outcomes = [_put(photo, rows) for photo in photos]
-        error = "; ".join(outcome.reason or "" for outcome in outcomes if outcome.failed) or error
+        outcomes = self._put_all(rows) if error is None and path != "-" else []
+        error = _reasons(outcomes) or error
         if self._rows is not None:
             self._rows.put([replace(row, error=error) for row in rows])
-        # A row alone would look as if the photo had its caption now.
-        kept = "; ".join(each.reason for each in outcomes if each.reason and not each.written and not each.failed)
-        if kept:
-            self._tell_kept(path, kept)
         if error is not None:
             return Outcome(False, error, failed=True)
         if self._rows is None and outcomes and not any(outcome.written for outcome in outcomes):
             return outcomes[0]
         return Outcome(True)
+
+    def deliver_again(self, path: str) -> Outcome:
+        """Delivers the captions that an earlier run has left to those who lack them.
+
+        Its rows stay, byte for byte, unless they tell a failure: that is over, or another one, now.
+
+        Raises:
+            OutputError: rows cannot be read or written.
+        """
+        rows = [] if self._rows is None else self._rows.captions_of(path)
+        if self._rows is None or not rows:
+            return Outcome(False)
+        outcomes = self._put_all([replace(row, path=path, error=None) for row in rows])
+        error = _reasons(outcomes)
+        failed_before = any(row.error is not None for row in rows)
+        if failed_before:
+            self._rows.put([replace(row, error=error) for row in rows])
+        if error is not None:
+            return Outcome(False, error, failed=True)
+        return Outcome(failed_before or any(outcome.written for outcome in outcomes))
+
+    def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
+        outcomes = [_put(photo, rows) for photo in self._photos]
+        # A row alone would look as if the photo had its caption now.
+        kept = "; ".join(each.reason or "" for each in outcomes if not (each.written or each.failed or each.same))
+        if kept and self._tell_kept is not None:
+            self._tell_kept(rows[0].path, kept)
+        elif kept:
+            self._kept += 1
+            self._first_kept = self._first_kept or f"{rows[0].path}: {kept}"
+        return outcomes
+
+    def news(self) -> list[str]:
+        """Lines for the user about what has come up since this was asked last."""
+        return [note for each in self._all for note in each.news()]
+
+    def closing_news(self) -> list[str]:
+        """Lines for the user about the whole run, at its end."""
+        if not self._kept:
+            return []
+        others = f", and {self._kept - 1} more like it" if self._kept > 1 else ""
+        return [f"other captions than this run's are kept: {self._first_kept}{others}"]
 
     @property
     def kept_failures(self) -> int:
@@ -158,3 +226,8 @@ def _put(photo: Destination, rows: Sequence[Row]) -> Outcome:
         return photo.put(rows)
     except OutputError as error:
         return Outcome(False, str(error), failed=True)
+
+
+def _reasons(outcomes: Sequence[Outcome]) -> str | None:
+    """Why photos could not be written; None if nothing failed."""
+    return "; ".join(outcome.reason or "" for outcome in outcomes if outcome.failed) or None

@@ -86,8 +86,8 @@ def write_description(
         overwrite: replace a description that the photo has.
         links_within: a folder above the photo that links on the way to it may not lead out of.
     Returns:
-        Whether it was written; if not, because the photo has a description, which one. This very caption is no news and
-        no reason.
+        Whether it was written; if not, because the photo has a description, which one. `same` if it is this very
+        caption.
     Raises:
         DependencyError: pyexiv2 is not installed.
         OutputError: it cannot be written, or not without changing more than the description; the photo is as it was.
@@ -148,8 +148,8 @@ def _described(content: bytes, caption: str, overwrite: bool) -> bytes | Outcome
         before = _Metadata.read(image)
         old = before.description(kind)
         if old and not overwrite:
-            has = f"its metadata has a description already: {_short(old)}"
-            return Outcome(False, None if old == caption else has)
+            same = old == caption
+            return Outcome(False, f"its metadata has a description already: {_short(old)}", same=same)
         image.modify_exif({_EXIF: caption})
         image.modify_xmp({_XMP: before.languages(caption)})
         changes = before.iptc_changes(caption)

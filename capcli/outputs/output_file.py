@@ -7,7 +7,6 @@ ends with the process however that ends, keeps other runs out. Knows nothing of 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sys
 from collections.abc import Sequence
@@ -17,9 +16,11 @@ from pathlib import Path
 from types import TracebackType
 
 from capcli.errors import OutputError, UsageError
+from capcli.outputs.earlier_rows import NO_CAPTIONS, EarlierRows, path_key
 from capcli.outputs.file_lock import is_in_place, try_lock
 from capcli.outputs.files import Draft, cannot_be_written, discard_left_over_drafts
-from capcli.outputs.rows import Record, RecordError, Row, RowFormat, read_records
+from capcli.outputs.records import RecordError
+from capcli.outputs.rows import Row, RowFormat
 
 _COPY_BYTES = 1 << 20
 
@@ -43,7 +44,8 @@ class OutputFile:
             is closed; until then both are there, so that nothing is lost if the run is killed.
         captions: rows a path has; a last path with fewer was cut off and is not done.
     Raises:
-        UsageError: the file exists, or the one to go on with was not written by capcli in this format.
+        UsageError: the file exists, or the one to go on with was not written by capcli in this format, or ends as no
+            kill leaves it.
         OutputError: it cannot be written, or another run writes it.
     """
 
@@ -58,14 +60,7 @@ class OutputFile:
     ) -> None:
         self._path = path
         self._rows = rows
-        self._retry_failed = retry_failed
-        self._captions = captions
         self._started = False
-        self._done: set[bytes] = set()
-        self._failed: dict[bytes, tuple[int, int]] = {}
-        self._outdated: list[tuple[int, int]] = []
-        self._kept = 0
-        self._end = 0
         if path.is_dir():
             raise OutputError(f"{path}: is a folder; name a file to write to")
         self._existed = path.exists()
@@ -75,75 +70,109 @@ class OutputFile:
         if resumes and not path.is_file():
             raise UsageError(f"{path}: is no regular file; --resume needs one")
         self._file = self._open()
-        if resumes:
-            try:
-                self._read()
-            except BaseException:
-                self._file.close()
-                raise
+        try:
+            self._earlier = EarlierRows(path if resumes else None, rows, retry_failed=retry_failed, captions=captions)
+        except RecordError as error:
+            self._file.close()
+            raise UsageError(self._refusal(str(error))) from error
+        except OSError as error:
+            self._file.close()
+            raise cannot_be_written(path, error) from error
+        except BaseException:
+            self._file.close()
+            raise
 
     @property
     def kept(self) -> int:
         """Paths that the resumed file already answers, failed ones included."""
-        return self._kept
+        return self._earlier.kept
 
     @property
     def kept_failures(self) -> int:
         """Paths whose row in the resumed file is an error that no row of this run replaces."""
-        return len(self._failed)
+        return len(self._earlier.failed)
+
+    @property
+    def notes(self) -> list[str]:
+        """What of the resumed file is not gone on with as it was, in lines for the user."""
+        return [f"{self._path}: {note}" for note in self._earlier.notes]
 
     def claim(self, path: str) -> bool:
-        """Whether a path is still to be captioned; True once for each path."""
-        key = _key(path)
-        if key in self._done:
+        """Whether a path is still to be captioned; True once for each path, however it is spelled."""
+        key = path_key(path)
+        if key in self._earlier.places:
             return False
-        self._done.add(key)
+        self._earlier.places[key] = NO_CAPTIONS
         return True
+
+    def has_captions(self, path: str) -> bool:
+        """Whether the resumed file holds captions of a path, other than of a failure that is kept."""
+        return self._earlier.has_captions(path)
+
+    def captions_of(self, path: str) -> list[Row]:
+        """The rows of a path that `has_captions`, best first.
+
+        Raises:
+            OutputError: the file cannot be read any more.
+        """
+        try:
+            return self._earlier.rows_of(path)
+        except OSError as error:
+            raise cannot_be_written(self._path, error) from error
+        except RecordError as error:
+            raise OutputError(f"{self._path}: was changed by another program meanwhile: {error}") from error
 
     def write(self, rows: Sequence[Row]) -> None:
         """Writes all rows of one path.
 
         Raises:
+            UsageError: what the file holds turns out not to be of a run.
             OutputError: they cannot be written; what was written before stays.
         """
         records = b"".join(map(self._rows.record, rows))
+        if self._earlier.unproven:
+            if not records:
+                return
+            self._prove(records)
         if not self._started:
             self._start()
         self._append(records)
-        replaced = self._failed.pop(_key(rows[0].path), None)
+        replaced = self._earlier.failed.pop(path_key(rows[0].path), None)
         if replaced is not None:
-            self._outdated.append(replaced)
+            self._earlier.outdated.append((replaced.start, replaced.end))
 
     def close(self) -> None:
         """Ends the file; one without a row gets its header all the same.
 
         Raises:
+            UsageError: what the file holds was not shown to be of a run.
             OutputError: the header, or the file without outdated rows, cannot be written.
         """
         if self._file.closed:
             return
         try:
+            if self._earlier.unproven:
+                raise UsageError(self._refusal("line 1: has no end, and is no row that a run was writing"))
             if not self._started:
                 self._start()
-            if self._outdated:
+            if self._earlier.outdated:
                 self._compact()
         finally:
             self._file.close()
 
     def discard(self) -> None:
         """Leaves things as they were if no row was written."""
-        new = not self._started and not self._existed
-        if sys.platform == "win32":
-            # No file that is open, here or in another run, is deleted there.
-            self._file.close()
-            if new:
-                with contextlib.suppress(OSError):
-                    self._path.unlink()
-        else:
-            # Only as long as it is locked can no other run have begun to write to it.
-            if new and not self._file.closed and is_in_place(self._file, self._path):
+        is_ours = (
+            not self._file.closed and not self._started and not self._existed and is_in_place(self._file, self._path)
+        )
+        if is_ours and sys.platform != "win32":
+            # Before the lock ends: another run that has just opened the file sees that it has lost its name.
+            self._path.unlink(missing_ok=True)
+        self._file.close()
+        if is_ours and sys.platform == "win32":
+            # An open file cannot be deleted there, and one that another run has open stays.
+            with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
-            self._file.close()
 
     def __enter__(self) -> OutputFile:
         return self
@@ -177,56 +206,29 @@ class OutputFile:
                 return file
             file.close()
 
-    def _read(self) -> None:
-        """Learns what a file already holds; an end that a kill has torn is forgotten."""
-        try:
-            with self._path.open("rb") as file:
-                group: list[Record] = []
-                for record in read_records(
-                    file, self._rows.name, columns=self._rows.columns, spreadsheet_safe=self._rows.spreadsheet_safe
-                ):
-                    if group and record.row.path != group[0].row.path:
-                        self._keep(group)
-                        group = []
-                    group.append(record)
-                if group and (len(group) >= self._captions or group[0].row.caption is None):
-                    self._keep(group)
-        except RecordError as error:
-            raise UsageError(
-                f"{self._path}: cannot be gone on with: {error}; choose another file, or --overwrite to replace it"
-            ) from error
-        except OSError as error:
-            raise cannot_be_written(self._path, error) from error
+    def _refusal(self, reason: str) -> str:
+        return (
+            f"{self._path}: cannot be gone on with: {reason}; mend that line, choose another file, or --overwrite to "
+            "replace it"
+        )
 
-    def _keep(self, group: Sequence[Record]) -> None:
-        key = _key(group[0].row.path)
-        place = (group[0].start, group[-1].end)
-        self._end = group[-1].end
-        if key in self._done or key in self._failed:
-            # A run that retried this path was killed; its row is the newer one.
-            older = self._failed.pop(key, None)
-            if older is None:
-                self._outdated.append(place)
-                return
-            self._outdated.append(older)
-            self._kept -= 1
-        self._kept += 1
-        if group[-1].row.error is not None:
-            self._failed[key] = place
-            if self._retry_failed:
-                return
-        self._done.add(key)
+    def _prove(self, records: bytes) -> None:
+        """Takes a torn line of text for one of a run only where it begins as the first row of this run does."""
+        torn, tab, _ = self._earlier.unproven.partition(b"\t")
+        path = records.partition(b"\t")[0]
+        if path != torn if tab else not path.startswith(torn):
+            raise UsageError(self._refusal("line 1: has no end, and is no row that a run was writing"))
+        self._earlier.unproven = b""
 
     def _start(self) -> None:
         self._started = True
         try:
-            if os.fstat(self._file.fileno()).st_size > self._end:
-                self._file.truncate(self._end)
+            if os.fstat(self._file.fileno()).st_size > self._earlier.end:
+                self._file.truncate(self._earlier.end)
         except OSError as error:
             raise cannot_be_written(self._path, error) from error
-        # The header, or what a kill has left of it, is written again where nothing follows it.
-        if not self._end:
-            self._append(self._rows.header())
+        if self._earlier.missing:
+            self._append(self._earlier.missing)
 
     def _append(self, record: bytes) -> None:
         start = os.fstat(self._file.fileno()).st_size
@@ -250,7 +252,7 @@ class OutputFile:
             # Others may not look into the copy before it has the permissions of the file.
             with open(target, "rb") as old, Draft(target, b"", mode=0o600) as copy:
                 status = os.fstat(old.fileno())
-                for start, end in _between(sorted(self._outdated), status.st_size):
+                for start, end in _between(sorted(self._earlier.outdated), status.st_size):
                     old.seek(start)
                     while start < end:
                         content = old.read(min(_COPY_BYTES, end - start))
@@ -270,11 +272,6 @@ def _between(gaps: Sequence[tuple[int, int]], end: int) -> list[tuple[int, int]]
     starts = [0, *(gap[1] for gap in gaps)]
     ends = [*(gap[0] for gap in gaps), end]
     return [(start, stop) for start, stop in zip(starts, ends, strict=True) if start < stop]
-
-
-def _key(path: str) -> bytes:
-    # A digest, so that a million paths are some 100 MB less to remember than the paths themselves.
-    return hashlib.blake2b(os.fsencode(path), digest_size=12).digest()
 
 
 def _exists(path: Path) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from capcli.outputs.destinations import Destination, Outcome
 from capcli.outputs.output_file import Existing, OutputFile
 from capcli.outputs.provenance import Provenance, ProvenanceMemory
-from capcli.outputs.rows import Row, RowFormat
+from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, holds_raw_bytes
 from capcli.outputs.spared import check_output_file
 
 
@@ -43,15 +43,40 @@ class RowFile(Destination):
         self._memory = memory
         self._open = partial(OutputFile, path, rows, existing=existing, retry_failed=retry_failed, captions=captions)
         self._file: OutputFile | None = None
+        self._news: list[str] = []
+        self._compared = False
+        self._told_of_bytes = False
 
     @contextmanager
     def opened(self) -> Iterator[None]:
         check_output_file(self._path)
         with self._open() as self._file:
+            self._news += self._file.notes
             yield
 
     def wants(self, path: str) -> bool:
-        return self._opened_file.claim(path)
+        """True once for each path that has no rows yet, however it is spelled."""
+        file = self._opened_file
+        if file.claim(path):
+            return True
+        if not self._compared and file.has_captions(path):
+            self._compared = True
+            before = file.captions_of(path)[0].path
+            if before != path:
+                self._news.append(
+                    f"{self._path}: has {path} as {before}; photos count as done however their paths are spelled"
+                )
+        return False
+
+    def has_captions(self, path: str) -> bool:
+        return self._opened_file.has_captions(path)
+
+    def captions_of(self, path: str) -> Sequence[Row]:
+        return self._opened_file.captions_of(path)
+
+    def news(self) -> list[str]:
+        news, self._news = self._news, []
+        return news
 
     def begin(self, provenance: Provenance) -> str | None:
         now = replace(provenance, spreadsheet_safe=self._rows.spreadsheet_safe)
@@ -65,6 +90,9 @@ class RowFile(Destination):
 
     def put(self, rows: Sequence[Row]) -> Outcome:
         self._opened_file.write(rows)
+        if not self._told_of_bytes and holds_raw_bytes(self._rows, rows):
+            self._told_of_bytes = True
+            self._news.append(f"{self._path} {RAW_BYTES_NOTE}")
         return Outcome(True)
 
     @property

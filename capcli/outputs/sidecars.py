@@ -67,8 +67,9 @@ class Sidecars(Destination):
             # What is none, a link or the output file, only `write` can tell the user.
             if self._overwrite or not os.path.lexists(sidecar) or self._refused(path, sidecar) is not None:
                 return True
-            # One of this run may belong to another image; the same.
-            return _key(sidecar) in self._owners
+            # It is this image's from now on. Where it is another's, `write` has to tell the user.
+            suffix = sys.intern(os.path.splitext(path)[1])
+            return self._owners.setdefault(_key(sidecar), suffix) != suffix
         except (OSError, ValueError):
             return True
 
@@ -82,8 +83,8 @@ class Sidecars(Destination):
             image: the image's path.
             captions: one or more, best first.
         Returns:
-            Whether it was written; if not, because one exists or belongs to another image of this run, why. One that
-            says the same already is no news and no reason.
+            Whether it was written; if not, because one exists or belongs to another image of this run, why. `same` if
+            it says just this already.
         Raises:
             OutputError: it cannot be written. The message does not name the image.
         """
@@ -98,12 +99,10 @@ class Sidecars(Destination):
             owner = self._owners.get(key)
             if owner is not None and owner != suffix:
                 return Outcome(False, _taken(image, name, owner), failed=True)
-            if owner is None and self._put(sidecar, name, content):
-                self._owners[key] = suffix
-                return Outcome(True)
-            if _holds(sidecar, content):
-                return Outcome(False)
-            return Outcome(False, f"{name} exists" if owner is None else f"{name} was written already in this run")
+            # One of this image that this run has written, or found, stays.
+            written = owner is None and self._put(sidecar, name, content)
+            self._owners[key] = suffix
+            return Outcome(True) if written else Outcome(False, f"{name} exists", same=_holds(sidecar, content))
         except OSError as error:
             raise OutputError(f"{name} cannot be written: {why(error)}") from error
         except ValueError as error:
@@ -146,6 +145,7 @@ def _key(target: str) -> bytes:
 
 
 def _holds(sidecar: str, content: bytes) -> bool:
+    """Whether a file has just this content."""
     if not os.path.isfile(sidecar) or os.path.getsize(sidecar) != len(content):
         return False
     with open(sidecar, "rb") as file:

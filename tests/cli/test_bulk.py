@@ -127,7 +127,9 @@ def test_a_library_of_odd_names_and_broken_photos(
     # The tiny model gets most shapes right; a caption that landed in another row would be right one time in 24.
     right = sum(wanted[str(row["path"])] == row["caption"] for row in rows if row["caption"])
     assert right > 0.5 * IMAGES
-    assert done.errors.count("\n") == sum(caption is None for caption in wanted.values())
+    # Names that are not UTF-8 are told of once, where they make a file that not everything reads.
+    assert done.errors.count("surrogateescape") == (name != "jsonl")
+    assert done.errors.count("\n") == sum(caption is None for caption in wanted.values()) + (name != "jsonl")
     assert "Traceback" not in done.errors
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from capcli.outputs.rows import read_rows
+from capcli.outputs.records import read_rows
 from tests.conftest import RunCommand, command, environment
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw
 
@@ -104,7 +104,10 @@ def test_cut_at_every_byte_of_its_last_two_records_a_file_is_mended(
         capture_output=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 0, done.stderr
+    # A row of which some is left is done again, and told.
+    told = {line.partition(b": line ")[2] for line in done.stderr.splitlines()}
+    assert {note.partition(b" ")[2] for note in told} == {b"was not written to its end; that photo is done again"}
     assert len(done.stdout.split()) == len(records[-1]) + len(records[-2]) + 1
 
 
@@ -213,3 +216,108 @@ def test_two_runs_cannot_write_one_file(capcli: RunCommand, tiny: Path, few: Pat
     done = capcli("caption", few, "-o", locked, "--model", tiny, how)
     assert (done.code, done.errors) == (4, f"capcli: {locked}: is being written by another run of capcli\n")
     assert locked.read_bytes() == before
+
+
+def test_a_hand_edited_file_is_refused_by_its_line(capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    assert capcli("caption", few, "-o", out, "--model", tiny).code == 0
+    edited = out.read_bytes().replace(b",A ", b',A 5" ', 1)
+    out.write_bytes(edited)
+    done = capcli("caption", few, "-o", out, "--model", tiny, "--resume")
+    assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)
+    assert "x.csv: cannot be gone on with: line 2: a quote stands within a cell" in done.errors
+    assert out.read_bytes() == edited
+    notes = tmp_path / "notes.txt"
+    notes.write_text("Buy milk")
+    done = capcli("caption", few, "-o", notes, "--model", tiny, "--resume")
+    assert (done.code, done.errors.count("\n")) == (2, 1) and "line 1: has no end" in done.errors
+    assert notes.read_text() == "Buy milk"
+
+
+def test_sidecars_asked_for_later_need_no_model(capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path) -> None:
+    out = tmp_path / "x.csv"
+    assert capcli("caption", few, "-o", out, "--model", tiny).code == 0
+    before = out.read_bytes()
+    done = capcli("caption", few, "-o", out, "--model", "no such model", "--resume", "--sidecar", ".txt")
+    assert (done.code, done.out, done.err) == (0, b"", b"")
+    assert out.read_bytes() == before
+    said = {Path(row.path).with_suffix(".txt").name: f"{row.caption}\n" for row in read_rows(out, "csv")}
+    assert {path.name: path.read_text("utf-8") for path in few.glob("*.txt")} == said
+
+
+def test_a_folder_spelled_otherwise_is_told_in_one_line(
+    capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path
+) -> None:
+    def again(spelled: str | Path) -> tuple[int, int]:
+        done = capcli(
+            "caption", spelled, "-o", "x.csv", "--model", "none", "--resume", cwd=tmp_path, env={"PWD": str(tmp_path)}
+        )
+        return done.code, done.errors.count("count as done however their paths are spelled")
+
+    assert capcli("caption", few.name, "-o", "x.csv", "--model", tiny, cwd=tmp_path).code == 0
+    assert [again(few.name), again(f"./{few.name}"), again(few)] == [(0, 0), (0, 1), (0, 1)]
+    assert len(list(read_rows(tmp_path / "x.csv", "csv"))) == 5
+
+
+def test_a_picture_on_standard_input_cannot_be_gone_on_with(
+    capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path
+) -> None:
+    picture = (few / "0.png").read_bytes()
+    done = capcli("caption", "-", "-o", "x.csv", "--resume", "--model", tiny, cwd=tmp_path, stdin=picture)
+    assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)
+    assert "--resume cannot know a picture on standard input" in done.errors
+    assert not (tmp_path / "x.csv").exists()
+    assert capcli("caption", "-", "-o", "x.csv", "--model", tiny, cwd=tmp_path, stdin=picture).code == 0
+
+
+MARK = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+@pytest.mark.parametrize(("first", "second"), [(["--bom"], []), ([], ["--bom"]), (["--bom"], ["--bom"])])
+def test_a_byte_order_mark_for_excel_is_written_once_and_kept(
+    capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path, name: str, first: list[str], second: list[str]
+) -> None:
+    photos = sorted(few.iterdir())
+    assert capcli("caption", *photos[:2], "-o", name, "--model", tiny, *first, cwd=tmp_path).code == 0
+    content = (tmp_path / name).read_bytes()
+    assert content.startswith(MARK) == bool(first) and content.removeprefix(MARK).startswith(b"path")
+    done = capcli("caption", *photos, "-o", name, "--model", tiny, "--resume", *second, cwd=tmp_path)
+    assert (done.code, done.err) == (0, b"")
+    after = (tmp_path / name).read_bytes()
+    assert after.startswith(content) and after.count(MARK) == len(first)
+    assert len(list(read_rows(tmp_path / name, name[2:]))) == 5
+    # A kill within the header: the file gets what it was to have.
+    for cut in range(1, content.index(b"\n")):
+        (tmp_path / name).write_bytes(content[:cut])
+        if cut in (1, 2, 3, 4, 9):
+            capcli("caption", *photos[:2], "-o", name, "--model", tiny, "--resume", *first, cwd=tmp_path)
+            assert (tmp_path / name).read_bytes() == content
+
+
+def test_a_byte_order_mark_is_refused_where_nothing_wants_it(capcli: RunCommand, tiny: Path, few: Path) -> None:
+    for form in ("jsonl", "text"):
+        done = capcli("caption", few, "--bom", "--format", form, "--model", tiny)
+        assert (done.code, done.out) == (2, b"") and "--bom is for csv and tsv" in done.errors
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8")
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.txt", "x.jsonl"])
+def test_names_that_are_not_utf8_keep_their_bytes_and_are_told_of_once(
+    capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path, name: str
+) -> None:
+    for old, new in (("0.png", b"caf\xe9.png"), ("1.png", b"\xff.png")):
+        found = next(path for path in few.iterdir() if path.name.endswith(old))
+        os.rename(found, os.path.join(os.fsencode(few), new))
+    done = capcli("caption", few, "-o", name, "--model", tiny, cwd=tmp_path)
+    assert done.code == 0 and done.errors.count("\n") == (name != "x.jsonl")
+    assert (b"caf\xe9.png" in (tmp_path / name).read_bytes()) == (name != "x.jsonl")
+    if name == "x.jsonl":
+        return
+    assert 'pandas read them with encoding="utf-8", errors="surrogateescape"' in done.errors
+    text = (tmp_path / name).read_text(encoding="utf-8", errors="surrogateescape")
+    assert os.fsdecode(b"caf\xe9.png") in text
+    done = capcli("caption", few, "--model", tiny, "--format", "csv")
+    assert done.errors.count("surrogateescape") == 1
+    again = capcli("caption", few, "-o", name, "--model", tiny, "--resume", cwd=tmp_path)
+    assert (again.code, again.err) == (0, b"")

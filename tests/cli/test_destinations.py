@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from capcli.outputs.rows import read_rows
+from capcli.outputs.records import read_rows
 from tests.conftest import RunCommand, command, environment
 from tests.shapes import draw
 

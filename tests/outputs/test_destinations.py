@@ -11,8 +11,9 @@ from capcli.errors import OutputError, UsageError
 from capcli.outputs.destinations import Destination, Destinations, Outcome
 from capcli.outputs.output_file import Existing
 from capcli.outputs.provenance import Provenance, ProvenanceMemory
+from capcli.outputs.records import read_rows
 from capcli.outputs.row_file import RowFile
-from capcli.outputs.rows import Row, read_rows, row_format
+from capcli.outputs.rows import Row, row_format
 from capcli.outputs.sidecars import Sidecars
 from tests.conftest import python
 
@@ -41,6 +42,7 @@ class Listening(Destination):
 
 
 WRITTEN, KEPT = Outcome(True), Outcome(False, "x.txt exists")
+SAME = Outcome(False, "x.txt exists", same=True)
 FAILED = Outcome(False, "x.txt belongs to another", failed=True)
 
 
@@ -72,8 +74,8 @@ def test_photos_come_first_and_the_rows_say_what_became_of_them(
         (KEPT, KEPT, ["x.txt exists; x.txt exists"]),
         (KEPT, FAILED, ["x.txt exists"]),
         (WRITTEN, FAILED, []),
-        (WRITTEN, Outcome(False), []),
-        (Outcome(False), Outcome(False), []),
+        (WRITTEN, SAME, []),
+        (SAME, SAME, []),
     ],
 )
 @pytest.mark.parametrize("with_rows", [False, True])

@@ -13,7 +13,8 @@ import pytest
 
 from capcli.errors import OutputError, UsageError
 from capcli.outputs.output_file import Existing, OutputFile
-from capcli.outputs.rows import Row, read_records, read_rows, row_format
+from capcli.outputs.records import Records, read_rows
+from capcli.outputs.rows import Row, row_format
 
 ROW = Row("a.jpg", "A dog.", -0.5, None)
 CONTENT = b"path,caption,score,error\r\na.jpg,A dog.,-0.5000,\r\n"
@@ -200,7 +201,7 @@ def test_failures_are_kept_or_retried_and_told(tmp_path: Path) -> None:
 
 def whole_records(file: Path) -> set[str]:
     with file.open("rb") as opened:
-        return {record.row.path for record in read_records(opened, "csv")}
+        return {record.row.path for record in Records(opened, "csv")}
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capcli.errors import UsageError
-from capcli.outputs.rows import Row, format_of, read_records, read_rows, row_format
+from capcli.outputs.records import RecordError, Records, read_rows
+from capcli.outputs.rows import Row, format_of, holds_raw_bytes, row_format
 
 PATHS = st.binary(min_size=1, max_size=20).filter(lambda path: b"\0" not in path).map(os.fsdecode)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -44,18 +45,20 @@ def test_spreadsheet_safe_rows_come_back_as_they_were(name: str, rows: list[Row]
     rows = [replace(row, path="=" + row.path) for row in rows] + [replace(row, path="'" + row.path) for row in rows]
     form = row_format(name, ranked=False, spreadsheet_safe=safe)
     content = form.header() + b"".join(form.record(row) for row in rows)
-    records = list(read_records(io.BytesIO(content), name, columns=form.columns, spreadsheet_safe=safe))
+    records = list(Records(io.BytesIO(content), name, columns=form.columns, spreadsheet_safe=safe))
     assert [record.row for record in records] == rows
     assert b"".join(content[record.start : record.end] for record in records) == content[len(form.header()) :]
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "＝"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
 def test_no_cell_of_a_spreadsheet_is_a_formula(start: str) -> None:
     record = row_format("csv", ranked=False, spreadsheet_safe=True).record(
         Row(f"{start}cmd|' /C calc'!A0", f"{start}1+1", -0.5, None)
     )
     (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
     assert cells == [f"'{start}cmd|' /C calc'!A0", f"'{start}1+1", "-0.5000", ""]
+    failed = row_format("csv", ranked=False, spreadsheet_safe=True).record(Row("a", None, None, f"{start}1+1"))
+    assert next(csv.reader(io.StringIO(failed.decode(), newline="")))[3] == f"'{start}1+1"
     plain = row_format("csv", ranked=False).record(Row(f"{start}x", None, None, None))
     assert next(csv.reader(io.StringIO(plain.decode(), newline="")))[0] == f"{start}x"
 
@@ -113,6 +116,46 @@ def test_json_writes_undecodable_bytes_as_escapes_and_text_as_it_is() -> None:
     assert b"\\udcff.jpg" in record
     assert json.loads(record) == {"path": "\udcff.jpg", "caption": "A dog.", "score": -0.1235, "error": None}
     assert "über".encode() in form.record(Row("über.jpg", "A dog.", -1, None))
+
+
+@pytest.mark.parametrize("row", [Row("a", None, None, "\udcff.jpg fell"), Row("a", "A \udcff.", -1, None)])
+def test_json_is_utf8_whatever_a_caption_or_an_error_holds(row: Row) -> None:
+    values = json.loads(row_format("jsonl", ranked=False).record(row).decode("utf-8"))
+    assert (values["caption"], values["error"]) == (row.caption, row.error)
+
+
+def test_columns_in_another_order_are_other_columns() -> None:
+    form = row_format("csv", ranked=False)
+    content = b"caption,path,score,error\r\nA dog.,a.jpg,-0.5,\r\n"
+    with pytest.raises(RecordError, match="line 1: the columns are caption, path, score, error instead of path, "):
+        list(Records(io.BytesIO(content), "csv", columns=form.columns))
+    assert [record.row for record in Records(io.BytesIO(content), "csv")] == [Row("a.jpg", "A dog.", -0.5, None)]
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "text"])
+def test_a_last_line_without_end_is_read(name: str, tmp_path: Path) -> None:
+    form = row_format(name, ranked=False)
+    rows = [Row(path, "A dog.", None if name == "text" else -0.5, None) for path in ("a", "b")]
+    file = tmp_path / "x"
+    file.write_bytes((form.header() + b"".join(map(form.record, rows))).rstrip(b"\r\n"))
+    assert list(read_rows(file, name)) == rows
+
+
+def test_a_byte_order_mark_is_for_spreadsheets_alone(tmp_path: Path) -> None:
+    for name in ("csv", "tsv"):
+        header = row_format(name, ranked=False, bom=True).header()
+        assert header == b"\xef\xbb\xbf" + row_format(name, ranked=False).header()
+    for name in ("jsonl", "text"):
+        with pytest.raises(UsageError, match=f"--bom is for csv and tsv, not for {name}"):
+            row_format(name, ranked=False, bom=True)
+
+
+def test_names_that_are_not_utf8_are_raw_bytes_where_json_does_not_escape_them() -> None:
+    odd, plain = Row(os.fsdecode(b"\xff.jpg"), "A dog.", -1, None), Row("über.jpg", "A dog.", -1, None)
+    for name in ("csv", "tsv", "text", "jsonl"):
+        form = row_format(name, ranked=False)
+        assert holds_raw_bytes(form, [plain, odd]) == (name != "jsonl")
+        assert not holds_raw_bytes(form, [plain])
 
 
 def test_the_suffix_names_the_format() -> None:

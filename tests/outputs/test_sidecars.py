@@ -98,7 +98,7 @@ def test_of_two_images_with_one_name_the_first_has_the_sidecar(tmp_path: Path, o
         False, "a.txt holds the caption of a.jpg, which has the same name but for its suffix", failed=True
     )
     again = sidecars.write(str(tmp_path / "a.jpg"), ["A cow."])
-    assert again == Outcome(False, "a.txt was written already in this run")
+    assert again == Outcome(False, "a.txt exists")
     assert (tmp_path / "a.txt").read_text() == "A dog.\n"
     (tmp_path / "below").mkdir()
     assert sidecars.write(str(tmp_path / "below" / "a.png"), ["A cat."]).written
@@ -193,7 +193,8 @@ def test_a_sidecar_that_says_the_same_is_no_news(tmp_path: Path) -> None:
     photo = str(tmp_path / "a.jpg")
     sidecars = Sidecars()
     assert sidecars.write(photo, ["A dog."]).written
-    assert sidecars.write(photo, ["A dog."]) == Sidecars().write(photo, ["A dog."]) == Outcome(False)
+    same = Outcome(False, "a.txt exists", same=True)
+    assert sidecars.write(photo, ["A dog."]) == Sidecars().write(photo, ["A dog."]) == same
     assert Sidecars().write(photo, ["A cow."]) == Outcome(False, "a.txt exists")
 
 

@@ -1,0 +1,195 @@
+"""What an output file that a run goes on with holds: which paths have their rows, where, and where it was torn off.
+
+Of each path it keeps a digest and a place, not the captions, so that a million of them fit into memory. Nothing is
+forgotten but what a kill can have left (`torn_rows`). Knows nothing of models, locks or writing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from capcli.outputs.records import Record, Records
+from capcli.outputs.rows import BYTE_ORDER_MARK, Row, RowFormat
+from capcli.outputs.spelled_paths import one_spelling
+from capcli.outputs.torn_rows import check_torn_header, check_torn_row, whole_row, without_nuls
+
+# In the place of rows that hold none, or that are not written yet.
+NO_CAPTIONS = -1
+
+
+@dataclass(frozen=True)
+class FailedRow:
+    """The bytes of a path's rows that say why it failed; `captioned` if they hold captions all the same."""
+
+    start: int
+    end: int
+    captioned: bool
+
+
+class EarlierRows:
+    """Reads a file's rows, if it is to be gone on with.
+
+    `places`: the start of each answered path's rows, or `NO_CAPTIONS`, by `path_key`. `failed`: rows that tell a
+    failure. `outdated`: bytes that newer rows have replaced. `kept`: paths with rows. `end`: where the file's whole
+    part ends, and `missing`: what has to follow there before another row, be it the header or a line end. `unproven`:
+    the only bytes of a file, of which a coming row alone can show that a run wrote them. `notes`: what the user should
+    know.
+
+    Args:
+        path: the file; None for one that is written anew.
+        form: the format that it must have.
+        retry_failed: failed paths are not answered.
+        captions: rows a path has.
+    Raises:
+        RecordError: it holds what capcli did not write, or what a kill cannot have torn.
+        OSError: it cannot be read.
+    """
+
+    def __init__(self, path: Path | None, form: RowFormat, *, retry_failed: bool, captions: int) -> None:
+        self._path = path
+        self._form = form
+        self._retry_failed = retry_failed
+        self._captions = captions
+        self._widest = 0
+        self.places: dict[bytes, int] = {}
+        self.failed: dict[bytes, FailedRow] = {}
+        self.outdated: list[tuple[int, int]] = []
+        self.kept = 0
+        self.end = 0
+        self.missing = form.header()
+        self.unproven = b""
+        self.notes: list[str] = []
+        if path is not None:
+            with path.open("rb") as file:
+                self._read(file)
+
+    def rows_of(self, path: str) -> list[Row]:
+        """A path's rows that hold captions, best first; none where an earlier run did not leave any.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        key = path_key(path)
+        failed = self.failed.get(key) if self._retry_failed else None
+        start = self.places.get(key, NO_CAPTIONS) if failed is None else failed.start
+        rows = [row for row in self._rows_at(start) if row.caption is not None] if start >= 0 else []
+        return sorted(rows, key=lambda row: row.rank or 0)
+
+    def has_captions(self, path: str) -> bool:
+        """Whether `rows_of` a path may find some; failures that are kept as they are do not count."""
+        key = path_key(path)
+        failed = self.failed.get(key)
+        if failed is not None:
+            return self._retry_failed and failed.captioned
+        return self.places.get(key, NO_CAPTIONS) >= 0
+
+    def _read(self, file: BinaryIO) -> None:
+        form = self._form
+        records = Records(file, form.name, columns=form.columns, spreadsheet_safe=form.spreadsheet_safe)
+        group: list[Record] = []
+        for record in records:
+            group = self._add(group, record)
+        self.end, self.missing = records.end, b"" if records.has_header else form.header()
+        tail = without_nuls(records.tail, records.tail_line)
+        if len(tail) < len(records.tail):
+            self.notes.append(f"line {records.tail_line} ends in NUL bytes, as a crash leaves them; they are dropped")
+        row = whole_row(form.name, records, tail, records.tail_line)
+        if row is not None:
+            self.end += len(tail)
+            self.missing = b"\n" if tail.endswith(b"\r") or form.name != "csv" else b"\r\n"
+            group = self._add(group, Record(row, records.end, self.end, records.tail_line))
+        elif tail and not records.has_header:
+            check_torn_header(form.header(), tail)
+            # What the file was to have, it gets: a part of a byte order mark tells too.
+            if tail.startswith(BYTE_ORDER_MARK[:1]) and not self.missing.startswith(BYTE_ORDER_MARK):
+                self.missing = BYTE_ORDER_MARK + self.missing
+        elif tail:
+            check_torn_row(form.name, form.columns, tail, records.tail_line)
+            if form.name == "text" and not group:
+                self.unproven = tail
+            else:
+                self._note_done_again(records.tail_line)
+        if group and self._is_cut(group):
+            self.end, self.missing = group[0].start, b""
+            self._note_done_again(group[0].line)
+        elif group:
+            self._keep(group)
+
+    def _note_done_again(self, line: int) -> None:
+        note = f"line {line} was not written to its end; that photo is done again"
+        self.notes = [other for other in self.notes if "done again" not in other] + [note]
+
+    def _add(self, group: list[Record], record: Record) -> list[Record]:
+        if group and record.row.path != group[0].row.path:
+            self._keep(group)
+            group = []
+        return [*group, record]
+
+    def _is_cut(self, group: Sequence[Record]) -> bool:
+        """Whether the last path's rows lack some that a kill has kept from being written."""
+        rows = [record.row for record in group]
+        wanted = min(self._captions, self._widest or self._captions)
+        if len(rows) >= wanted or rows[0].caption is None or path_key(rows[0].path) in self.places:
+            return False
+        # Rows that a person has sorted otherwise are no part of what a run was writing.
+        return [row.rank or place for place, row in enumerate(rows, 1)] == list(range(1, len(rows) + 1))
+
+    def _keep(self, group: Sequence[Record]) -> None:
+        key = path_key(group[0].row.path)
+        captioned = any(record.row.caption is not None for record in group)
+        start, end = group[0].start, group[-1].end
+        self._widest = max(self._widest, len(group) if captioned else 0)
+        older = self.failed.pop(key, None)
+        if older is not None:
+            # A run that retried this path was killed; its row is the newer one.
+            self.outdated.append((older.start, older.end))
+            self.kept -= 1
+        elif key in self.places:
+            # Twice the same is once too much; other words are somebody's, and stay.
+            if captioned and self._says_the_same(self.places[key], group):
+                self.outdated.append((start, end))
+            return
+        self.kept += 1
+        failed = group[-1].row.error is not None
+        if failed:
+            self.failed[key] = FailedRow(start, end, captioned)
+        if not (failed and self._retry_failed):
+            self.places[key] = start if captioned else NO_CAPTIONS
+
+    def _says_the_same(self, start: int, group: Sequence[Record]) -> bool:
+        rows = [replace(record.row, score=None) for record in group]
+        return start >= 0 and rows == [replace(row, score=None) for row in self._rows_at(start)]
+
+    def _rows_at(self, start: int) -> list[Row]:
+        """The rows of one path, which begin there."""
+        assert self._path is not None
+        form = self._form
+        rows: list[Row] = []
+        with self._path.open("rb") as file:
+            file.seek(start)
+            records = Records(
+                file,
+                form.name,
+                columns=form.columns,
+                spreadsheet_safe=form.spreadsheet_safe,
+                below_header=True,
+            )
+            for record in records:
+                if rows and record.row.path != rows[0].path:
+                    return rows
+                rows.append(record.row)
+            last = whole_row(form.name, records, records.tail, records.tail_line)
+            if last is not None and (not rows or last.path == rows[0].path):
+                rows.append(last)
+        return rows
+
+
+def path_key(path: str) -> bytes:
+    """What a path is known by, however it is spelled."""
+    # A digest, so that a million paths are some 100 MB less to remember than the paths themselves.
+    return hashlib.blake2b(os.fsencode(one_spelling(path)), digest_size=12).digest()

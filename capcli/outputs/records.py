@@ -1,0 +1,188 @@
+"""Rows read back from a file of them, each with its place. People may have edited the file.
+
+Paths come back byte for byte. Knows nothing of which rows are done, or of models.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from capcli.outputs.rows import BYTE_ORDER_MARK, FORMULA, LONGEST_RECORD, TEXT_COLUMNS, Row
+
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row as it lies in a file: bytes `start` to `end`, from line `line` on, counted from 1."""
+
+    row: Row
+    start: int
+    end: int
+    line: int
+
+
+class RecordError(ValueError):
+    """A record is none that capcli wrote. `line` counts from 1."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"line {line}: {reason}")
+        self.line = line
+
+
+def read_rows(path: Path, format_name: str) -> Iterator[Row]:
+    """Rows of a file that capcli wrote, paths byte for byte; people may have edited it.
+
+    Raises:
+        RecordError: a record that cannot be understood.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        records = Records(file, format_name)
+        for record in records:
+            yield record.row
+        # The last line of a file that a person wrote may have no end.
+        if records.tail and (row := records.parse(records.tail, records.tail_line)) is not None:
+            yield row
+
+
+class Records:
+    """Rows of a file with their places: iterated over once, from where the file stands.
+
+    `end` is where the last whole record, header or blank line ends. What follows it, at the end of the file, has no
+    end of its own: `tail`, from line `tail_line` on. `has_header`: the header was there, or the format has none.
+
+    Args:
+        file: at its start, or at that of a record.
+        format_name: one of `FORMATS`.
+        columns: what the header must name; None takes any header with path and caption.
+        spreadsheet_safe: whether it was written so.
+        below_header: whether `columns` are known and no header comes.
+    Raises (while iterating):
+        RecordError: a record, or the header, that cannot be understood.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        format_name: str,
+        *,
+        columns: Sequence[str] | None = None,
+        spreadsheet_safe: bool = False,
+        below_header: bool = False,
+    ) -> None:
+        self._file = file
+        self._name = format_name
+        self._columns = columns
+        self._spreadsheet_safe = spreadsheet_safe
+        self._header: Sequence[str] | None = columns if below_header else None
+        if format_name == "text":
+            self._header = ("path", "caption")
+        self.end = file.tell()
+        self.tail = b""
+        self.tail_line = 1
+
+    def __iter__(self) -> Iterator[Record]:
+        for start, end, line, content in self._pieces():
+            row = self.parse(content, line)
+            if row is not None:
+                yield Record(row, start, end, line)
+
+    @property
+    def has_header(self) -> bool:
+        return self._header is not None or self._name == "jsonl"
+
+    def parse(self, content: bytes, line: int) -> Row | None:
+        """What the bytes of one record say; None where they are the header or blank.
+
+        Raises:
+            RecordError: they cannot be understood. It names the line.
+        """
+        try:
+            if line == 1 and content.startswith(_UTF16_MARKS) and b"\0" in content:
+                raise ValueError("the file is in UTF-16; save it as UTF-8")
+            text = content.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+            if not text.strip():
+                return None
+            if self._name == "jsonl":
+                return _row(json.loads(text))
+            return self._cells_to_row(_split_csv(text) if self._name == "csv" else _split_tsv(text))
+        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            raise RecordError(line, reason) from error
+
+    def _cells_to_row(self, cells: Sequence[str]) -> Row | None:
+        if self._header is None:
+            self._header = cells
+            if self._columns is not None and list(cells) != list(self._columns):
+                raise ValueError(
+                    f"the columns are {', '.join(cells)} instead of {', '.join(self._columns)} (another --captions?)"
+                )
+            if not {"path", "caption"} <= set(cells):
+                raise ValueError("the header names no columns path and caption")
+            return None
+        if len(cells) != len(self._header):
+            raise ValueError(f"{len(cells)} cells instead of {len(self._header)}")
+        values = dict(zip(self._header, cells, strict=True))
+        if self._spreadsheet_safe:
+            for column in TEXT_COLUMNS & values.keys():
+                if values[column].startswith("'") and FORMULA.match(values[column]):
+                    values[column] = values[column][1:]
+        return _row(values)
+
+    def _pieces(self) -> Iterator[tuple[int, int, int, bytes]]:
+        """Start, end, first line and bytes of each record: a line, or several while a quote is open."""
+        lines: list[bytes] = []
+        end, quotes, number = self.end, 0, 0
+        for number, line in enumerate(self._file, start=1):
+            end += len(line)
+            # A spreadsheet or an editor that saved the file may have put a byte order mark before its first line.
+            lines.append(line.removeprefix(BYTE_ORDER_MARK) if end == len(line) else line)
+            quotes += line.count(b'"') if self._name == "csv" else 0
+            if line.endswith(b"\n") and quotes % 2 == 0:
+                start, self.end = self.end, end
+                yield start, end, number + 1 - len(lines), b"".join(lines)
+                lines = []
+            elif line.endswith(b"\n") and end - self.end >= LONGEST_RECORD:
+                raise RecordError(number + 1 - len(lines), "a quote is never closed")
+        self.tail, self.tail_line = b"".join(lines), number + 1 - len(lines)
+
+
+def _split_csv(text: str) -> list[str]:
+    cells = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    if len(cells) != 1:
+        raise ValueError("a quote is not closed, or stands within a cell")
+    return cells[0]
+
+
+def _split_tsv(text: str) -> list[str]:
+    return [_unescape(cell) for cell in text.split("\t")]
+
+
+def _row(values: object) -> Row:
+    if not isinstance(values, dict):
+        raise ValueError("is no JSON object")
+    score, rank = values.get("score"), values.get("rank")
+    caption, error = values["caption"], values.get("error")
+    return Row(
+        path=str(values["path"]),
+        caption=str(caption) if caption else None,
+        score=float(str(score)) if score not in (None, "") else None,
+        error=str(error) if error else None,
+        rank=int(str(rank)) if rank not in (None, "") else None,
+    )
+
+
+def _unescape(cell: str) -> str:
+    plain = {"t": "\t", "r": "\r", "n": "\n", "\\": "\\"}
+    characters = iter(cell)
+    try:
+        return "".join(plain[next(characters, "")] if char == "\\" else char for char in characters)
+    except KeyError as error:
+        raise ValueError(f"{cell!r} holds a backslash that begins no escape") from error

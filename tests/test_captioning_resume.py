@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from capcli import BundleError, Captioner
@@ -134,11 +135,19 @@ def test_metadata_gets_its_words_from_the_rows(captioner: Captioner, photos: Pat
 
 
 def test_new_photos_are_captioned_and_the_others_delivered_in_the_order_of_the_inputs(
-    captioner: Captioner, photos: Path, tmp_path: Path
+    captioner: Captioner, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "x.csv"
     run(lambda: captioner, out, items(photos)[1:2])
     order: list[str] = []
+    read: list[str] = []
+    load = captioner.load
+
+    def watched(image: str, **how: int | None) -> np.ndarray:
+        read.append(Path(image).name)
+        return load(image, **how)
+
+    monkeypatch.setattr(captioner, "load", watched)
 
     class Watching(Sidecars):
         def put(self, rows: Sequence[Row]) -> Outcome:
@@ -147,7 +156,7 @@ def test_new_photos_are_captioned_and_the_others_delivered_in_the_order_of_the_i
 
     report, _ = run(lambda: captioner, out, items(photos), Watching(".txt"))
     assert report == Report(captioned=2, failed=1, found_any=True)
-    assert order == ["a.jpg", "b.png"]
+    assert order == ["a.jpg", "b.png"] and sorted(read) == ["a.jpg", "c.png"]
     assert [Path(row.path).name for row in read_rows(out, "csv")] == ["b.png", "a.jpg", "c.png"]
 
 

@@ -6,16 +6,14 @@ forgotten but what a kill can have left (`torn_rows`). Knows nothing of models, 
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from capcli.outputs.path_keys import PathKeys
 from capcli.outputs.records import Record, Records
 from capcli.outputs.rows import BYTE_ORDER_MARK, Row, RowFormat
-from capcli.outputs.spelled_paths import one_spelling
 from capcli.outputs.torn_rows import check_torn_header, check_torn_row, whole_row, without_nuls
 
 # In the place of rows that hold none, or that are not written yet.
@@ -34,11 +32,10 @@ class FailedRow:
 class EarlierRows:
     """Reads a file's rows, if it is to be gone on with.
 
-    `places`: the start of each answered path's rows, or `NO_CAPTIONS`, by `path_key`. `failed`: rows that tell a
-    failure. `outdated`: bytes that newer rows have replaced. `kept`: paths with rows. `end`: where the file's whole
-    part ends, and `missing`: what has to follow there before another row, be it the header or a line end. `unproven`:
-    the only bytes of a file, of which a coming row alone can show that a run wrote them. `notes`: what the user should
-    know.
+    `places`: by `key`, the start of each answered path's rows, or `NO_CAPTIONS`. `failed`: rows that tell a failure.
+    `outdated`: bytes that newer rows have replaced. `kept`: paths with rows. `end`: where the file's whole part ends,
+    and `missing`: what has to follow there before another row, be it the header or a line end. `unproven`: the only
+    bytes of a file, of which a coming row alone can show that a run wrote them. `notes`: what the user should know.
 
     Args:
         path: the file; None for one that is written anew.
@@ -56,6 +53,8 @@ class EarlierRows:
         self._retry_failed = retry_failed
         self._captions = captions
         self._widest = 0
+        # What a path is known by, however it is spelled.
+        self.key = PathKeys().key
         self.places: dict[bytes, int] = {}
         self.failed: dict[bytes, FailedRow] = {}
         self.outdated: list[tuple[int, int]] = []
@@ -74,7 +73,7 @@ class EarlierRows:
         Raises:
             OSError: the file cannot be read.
         """
-        key = path_key(path)
+        key = self.key(path)
         failed = self.failed.get(key) if self._retry_failed else None
         start = self.places.get(key, NO_CAPTIONS) if failed is None else failed.start
         rows = [row for row in self._rows_at(start) if row.caption is not None] if start >= 0 else []
@@ -82,7 +81,7 @@ class EarlierRows:
 
     def has_captions(self, path: str) -> bool:
         """Whether `rows_of` a path may find some; failures that are kept as they are do not count."""
-        key = path_key(path)
+        key = self.key(path)
         failed = self.failed.get(key)
         if failed is not None:
             return self._retry_failed and failed.captioned
@@ -134,13 +133,13 @@ class EarlierRows:
         """Whether the last path's rows lack some that a kill has kept from being written."""
         rows = [record.row for record in group]
         wanted = min(self._captions, self._widest or self._captions)
-        if len(rows) >= wanted or rows[0].caption is None or path_key(rows[0].path) in self.places:
+        if len(rows) >= wanted or rows[0].caption is None or self.key(rows[0].path) in self.places:
             return False
         # Rows that a person has sorted otherwise are no part of what a run was writing.
         return [row.rank or place for place, row in enumerate(rows, 1)] == list(range(1, len(rows) + 1))
 
     def _keep(self, group: Sequence[Record]) -> None:
-        key = path_key(group[0].row.path)
+        key = self.key(group[0].row.path)
         captioned = any(record.row.caption is not None for record in group)
         start, end = group[0].start, group[-1].end
         self._widest = max(self._widest, len(group) if captioned else 0)
@@ -187,9 +186,3 @@ class EarlierRows:
             if last is not None and (not rows or last.path == rows[0].path):
                 rows.append(last)
         return rows
-
-
-def path_key(path: str) -> bytes:
-    """What a path is known by, however it is spelled."""
-    # A digest, so that a million paths are some 100 MB less to remember than the paths themselves.
-    return hashlib.blake2b(os.fsencode(one_spelling(path)), digest_size=12).digest()

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.earlier_rows import NO_CAPTIONS, EarlierRows, path_key
+from capcli.outputs.earlier_rows import NO_CAPTIONS, EarlierRows
 from capcli.outputs.file_lock import is_in_place, try_lock
 from capcli.outputs.files import Draft, cannot_be_written, discard_left_over_drafts
 from capcli.outputs.records import RecordError
@@ -99,7 +99,7 @@ class OutputFile:
 
     def claim(self, path: str) -> bool:
         """Whether a path is still to be captioned; True once for each path, however it is spelled."""
-        key = path_key(path)
+        key = self._earlier.key(path)
         if key in self._earlier.places:
             return False
         self._earlier.places[key] = NO_CAPTIONS
@@ -137,7 +137,7 @@ class OutputFile:
         if not self._started:
             self._start()
         self._append(records)
-        replaced = self._earlier.failed.pop(path_key(rows[0].path), None)
+        replaced = self._earlier.failed.pop(self._earlier.key(rows[0].path), None)
         if replaced is not None:
             self._earlier.outdated.append((replaced.start, replaced.end))
 

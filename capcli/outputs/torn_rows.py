@@ -8,6 +8,7 @@ record.
 from __future__ import annotations
 
 import csv
+import json
 import re
 from collections.abc import Sequence
 
@@ -70,7 +71,7 @@ def check_torn_row(name: str, columns: Sequence[str], tail: bytes, line: int) ->
         reason = _CR_ALONE
     elif name == "jsonl":
         torn = tail.startswith(_JSON_START) or _JSON_START.startswith(tail)
-        reason = None if torn else "is no row, and has no end"
+        reason = None if torn and not _is_json(tail) else "is no row, and has no end"
     else:
         cells = tail.count(b"\t") + 1
         reason = None if cells <= len(columns) else f"{cells} cells instead of {len(columns)}"
@@ -110,6 +111,15 @@ def _no_torn_csv(columns: Sequence[str], tail: bytes) -> str | None:
     if columns[before] not in ("path", "error") or any(_is_row(columns, line) for line in lines):
         return "a quote is never closed"
     return None
+
+
+def _is_json(tail: bytes) -> bool:
+    """Whether it is whole, which a torn record never is."""
+    try:
+        json.loads(tail.decode("utf-8", "surrogateescape"))
+    except ValueError:
+        return False
+    return True
 
 
 def _is_row(columns: Sequence[str], line: bytes) -> bool:

@@ -103,6 +103,8 @@ def test_only_the_end_with_such_line_ends_is_refused_too(tmp_path: Path) -> None
         ("tsv", b"Buy milk", "line 1: is no header that capcli wrote"),
         ("jsonl", b"Buy milk", "line 1: is no row"),
         ("jsonl", b"[" * 100_000 + b"\n", "line 1: "),
+        ("jsonl", b'{"path": "a.jpg"}', "line 1: is no row"),
+        ("jsonl", b'{"path": "a.jpg", "words": "A horse."}', "line 1: is no row"),
         ("jsonl", b"5\n", "line 1: is no JSON object"),
         ("csv", HEADERS["csv"].decode().encode("utf-16"), "line 1: the file is in UTF-16"),
         ("tsv", (HEADERS["tsv"] + b"a\tA dog.\t-0.5\t\n").decode().encode("utf-16"), "line 1: the file is in UTF-16"),
@@ -213,7 +215,10 @@ def test_rows_that_a_person_sorted_stay_all_of_them(tmp_path: Path) -> None:
     """By score: the rows of a path lie apart, and the last ones are fewer than a path has."""
     form = row_format("csv", ranked=True)
     rows = [Row(path, f"Words {rank}.", -0.1 * rank, None, rank) for rank in (1, 2, 3) for path in ("a", "b", "c")]
-    for ordered in (rows, rows[::-1]):
+    by_path = sorted(rows, key=lambda row: row.path)
+    # All in place but one, which lies at the end and looks like the first of those that a kill has cut off.
+    one_moved = [*by_path[:3], *by_path[4:], by_path[3]]
+    for ordered in (rows, rows[::-1], one_moved):
         file = tmp_path / "x.csv"
         before = form.header() + b"".join(map(form.record, ordered))
         file.write_bytes(before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,8 +29,14 @@ def caption(
         ),
     ],
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="File to write: .csv, .tsv, .jsonl or .txt.", rich_help_panel=_OUTPUT),
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write: .csv, .tsv, .jsonl or .txt; - is standard output.",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     resume: Annotated[
         bool,
@@ -49,9 +54,7 @@ def caption(
     ] = False,
     overwrite: Annotated[
         bool,
-        typer.Option(
-            "--overwrite", help="Replace an output file, sidecars and descriptions that exist.", rich_help_panel=_OUTPUT
-        ),
+        typer.Option("--overwrite", help="Replace the output file if it exists.", rich_help_panel=_OUTPUT),
     ] = False,
     format_: Annotated[
         str | None,
@@ -83,7 +86,7 @@ def caption(
     sidecar: Annotated[
         str | None,
         typer.Option(
-            help="Write each caption into a text file beside its photo, with this suffix (.txt).",
+            help="Write each caption into a text file beside its photo, with this suffix: .txt or .caption.",
             rich_help_panel=_OUTPUT,
         ),
     ] = None,
@@ -95,6 +98,14 @@ def caption(
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
+    existing: Annotated[
+        str,
+        typer.Option(
+            metavar="keep|replace",
+            help="What to do with sidecars and descriptions that photos have already.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = "keep",
     captions: Annotated[int, typer.Option(help="Captions for each image, best first.", rich_help_panel=_OUTPUT)] = 1,
     raw: Annotated[
         bool, typer.Option("--raw", help="Bare words: lower case, no full stop.", rich_help_panel=_OUTPUT)
@@ -102,7 +113,10 @@ def caption(
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", "-q", help="Print no summary, and no line for a photo that failed.", rich_help_panel=_OUTPUT
+            "--quiet",
+            "-q",
+            help="Print no summary, and no line for a photo that failed or was left as it was.",
+            rich_help_panel=_OUTPUT,
         ),
     ] = False,
     progress: Annotated[
@@ -173,6 +187,7 @@ def caption(
         overwrite=overwrite,
         sidecar=sidecar,
         write_metadata=write_metadata,
+        existing=existing,
         captions=captions,
     )
     # These load NumPy, which need not be waited for to be told of a wrong option.
@@ -183,9 +198,12 @@ def caption(
     from capcli.outputs.destinations import Destinations
     from capcli.pipeline import PipelineSettings
 
+    where.check_inputs(inputs)
     photos = where.photos()
     rules = FolderRules(recursive, hidden, tuple(include or ()), tuple(exclude or ()))
     given = given_inputs(inputs, rules, null=null)
+    if given.nameless:
+        where.check_stdin()
     feedback = feedback_for(
         quiet=quiet,
         progress=progress,
@@ -197,13 +215,13 @@ def caption(
     run = CaptioningRun(
         lambda: _load(model, provider, threads),
         CaptionSettings(beam, max_length, length_penalty, captions, raw),
-        Destinations(where.rows(alone=given.alone or given.nameless), photos),
+        Destinations(where.rows(alone=given.alone or given.nameless), photos, feedback.kept),
         PipelineSettings(batch_size, workers, max_pixels),
         feedback,
     )
     try:
         with interrupt_stops(run):
-            report = run.run(where.allowed(given.items))
+            report = run.run(where.checked(given.items))
     finally:
         feedback.close(run.report)
     if not report.found_any:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from capcli.cli.terminal import write_stdout
 from capcli.errors import UsageError
+from capcli.inputs.paths import InputItem
 from capcli.outputs.destinations import Destination, Outcome
 from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, format_of, holds_raw_bytes, row_format
+from capcli.outputs.spared import check_output_file, is_same_file
 
-if TYPE_CHECKING:
-    from capcli.inputs.paths import InputItem
+_STDOUT, _STDIN = "-", 0
+_NO_PLACE = "an image on standard input has no place for a sidecar or metadata; save it as a file"
 
 
 class Stdout(Destination):
@@ -51,7 +52,7 @@ class OutputOptions:
         UsageError: they do not go together, or name no format.
     """
 
-    output: Path | None
+    output: str | None
     format_: str | None
     as_json: bool
     spreadsheet_safe: bool
@@ -61,10 +62,22 @@ class OutputOptions:
     overwrite: bool
     sidecar: str | None
     write_metadata: bool
+    existing: str
     captions: int
+    # Photos of walked folders that links lead to, as they come; destinations that write to photos look them up.
+    _links: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.resume and self.output is None:
+        if self.existing not in ("keep", "replace"):
+            raise UsageError(f"--existing is {self.existing}; it must be keep or replace")
+        if self._replaces and not self.to_photos:
+            raise UsageError("--existing replace goes with --sidecar or --write-metadata; -o FILE has --overwrite")
+        if self.overwrite and self.file is None:
+            raise UsageError(
+                "--overwrite replaces an output file, named with -o FILE; "
+                "sidecars and metadata are replaced with --existing replace"
+            )
+        if self.resume and self.file is None:
             raise UsageError("--resume goes on with an output file; name it with -o FILE")
         if self.resume and self.overwrite:
             raise UsageError("--resume keeps what --overwrite would replace; give one of them")
@@ -72,13 +85,66 @@ class OutputOptions:
             raise UsageError("--retry-failed goes with --resume")
         if self.as_json and self.format_ not in (None, "jsonl"):
             raise UsageError("--json is --format jsonl; give one format")
-        format_of(self.output, self.format_)
+        format_of(self.file, self.format_)
+
+    @property
+    def file(self) -> Path | None:
+        """The output file; None where rows go to standard output, named "-" or not, or nowhere."""
+        return None if self.output in (None, _STDOUT) else Path(self.output or "")
+
+    @property
+    def to_photos(self) -> bool:
+        """Whether captions go beside the photos or into them."""
+        return self.sidecar is not None or self.write_metadata
 
     @property
     def to_stdout(self) -> bool:
-        """Whether rows go to standard output: beside captions for photos only where a format is named."""
-        named = self.as_json or self.format_ is not None
-        return self.output is None and (named or not (self.sidecar is not None or self.write_metadata))
+        """Whether rows go to standard output: beside captions for photos only where it or a format is named."""
+        named = self.output == _STDOUT or self.as_json or self.format_ is not None
+        return self.file is None and (named or not self.to_photos)
+
+    @property
+    def _replaces(self) -> bool:
+        return self.existing == "replace"
+
+    def check_inputs(self, arguments: Sequence[str]) -> None:
+        """Refuses an output file that is a photo or an input.
+
+        Args:
+            arguments: the inputs as they were named; "-" is standard input, which may come from a file.
+        Raises:
+            UsageError: it is one.
+        """
+        if self.file is not None:
+            check_output_file(self.file, (_STDIN if argument == "-" else argument for argument in arguments))
+
+    def check_stdin(self) -> None:
+        """Refuses to caption an image on standard input where its captions would have no place.
+
+        Raises:
+            UsageError: they would have none.
+        """
+        if self.to_photos:
+            raise UsageError(_NO_PLACE)
+
+    def checked(self, items: Iterable[InputItem]) -> Iterator[InputItem]:
+        """The inputs, with what these options make an error of; notes where links lead to them.
+
+        Raises:
+            UsageError: a picture on standard input and --resume.
+        """
+        for item in items:
+            if item.content is not None:
+                if self.resume:
+                    raise UsageError("--resume cannot know a picture on standard input: it has no name; give its path")
+                # The first input has ended the command with `check_stdin`.
+                yield InputItem(item.path, error=_NO_PLACE) if self.to_photos else item
+            elif item.error is None and self.file is not None and is_same_file(item.path, self.file):
+                yield replace(item, error="is the output file")
+            else:
+                if item.linked_in is not None and self.to_photos:
+                    self._links[item.path] = item.linked_in
+                yield item
 
     def photos(self) -> list[Destination]:
         """Sidecars and metadata, as asked for.
@@ -88,14 +154,15 @@ class OutputOptions:
             DependencyError: the library that writes metadata is not installed.
         """
         photos: list[Destination] = []
+        links: Mapping[str, str] = self._links
         if self.sidecar is not None:
             from capcli.outputs.sidecars import Sidecars
 
-            photos.append(Sidecars(self.sidecar, overwrite=self.overwrite))
+            photos.append(Sidecars(self.sidecar, overwrite=self._replaces, output=self.file, links=links))
         if self.write_metadata:
             from capcli.outputs.metadata import PhotoMetadata
 
-            photos.append(PhotoMetadata(overwrite=self.overwrite))
+            photos.append(PhotoMetadata(overwrite=self._replaces, links=links))
         return photos
 
     def rows(self, *, alone: bool) -> Destination | None:
@@ -107,35 +174,24 @@ class OutputOptions:
             UsageError: --spreadsheet-safe for another format.
         """
         form = row_format(
-            format_of(self.output, "jsonl" if self.as_json else self.format_),
+            format_of(self.file, "jsonl" if self.as_json else self.format_),
             ranked=self.captions > 1,
             # A file that is gone on with has its paths, or could not be gone on with.
             with_path=self.resume or not alone,
             spreadsheet_safe=self.spreadsheet_safe,
             bom=self.bom,
         )
-        if self.output is None:
+        if self.file is None:
             return Stdout(form) if self.to_stdout else None
         from capcli.outputs.output_file import Existing
         from capcli.outputs.row_file import RowFile
 
         existing = Existing.RESUME if self.resume else Existing.REPLACE if self.overwrite else Existing.REFUSE
-        return RowFile(self.output, form, existing=existing, retry_failed=self.retry_failed, captions=self.captions)
-
-    def allowed(self, items: Iterable[InputItem]) -> Iterator[InputItem]:
-        """The inputs, as long as they can go where captions are to go.
-
-        Raises:
-            UsageError: a picture on standard input and --resume.
-        """
-        for item in items:
-            if self.resume and item.content is not None:
-                raise UsageError("--resume cannot know a picture on standard input: it has no name; give its path")
-            yield item
+        return RowFile(self.file, form, existing=existing, retry_failed=self.retry_failed, captions=self.captions)
 
     def how_to_go_on(self) -> str:
         """What to say of a run that was stopped."""
-        if self.output is None:
+        if self.file is None:
             return "stopped; what was captioned so far is written"
         resume = "--resume instead of --overwrite" if self.overwrite else "--resume"
-        return f"stopped; {self.output} holds what was captioned so far; the same command with {resume} goes on"
+        return f"stopped; {self.file} holds what was captioned so far; the same command with {resume} goes on"

@@ -66,8 +66,9 @@ def evaluate(
     from capcli.evaluation import check_official_scorers, official_scores
     from capcli.outputs.files import WholeFile
 
+    read = [path for path in (captions, predictions, None if split is None else Path(split)) if path is not None]
     # Before the model captions for minutes: can the report be written, are the scorers there?
-    with nullcontext() if report is None else WholeFile(report, overwrite=overwrite) as page:
+    with nullcontext() if report is None else WholeFile(report, overwrite=overwrite, inputs=read) as page:
         check_official_scorers()
         chosen = read_evaluation_images(images, captions, split, allow_missing=allow_missing)
         for line in chosen.notes:

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from capcli.captioning import Observer, Report
@@ -38,6 +39,10 @@ class Feedback(Observer):
         self._summary = summary and not quiet
         self._left_out = {} if left_out is None else left_out
         self._started: float | None = None
+        self._kept = self._only_kept = 0
+        # Of photos that are not looked at, another thread tells.
+        self._keeping: set[str] = set()
+        self._counting = threading.Lock()
 
     def opened(self) -> None:
         self._started = time.monotonic()
@@ -49,10 +54,26 @@ class Feedback(Observer):
         if not self._quiet:
             self._tell(f"{shortened(path)}: {reason}")
 
+    def kept(self, path: str, what: str) -> None:
+        """A photo keeps what it had instead of its caption. Told just before what became of the photo as a whole."""
+        with self._counting:
+            self._kept += 1
+            self._keeping.add(path)
+        if not self._quiet:
+            self._tell(f"{shortened(path)}: {what}")
+
+    def skipped(self, path: str) -> None:
+        # Nothing else was written for it: it is one of those left as they were, and of no others.
+        with self._counting:
+            if path in self._keeping:
+                self._keeping.remove(path)
+                self._only_kept += 1
+
     def close(self, report: Report) -> None:
         """Ends what is shown, with the summary if there is one. A run that did not begin has none."""
         if self._summary and self._started is not None:
-            line = summary(report, time.monotonic() - self._started)
+            skipped = report.skipped - self._only_kept
+            line = summary(replace(report, skipped=skipped), self._kept, time.monotonic() - self._started)
             say(f"{line}; left out {kinds_left_out(self._left_out)}" if self._left_out else line)
 
     def _tell(self, line: str) -> None:
@@ -84,6 +105,7 @@ class BarFeedback(Feedback):
         threading.Thread(target=lambda: self._bar.update(self._task, total=count()), daemon=True).start()
 
     def skipped(self, path: str) -> None:
+        super().skipped(path)
         self._skipped += 1
         self._show()
 
@@ -135,9 +157,16 @@ def feedback_for(
     return Feedback(quiet=quiet, summary=on_terminal, left_out=left_out)
 
 
-def summary(report: Report, seconds: float) -> str:
-    """One line on a whole run."""
+def summary(report: Report, kept: int, seconds: float) -> str:
+    """One line on a whole run.
+
+    Args:
+        report: what became of the inputs.
+        kept: photos that kept a sidecar or a description that they had.
+        seconds: how long it took.
+    """
     parts = [f"{report.captioned} captioned"]
+    parts += [f"{kept} left as {'it was' if kept == 1 else 'they were'}"] if kept else []
     parts += [f"{report.skipped} skipped"] if report.skipped else []
     parts += [f"{report.failed} failed"] if report.failed else []
     rate = (report.captioned + report.failed) / max(1e-3, seconds)

@@ -51,13 +51,15 @@ UNREAD_SUFFIXES = frozenset(f"{_RAW} {_DRAWN} {_MOVING}".split())
 class InputItem:
     """One input: a path to read, or the bytes of an image from standard input, or an error found on the way.
 
-    `from_folder`: it was found in a folder, not named by the user.
+    `from_folder`: it was found in a folder, not named by the user. `linked_in`: the folder that was walked, where a
+    symbolic link below it is on the way to the file.
     """
 
     path: str
     content: bytes | None = None
     error: str | None = None
     from_folder: bool = False
+    linked_in: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,12 +155,12 @@ def _expand(path: str, rules: FolderRules, left_out: Counter[str] | None) -> Ite
 def _walk(root: str, rules: FolderRules, left_out: Counter[str] | None) -> Iterator[InputItem]:
     """Each folder once, by its own name if it has one below `root`: what only links lead to comes last."""
     seen: set[tuple[int, int]] = set()
-    # What is still to be walked, the next one last: a folder's path, and its path below the root.
-    folders, links = [(root, "")], list[tuple[str, str]]()
+    # What is still to be walked, the next one last: a folder's path, its path below the root, whether that has links.
+    folders, links = [(root, "", False)], list[tuple[str, str, bool]]()
     while folders or links:
         if not folders:
             folders.append(links.pop(0))
-        folder, below = folders.pop()
+        folder, below, linked = folders.pop()
         try:
             status = os.stat(folder)
             here = (status.st_dev, status.st_ino)
@@ -170,14 +172,16 @@ def _walk(root: str, rules: FolderRules, left_out: Counter[str] | None) -> Itera
         except OSError as error:
             yield InputItem(folder, error=f"the folder cannot be read ({error.strerror})")
             continue
-        inner: list[tuple[str, str]] = []
+        inner: list[tuple[str, str, bool]] = []
         for entry in entries:
             inside = f"{below}{entry.name}"
             if _is_folder(entry):
                 if rules.recursive and rules.enters(entry.name, inside):
-                    (links if entry.is_symlink() else inner).append((entry.path, f"{inside}/"))
+                    by_link = entry.is_symlink()
+                    (links if by_link else inner).append((entry.path, f"{inside}/", linked or by_link))
             elif rules.wants(entry.name, inside):
-                yield InputItem(entry.path, from_folder=True)
+                by_link = linked or entry.is_symlink()
+                yield InputItem(entry.path, from_folder=True, linked_in=root if by_link else None)
             elif left_out is not None and (suffix := rules.unread(entry.name, inside)) is not None:
                 left_out[suffix] += 1
         folders += reversed(inner)

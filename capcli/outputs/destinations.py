@@ -8,7 +8,7 @@ lacks what rows of an earlier run hold is delivered from there. Knows nothing of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -79,6 +79,10 @@ class Destination(ABC):
         """
         return None
 
+    def keeps(self, path: str) -> str | None:
+        """What a place keeps for a path that it does not want, where that is news to the user."""
+        return None
+
     @abstractmethod
     def put(self, rows: Sequence[Row]) -> Outcome:
         """Takes all rows of one path.
@@ -100,11 +104,19 @@ class Destinations:
         rows: where every input gets its rows, failed ones too: a file or standard output. None where only photos get
             their captions.
         photos: places that belong to the photos: sidecars, metadata. They get captions, not failures.
+        kept: told of each photo that keeps something it had instead of its caption: its path, and what. Without it,
+            one line at the end of the run says so.
     """
 
-    def __init__(self, rows: Destination | None = None, photos: Sequence[Destination] = ()) -> None:
+    def __init__(
+        self,
+        rows: Destination | None = None,
+        photos: Sequence[Destination] = (),
+        kept: Callable[[str, str], object] | None = None,
+    ) -> None:
         self._rows = rows
         self._photos = tuple(photos)
+        self._tell_kept = kept
         self._all = (*self._photos, *([] if rows is None else [rows]))
         self._kept = 0
         self._first_kept = ""
@@ -127,7 +139,10 @@ class Destinations:
         """
         rows = self._rows
         if rows is None:
-            return not is_file or self._photos_want(path)
+            if not is_file or self._photos_want(path):
+                return True
+            self._note_kept(path, [what for photo in self._photos if (what := photo.keeps(path)) is not None])
+            return False
         # A failure that is kept has nothing to give to a photo, and has not taken anything.
         return rows.wants(path) or (is_file and rows.has_captions(path) and self._photos_want(path))
 
@@ -186,10 +201,157 @@ class Destinations:
 
     def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
         outcomes = [_put(photo, rows) for photo in self._photos]
-        for outcome in outcomes:
-            if not (outcome.written or outcome.failed or outcome.same):
-                self._kept += 1
-                self._first_kept = self._first_kept or f"{rows[0].path}: {outcome.reason}"
+        # A row alone would look as if the photo had its caption now.
+        self._note_kept(
+            rows[0].path, [each.reason or "" for each in outcomes if not (each.written or each.failed or each.same)]
+        )
+        return outcomes
+
+    def _note_kept(self, path: str, kept: Sequence[str]) -> None:
+        what = "; ".join(kept)
+        if what and self._tell_kept is not None:
+            self._tell_kept(path, what)
+        elif what:
+            self._kept += 1
+            self._first_kept = self._first_kept or f"{path}: {what}"
+
+    def news(self) -> list[str]:
+        """Lines for the user about what has come up since this was asked last."""
+        return []
+
+    def begin(self, provenance: Provenance) -> str | None:
+        """Learns what makes the captions, before the first of them comes.
+
+        Returns:
+            A line for the user, where captions of an earlier run were made differently.
+        """
+        return None
+
+    @abstractmethod
+    def put(self, rows: Sequence[Row]) -> Outcome:
+        """Takes all rows of one path.
+
+        Raises:
+            OutputError: they cannot be written.
+        """
+
+    @property
+    def kept_failures(self) -> int:
+        """Paths that failed in an earlier run and that this one does not try again."""
+        return 0
+
+
+class Destinations:
+    """All destinations of a run, as one.
+
+    Args:
+        rows: where every input gets its rows, failed ones too: a file or standard output. None where only photos get
+            their captions.
+        photos: places that belong to the photos: sidecars, metadata. They get captions, not failures.
+        kept: told of each photo that keeps something it had instead of its caption: its path, and what. Without it,
+            one line at the end of the run says so.
+    """
+
+    def __init__(
+        self,
+        rows: Destination | None = None,
+        photos: Sequence[Destination] = (),
+        kept: Callable[[str, str], object] | None = None,
+    ) -> None:
+        self._rows = rows
+        self._photos = tuple(photos)
+        self._tell_kept = kept
+        self._all = (*self._photos, *([] if rows is None else [rows]))
+        self._kept = 0
+        self._first_kept = ""
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """A context in which all are open."""
+        with ExitStack() as stack:
+            for each in self._all:
+                stack.enter_context(each.opened())
+            yield
+
+    def wants(self, path: str, *, is_file: bool = True) -> bool:
+        """Whether an input still lacks its captions somewhere. Asked in the order of the inputs.
+
+        Args:
+            path: of the input.
+            is_file: False for image bytes without a file, and for folders that cannot be read: no photo destination
+                can have them already.
+        """
+        rows = self._rows
+        if rows is None:
+            if not is_file or self._photos_want(path):
+                return True
+            self._note_kept(path, [what for photo in self._photos if (what := photo.keeps(path)) is not None])
+            return False
+        # A failure that is kept has nothing to give to a photo, and has not taken anything.
+        return rows.wants(path) or (is_file and rows.has_captions(path) and self._photos_want(path))
+
+    def _photos_want(self, path: str) -> bool:
+        # All are asked: each learns from it which photo has what.
+        wanting = [photo for photo in self._photos if photo.wants(path)]
+        return bool(wanting)
+
+    def has_captions(self, path: str) -> bool:
+        """Whether an earlier run has left captions of an input, so that no model is needed for it."""
+        return self._rows is not None and self._rows.has_captions(path)
+
+    def begin(self, provenance: Provenance) -> list[str]:
+        """Tells all destinations what makes the captions; returns what they have to say to the user about it."""
+        return [note for each in self._all if (note := each.begin(provenance)) is not None]
+
+    def deliver(self, rows: Sequence[Row]) -> Outcome:
+        """Delivers all rows of one input, to the photos first: where a row is, everything else is done.
+
+        A photo destination that fails makes the input a failed one, with its captions and the reason in the rows.
+
+        Raises:
+            OutputError: the rows cannot be written.
+        """
+        path, error = rows[0].path, rows[0].error
+        # The bytes of an image on standard input have no place beside which, or into which, to write.
+        outcomes = self._put_all(rows) if error is None and path != "-" else []
+        error = _reasons(outcomes) or error
+        if self._rows is not None:
+            self._rows.put([replace(row, error=error) for row in rows])
+        if error is not None:
+            return Outcome(False, error, failed=True)
+        if self._rows is None and outcomes and not any(outcome.written for outcome in outcomes):
+            return outcomes[0]
+        return Outcome(True)
+
+    def deliver_again(self, path: str) -> Outcome:
+        """Delivers the captions that an earlier run has left to those who lack them.
+
+        Its rows stay, byte for byte, unless they tell a failure: that is over, or another one, now.
+
+        Raises:
+            OutputError: rows cannot be read or written.
+        """
+        rows = [] if self._rows is None else self._rows.captions_of(path)
+        if self._rows is None or not rows:
+            return Outcome(False)
+        outcomes = self._put_all([replace(row, path=path, error=None) for row in rows])
+        error = _reasons(outcomes)
+        failed_before = any(row.error is not None for row in rows)
+        if failed_before:
+            self._rows.put([replace(row, error=error) for row in rows])
+        if error is not None:
+            return Outcome(False, error, failed=True)
+        return Outcome(failed_before or any(outcome.written for outcome in outcomes))
+
+    def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
+        outcomes = [_put(photo, rows) for photo in self._photos]
+        # A row alone would look as if the photo had its caption now.
+        kept = "; ".join(each.reason or "" for each in outcomes if not (each.written or each.failed or each.same))
+        if kept and self._tell_kept is not None:
+            self._tell_kept(rows[0].path, kept)
+        elif kept:
+            self._kept += 1
+            self._first_kept = self._first_kept or f"{rows[0].path}: {kept}"
         return outcomes
 
     def news(self) -> list[str]:

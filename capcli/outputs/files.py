@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from capcli.errors import OutputError, UsageError
+from capcli.outputs.spared import check_output_file
 
 # Hidden and without a photo's suffix, so that a left-over one is never taken for a photo.
 _PREFIX, _SUFFIX = ".capcli-", ".tmp"
@@ -132,12 +133,14 @@ class WholeFile:
     Args:
         path: the file. A symbolic link stays one; what it points to is written.
         overwrite: replace an existing file, once the new one is whole.
+        inputs: what the same command reads: paths.
     Raises:
-        UsageError: the file exists and `overwrite` is false.
+        UsageError: the file exists and `overwrite` is false, or it is a photo or one of the inputs.
         OutputError: it cannot be written.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool) -> None:
+    def __init__(self, path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
+        check_output_file(path, inputs)
         self._path = path
         self._overwrite = overwrite
         target = Path(os.path.realpath(path))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from capcli.outputs.destinations import Destination, Outcome
 from capcli.outputs.files import Draft, why
 from capcli.outputs.image_data import KINDS, image_data
 from capcli.outputs.rows import Row
+from capcli.outputs.spared import leads_out
 
 # The whole file is held in memory, and pyexiv2 counts its bytes with 32 bits.
 MAX_BYTES = 1 << 30
@@ -48,35 +49,51 @@ class PhotoMetadata(Destination):
 
     Args:
         overwrite: replace descriptions that photos have.
+        links: of photos that a link in a walked folder leads to, that folder (`InputItem.linked_in`); may grow while
+            captions are written. Links are followed within that folder; those of photos that were named, anywhere.
     Raises:
         DependencyError: pyexiv2 is not installed.
     """
 
-    def __init__(self, *, overwrite: bool = False) -> None:
+    def __init__(self, *, overwrite: bool = False, links: Mapping[str, str] | None = None) -> None:
         _library()
         self._overwrite = overwrite
+        self._links = {} if links is None else links
 
     def wants(self, path: str) -> bool:
-        # Known before a model is loaded for photos that would keep what they have. `put` tells what is wrong with one.
+        # Known before a model is loaded for photos that would keep what they have.
+        return self._description(path) is None
+
+    def keeps(self, path: str) -> str | None:
+        described = self._description(path)
+        return None if described is None else _has_one(described)
+
+    def _description(self, path: str) -> str | None:
+        """What a photo would keep; None also where only `put` can tell what is wrong with it."""
         try:
             status = os.stat(path)
-            if self._overwrite or not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-                return True
+            if self._overwrite or path in self._links or not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+                return None
             with open(path, "rb") as file:
                 content = file.read()
             kind = sniff(content[:64])
             if kind not in KINDS:
-                return True
+                return None
             with _library().ImageData(content) as image:
-                return not _Metadata.read(image).description(kind)
+                return _Metadata.read(image).description(kind) or None
         except Exception:  # Exiv2 raises anything for odd metadata
-            return True
+            return None
 
     def put(self, rows: Sequence[Row]) -> Outcome:
-        return write_description(rows[0].path, rows[0].caption or "", overwrite=self._overwrite)
+        path = rows[0].path
+        return write_description(
+            path, rows[0].caption or "", overwrite=self._overwrite, links_within=self._links.get(path)
+        )
 
 
-def write_description(path: str | os.PathLike[str], caption: str, *, overwrite: bool = False) -> Outcome:
+def write_description(
+    path: str | os.PathLike[str], caption: str, *, overwrite: bool = False, links_within: str | None = None
+) -> Outcome:
     """Writes a caption into a photo's metadata; pixels, other metadata, times and permissions stay.
 
     The photo is replaced by a new file in one step, so that a crash leaves the old or the new one. A symbolic link
@@ -87,8 +104,10 @@ def write_description(path: str | os.PathLike[str], caption: str, *, overwrite: 
         path: a JPEG, PNG, WebP or TIFF file.
         caption: the text, in any language; white space becomes single spaces.
         overwrite: replace a description that the photo has.
+        links_within: a folder above the photo that links on the way to it may not lead out of.
     Returns:
-        Whether it was written; if not, because the photo has a description, which one.
+        Whether it was written; if not, because the photo has a description, which one. `same` if it is this very
+        caption.
     Raises:
         DependencyError: pyexiv2 is not installed.
         OutputError: it cannot be written, or not without changing more than the description; the photo is as it was.
@@ -96,7 +115,10 @@ def write_description(path: str | os.PathLike[str], caption: str, *, overwrite: 
     """
     _library()
     try:
-        return _rewrite(os.path.realpath(path), " ".join(caption.split()), overwrite)
+        target = os.path.realpath(path)
+        if links_within is not None and leads_out(target, links_within):
+            raise _refused(f"a link leads out of {links_within} to the photo; name the photo itself")
+        return _rewrite(target, " ".join(caption.split()), overwrite)
     except CapcliError:
         raise
     except OSError as error:
@@ -147,7 +169,7 @@ def _described(content: bytes, caption: str, overwrite: bool) -> bytes | Outcome
         old = before.description(kind)
         if old and not overwrite:
             same = old == caption
-            return Outcome(False, f"its metadata has a description already: {_short(old)}", same=same)
+            return Outcome(False, _has_one(old), same=same)
         image.modify_exif({_EXIF: caption})
         image.modify_xmp({_XMP: before.languages(caption)})
         changes = before.iptc_changes(caption)
@@ -256,6 +278,10 @@ def _text(value: object) -> str:
         return latin.encode("latin-1").decode("utf-8")
     except UnicodeError:
         return latin
+
+
+def _has_one(description: str) -> str:
+    return f"its metadata has a description already: {_short(description)}"
 
 
 def _short(text: str) -> str:

@@ -16,6 +16,7 @@ from capcli.outputs.destinations import Destination, Outcome
 from capcli.outputs.output_file import Existing, OutputFile
 from capcli.outputs.provenance import Provenance, ProvenanceMemory
 from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, holds_raw_bytes
+from capcli.outputs.spared import check_output_file
 
 
 class RowFile(Destination):
@@ -48,6 +49,7 @@ class RowFile(Destination):
 
     @contextmanager
     def opened(self) -> Iterator[None]:
+        check_output_file(self._path)
         with self._open() as self._file:
             self._news += self._file.notes
             yield

@@ -1,7 +1,7 @@
 """A caption in a text file beside its image: photo.jpg -> photo.txt, one caption a line, in UTF-8.
 
 Programs that train image generators read captions from such files. Knows nothing of models; of images only that a
-sidecar must not be written over one.
+sidecar must not be written over one. A sidecar that is a symbolic link is left alone: it leads to somebody's file.
 """
 
 from __future__ import annotations
@@ -9,17 +9,18 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
+from pathlib import Path
 
 from capcli.errors import OutputError, UsageError
-from capcli.inputs.kinds import sniff
-from capcli.inputs.paths import PHOTO_SUFFIXES
 from capcli.outputs.destinations import Destination, Outcome
 from capcli.outputs.files import Draft, why
 from capcli.outputs.rows import Row
+from capcli.outputs.spared import is_picture, is_same_file, leads_out
 
-_HEAD_BYTES = 64
+# What programs read as plain text beside a photo. Others, .json or .xmp, are files of some form that a sentence is not.
+SUFFIXES = (".txt", ".caption")
 
 
 class Sidecars(Destination):
@@ -29,21 +30,30 @@ class Sidecars(Destination):
     this it keeps about 200 bytes for each image.
 
     Args:
-        suffix: what takes the place of the image's suffix, such as ".txt".
+        suffix: what takes the place of the image's suffix: one of `SUFFIXES`.
         overwrite: replace sidecars of earlier runs; never those of this one.
+        output: the file that the run's rows go to, which no sidecar replaces.
+        links: of images that a link in a walked folder leads to, that folder (`InputItem.linked_in`); may grow while
+            sidecars are written. No sidecar is written outside that folder.
     Raises:
-        UsageError: the suffix is none, or belongs to other files than captions.
+        UsageError: the suffix is another one.
     """
 
-    def __init__(self, suffix: str = ".txt", *, overwrite: bool = False) -> None:
-        if len(suffix) < 2 or not suffix.startswith(".") or any(char in suffix for char in "/\\\0\r\n"):
-            raise UsageError(f"{suffix!r} is no suffix for sidecars; use one such as .txt or .caption")
-        if suffix.lower() in PHOTO_SUFFIXES:
-            raise UsageError(f"sidecars cannot end in {suffix}: they would take the photos' own names; use .txt")
-        if suffix.lower() == ".xmp":
-            raise UsageError("sidecars are plain text, and .xmp files hold photo editors' settings; use .txt")
+    def __init__(
+        self,
+        suffix: str = ".txt",
+        *,
+        overwrite: bool = False,
+        output: Path | None = None,
+        links: Mapping[str, str] | None = None,
+    ) -> None:
+        if suffix not in SUFFIXES:
+            raise UsageError(f"{suffix!r} is no suffix for sidecars; use {' or '.join(SUFFIXES)}")
         self._suffix = suffix
         self._overwrite = overwrite
+        self._output = None if output is None else os.path.realpath(output)
+        self._output_key = None if self._output is None else _key(self._output)
+        self._links = {} if links is None else links
         self._owners: dict[bytes, str] = {}
 
     def path_for(self, image: str) -> str:
@@ -54,12 +64,12 @@ class Sidecars(Destination):
         """False where an image has a sidecar from before this run that stays as it is."""
         sidecar = self.path_for(path)
         try:
-            if self._overwrite or not os.path.lexists(sidecar):
+            # What is none, a link or the output file, only `write` can tell the user.
+            if self._overwrite or not os.path.lexists(sidecar) or self._refused(path, sidecar) is not None:
                 return True
-            target = os.path.realpath(sidecar) if os.path.islink(sidecar) else sidecar
             # It is this image's from now on. Where it is another's, `write` has to tell the user.
             suffix = sys.intern(os.path.splitext(path)[1])
-            return self._owners.setdefault(_key(target), suffix) != suffix
+            return self._owners.setdefault(_key(sidecar), suffix) != suffix
         except (OSError, ValueError):
             return True
 
@@ -73,7 +83,8 @@ class Sidecars(Destination):
             image: the image's path.
             captions: one or more, best first.
         Returns:
-            Whether it was written; if not, because one exists or belongs to another image of this run, why.
+            Whether it was written; if not, because one exists or belongs to another image of this run, why. `same` if
+            it says just this already.
         Raises:
             OutputError: it cannot be written. The message does not name the image.
         """
@@ -81,20 +92,32 @@ class Sidecars(Destination):
         name = os.path.basename(sidecar)
         content = "".join(" ".join(caption.split()) + "\n" for caption in captions).encode("utf-8")
         try:
-            # A link stays a link; what it points to is written.
-            target = os.path.realpath(sidecar) if os.path.islink(sidecar) else sidecar
-            key, suffix = _key(target), sys.intern(os.path.splitext(image)[1])
+            refused = self._refused(image, sidecar)
+            if refused is not None:
+                raise OutputError(f"{name} is not written: {refused}")
+            key, suffix = _key(sidecar), sys.intern(os.path.splitext(image)[1])
             owner = self._owners.get(key)
-            if owner is not None:
-                failed = owner != suffix
-                return Outcome(False, _taken(image, name, owner, suffix), failed=failed, same=not failed)
-            written = self._put(target, name, content)
+            if owner is not None and owner != suffix:
+                return Outcome(False, _taken(image, name, owner), failed=True)
+            # One of this image that this run has written, or found, stays.
+            written = owner is None and self._put(sidecar, name, content)
             self._owners[key] = suffix
-            return Outcome(True) if written else Outcome(False, f"{name} exists", same=_holds(target, content))
+            return Outcome(True) if written else Outcome(False, f"{name} exists", same=_holds(sidecar, content))
         except OSError as error:
             raise OutputError(f"{name} cannot be written: {why(error)}") from error
         except ValueError as error:
             raise OutputError(f"{name} cannot be written: it is no valid path ({error})") from error
+
+    def _refused(self, image: str, sidecar: str) -> str | None:
+        """Why a sidecar is left alone, whatever `overwrite` says."""
+        if os.path.islink(sidecar):
+            return "it is a symbolic link, and no link is followed"
+        if self._output is not None and (_key(sidecar) == self._output_key or is_same_file(sidecar, self._output)):
+            return "it is the output file"
+        folder = self._links.get(image)
+        if folder is not None and leads_out(os.path.dirname(image), folder):
+            return f"a link leads out of {folder} to it; name the folder itself"
+        return None
 
     def _put(self, target: str, name: str, content: bytes) -> bool:
         exists = os.path.lexists(target)
@@ -121,17 +144,15 @@ def _key(target: str) -> bytes:
     return blake2b(os.fsencode(path), digest_size=16).digest()
 
 
-def _holds(target: str, content: bytes) -> bool:
+def _holds(sidecar: str, content: bytes) -> bool:
     """Whether a file has just this content."""
-    if not os.path.isfile(target) or os.stat(target).st_size != len(content):
+    if not os.path.isfile(sidecar) or os.path.getsize(sidecar) != len(content):
         return False
-    with open(target, "rb") as file:
+    with open(sidecar, "rb") as file:
         return file.read() == content
 
 
-def _taken(image: str, name: str, owner: str, suffix: str) -> str:
-    if owner == suffix:
-        return f"{name} was written already in this run"
+def _taken(image: str, name: str, owner: str) -> str:
     other = os.path.splitext(os.path.basename(image))[0] + owner
     return f"{name} holds the caption of {other}, which has the same name but for its suffix"
 
@@ -145,7 +166,6 @@ def _check_replaceable(target: str, name: str) -> None:
         raise OutputError(f"{name} cannot be written: it is not a regular file")
     if not mode & 0o222 or not os.access(target, os.W_OK):
         raise OutputError(f"{name} cannot be written: it is read-only")
-    with open(target, "rb") as file:
-        # An image may have any suffix, and may be the very one that was captioned.
-        if sniff(file.read(_HEAD_BYTES)) is not None:
-            raise OutputError(f"{name} cannot be written: it is an image")
+    # An image may have any suffix, and may be the very one that was captioned.
+    if is_picture(target):
+        raise OutputError(f"{name} cannot be written: it is an image")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.conftest import RunCommand, command, environment
 from tests.shapes import draw
@@ -83,6 +84,12 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
+def described(words: str) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010E] = words
+    return exif
+
+
 SUMMARY = re.compile(r"capcli: 40 captioned, 1 failed in \d+\.\d s \(\d+\.\d images/s\)\n")
 
 
@@ -111,6 +118,21 @@ def test_without_a_bar_the_summary_stays(photos: Path, tiny: Path, tmp_path: Pat
     assert SUMMARY.search(seen.terminal)
     assert "41/41" not in seen.terminal and "\x1b" not in seen.terminal
     assert seen.terminal.count("\n") == 2
+
+
+@pytest.mark.parametrize("rows", [False, True])
+def test_photos_left_as_they_were_are_counted(photos: Path, tiny: Path, tmp_path: Path, rows: bool) -> None:
+    pytest.importorskip("pyexiv2")
+    for number in (1, 2):
+        draw("circle", "red", "white", number, 64).save(photos / f"described {number}.jpg", exif=described("my words"))
+    out = ("-o", tmp_path / "x.csv") if rows else ()
+    seen = on_terminal(photos, "--write-metadata", *out, "--model", tiny)
+    assert seen.code == 1
+    assert seen.terminal.count("its metadata has a description already: 'my words'") == 2
+    captioned = 42 if rows else 40
+    assert f"capcli: {captioned} captioned, 2 left as they were, 1 failed in " in seen.terminal
+    quiet = on_terminal(photos, "--write-metadata", *out, *(["--overwrite"] if rows else []), "--model", tiny, "-q")
+    assert quiet.terminal == ""
 
 
 def test_quiet_is_quiet(photos: Path, tiny: Path, tmp_path: Path) -> None:

@@ -271,10 +271,9 @@ def test_the_command_scores_a_bundle_and_its_own_output_alike(capcli: RunCommand
     headline, *lines = done.text.splitlines()
     assert "24 images, PTB tokeniser" in headline
     keys = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider")
-    names = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
-    assert [line.split() for line in lines] == [
-        [name, f"{scores[key]:.1f}"] for name, key in zip(names, keys, strict=True)
-    ]
+    titles = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr")
+    shown = [[title, f"{scores[key]:.1f}"] for title, key in zip(titles, keys, strict=True)]
+    assert [line.split() for line in lines] == shown
 
     fields = tmp_path / "fields.csv"
     names = ("red-circle-white-0.png", "blue-square-black-0.png", "red-square-white-0.png")

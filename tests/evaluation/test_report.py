@@ -225,5 +225,13 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_read(capc
     assert (done.code, done.errors.count("\n")) == (2, 1)
     assert "--overwrite" in done.errors
     assert capcli(*command, report, "--overwrite").code in (2, 3)
+    for given, reason in (
+        ("--captions", "one of the inputs"),
+        ("--predictions", "one of the inputs"),
+        (None, "photos"),
+    ):
+        target = report if given else tmp_path / "new.jpg"
+        done = capcli(*command, target, "--overwrite", *([given, report] if given else []))
+        assert (done.code, done.errors.count("\n")) == (2, 1) and reason in done.errors
     assert report.read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

@@ -107,6 +107,21 @@ def test_a_folder_is_walked_once_and_by_its_own_name_where_it_has_one(tmp_path: 
     assert names == [*(f"{number}/{number}.jpg" for number in range(8)), "0/away/x.jpg"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
+def test_files_that_links_lead_to_know_the_folder_they_were_found_in(tmp_path: Path) -> None:
+    touch(tmp_path, "outside/sub/x.jpg", "root/in/1.jpg")
+    root = str(tmp_path / "root")
+    (tmp_path / "root" / "away").symlink_to(tmp_path / "outside")
+    (tmp_path / "root" / "2.jpg").symlink_to("in/1.jpg")
+    assert {os.path.relpath(item.path, root): item.linked_in for item in found(root)} == {
+        "2.jpg": root,
+        "in/1.jpg": None,
+        "away/sub/x.jpg": root,
+    }
+    # Who names a file, or a folder by a link, means it.
+    assert [item.linked_in for item in found(f"{root}/2.jpg", f"{root}/away")] == [None, None]
+
+
 def test_folders_may_lie_deeper_than_python_may_recurse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     levels = 0

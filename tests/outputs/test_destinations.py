@@ -42,6 +42,7 @@ class Listening(Destination):
 
 
 WRITTEN, KEPT = Outcome(True), Outcome(False, "x.txt exists")
+SAME = Outcome(False, "x.txt exists", same=True)
 FAILED = Outcome(False, "x.txt belongs to another", failed=True)
 
 
@@ -64,6 +65,28 @@ def test_photos_come_first_and_the_rows_say_what_became_of_them(
     assert destinations.deliver([row(Path("a.jpg"))]) == wanted
     last = [("rows", wanted.reason)] if with_rows else []
     assert calls == [("one", None), ("two", None), *last]
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "told"),
+    [
+        (WRITTEN, KEPT, ["x.txt exists"]),
+        (KEPT, KEPT, ["x.txt exists; x.txt exists"]),
+        (KEPT, FAILED, ["x.txt exists"]),
+        (WRITTEN, FAILED, []),
+        (WRITTEN, SAME, []),
+        (SAME, SAME, []),
+    ],
+)
+@pytest.mark.parametrize("with_rows", [False, True])
+def test_what_a_photo_keeps_is_told_whatever_the_rows_say(
+    with_rows: bool, one: Outcome, two: Outcome, told: list[str]
+) -> None:
+    kept: list[tuple[str, str]] = []
+    photos = [Listening("one", [], one), Listening("two", [], two)]
+    rows = Listening("rows", [], WRITTEN) if with_rows else None
+    Destinations(rows, photos, lambda path, what: kept.append((path, what))).deliver([row(Path("a.jpg"))])
+    assert kept == [("a.jpg", what) for what in told]
 
 
 def test_a_failed_input_and_an_image_without_a_file_reach_the_rows_alone() -> None:

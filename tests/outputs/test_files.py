@@ -69,6 +69,21 @@ def test_places_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) 
         WholeFile(Path(os.devnull), overwrite=True)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_photo_and_an_input_are_never_replaced(overwrite: bool, tmp_path: Path) -> None:
+    photo, captions = tmp_path / "x.html", tmp_path / "captions.csv"
+    photo.write_bytes(b"\xff\xd8\xff\xe0 a photo")
+    captions.write_bytes(b"image,caption")
+    with pytest.raises(UsageError, match="is a photo"):
+        WholeFile(photo, overwrite=overwrite)
+    with pytest.raises(UsageError, match=r"ends in \.png as photos do"):
+        WholeFile(tmp_path / "new.png", overwrite=overwrite)
+    with pytest.raises(UsageError, match="is one of the inputs"):
+        WholeFile(tmp_path / "." / "captions.csv", overwrite=overwrite, inputs=[captions])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["captions.csv", "x.html"]
+    assert captions.read_bytes() == b"image,caption"
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     link, place = tmp_path / "link.html", tmp_path / "place.html"

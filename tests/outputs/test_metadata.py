@@ -289,6 +289,44 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 @posix
+def test_a_link_that_was_found_is_not_followed_out_of_its_folder(tmp_path: Path) -> None:
+    for folder in ("elsewhere", "q", "q/inside"):
+        (tmp_path / folder).mkdir()
+    out, inside = save_photo(tmp_path / "elsewhere" / "a.jpg"), save_photo(tmp_path / "q" / "inside" / "b.jpg")
+    before = out.read_bytes()
+    links = {
+        "file.jpg": "../elsewhere/a.jpg",
+        "folder": "../elsewhere",
+        "chain.jpg": "file.jpg",
+        "in.jpg": "inside/b.jpg",
+    }
+    for name, target in links.items():
+        (tmp_path / "q" / name).symlink_to(target)
+    q = str(tmp_path / "q")
+    found = [f"{q}/{name}" for name in ("file.jpg", "folder/a.jpg", "chain.jpg", "in.jpg")]
+    for overwrite in (False, True):
+        places = PhotoMetadata(overwrite=overwrite, links=dict.fromkeys(found, q))
+        for path in found[:3]:
+            with pytest.raises(OutputError, match=r"a link leads out of .*q to the photo; name the photo itself"):
+                places.put([Row(path, CAPTION, -0.1, None)])
+    assert out.read_bytes() == before
+    assert places.put([Row(found[3], CAPTION, -0.1, None)]).written
+    assert descriptions(inside)["exif"] == CAPTION
+    # One that was named is followed.
+    assert PhotoMetadata().put([Row(found[0], CAPTION, -0.1, None)]).written
+    assert descriptions(out)["exif"] == CAPTION
+
+
+def test_a_description_that_says_the_same_is_no_news(tmp_path: Path) -> None:
+    path = save_photo(tmp_path / "a.jpg")
+    assert write_description(path, "A  dog.").written
+    content = path.read_bytes()
+    again = write_description(path, "A dog.")
+    assert again.same and not again.written and not again.failed
+    assert path.read_bytes() == content
+
+
+@posix
 def test_a_snapshot_that_shares_the_file_keeps_the_old_one(tmp_path: Path) -> None:
     path = save_photo(tmp_path / "a.jpg")
     before = path.read_bytes()

@@ -41,6 +41,35 @@ def test_a_run_that_fails_before_its_first_row_leaves_no_file(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no file that is open is deleted there")
+@pytest.mark.parametrize("theirs", ["before", "after"])
+def test_a_run_that_ends_takes_no_file_away_from_another(
+    theirs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, form = tmp_path / "x.csv", row_format("csv", ranked=False)
+    ours = OutputFile(file, form)
+    others: list[OutputFile] = []
+    unlink = Path.unlink
+
+    def unlink_as_another_begins(path: Path, missing_ok: bool = False) -> None:
+        with pytest.raises(OutputError, match="another run"):
+            OutputFile(file, form, existing=Existing.RESUME)
+        unlink(path, missing_ok)
+        others.append(OutputFile(file, form, existing=Existing.RESUME))
+
+    if theirs == "after":
+        monkeypatch.setattr(Path, "unlink", unlink_as_another_begins)
+    else:
+        # Another program put its own file in this one's place.
+        file.unlink()
+        others.append(OutputFile(file, form))
+    ours.discard()
+    (other,) = others
+    other.write([ROW])
+    other.close()
+    assert file.read_bytes() == CONTENT
+
+
 def test_every_row_is_on_disk_as_soon_as_it_is_written(tmp_path: Path) -> None:
     output = OutputFile(tmp_path / "x.csv", row_format("csv", ranked=False))
     output.write([ROW])

@@ -53,6 +53,13 @@ def test_suffixes_that_would_do_harm_are_refused(suffix: str) -> None:
         Sidecars(suffix)
 
 
+@pytest.mark.parametrize("suffix", [".json", ".JSON", ".XMP", ".csv", ".md", ".heic", ".TXT", ".txt ", ".x"])
+def test_other_suffixes_than_those_of_captions_are_refused_by_name(suffix: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Sidecars(suffix)
+    assert str(caught.value) == f"{suffix!r} is no suffix for sidecars; use .txt or .caption"
+
+
 def test_an_image_in_the_current_folder_needs_no_folder_in_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -91,7 +98,7 @@ def test_of_two_images_with_one_name_the_first_has_the_sidecar(tmp_path: Path, o
         False, "a.txt holds the caption of a.jpg, which has the same name but for its suffix", failed=True
     )
     again = sidecars.write(str(tmp_path / "a.jpg"), ["A cow."])
-    assert again == Outcome(False, "a.txt was written already in this run", same=True)
+    assert again == Outcome(False, "a.txt exists")
     assert (tmp_path / "a.txt").read_text() == "A dog.\n"
     (tmp_path / "below").mkdir()
     assert sidecars.write(str(tmp_path / "below" / "a.png"), ["A cat."]).written
@@ -119,15 +126,76 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("target", ["texts/one", "nowhere", "a.txt", "texts", "b.txt"])
+def test_a_link_is_never_followed_and_never_taken_for_a_sidecar(tmp_path: Path, target: str, overwrite: bool) -> None:
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "one").write_text("by hand")
-    (tmp_path / "a.txt").symlink_to("texts/one")
-    assert not Sidecars().write(str(tmp_path / "a.jpg"), ["A dog."]).written
-    assert Sidecars(overwrite=True).write(str(tmp_path / "a.jpg"), ["A dog."]).written
-    assert (tmp_path / "a.txt").is_symlink()
-    assert (tmp_path / "texts" / "one").read_text() == "A dog.\n"
-    assert names(tmp_path / "texts") == ["one"]
+    (tmp_path / "b.txt").write_text("another's")
+    (tmp_path / "a.txt").symlink_to(target)
+    sidecars = Sidecars(overwrite=overwrite)
+    # Who is told that it is there already is told nothing.
+    assert sidecars.wants(str(tmp_path / "a.jpg"))
+    with pytest.raises(OutputError, match=r"^a\.txt is not written: it is a symbolic link"):
+        sidecars.write(str(tmp_path / "a.jpg"), ["A dog."])
+    assert os.readlink(tmp_path / "a.txt") == target
+    assert (tmp_path / "texts" / "one").read_text() == "by hand" and (tmp_path / "b.txt").read_text() == "another's"
+    assert (names(tmp_path), names(tmp_path / "texts")) == (["a.txt", "b.txt", "texts"], ["one"])
+
+
+@posix
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_no_sidecar_is_written_where_a_link_leads_out_of_the_folder(tmp_path: Path, overwrite: bool) -> None:
+    for folder in ("elsewhere", "q", "q/inside"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "elsewhere" / "b.txt").write_text("by hand")
+    (tmp_path / "q" / "out").symlink_to("../elsewhere")
+    (tmp_path / "q" / "in").symlink_to("inside")
+    (tmp_path / "q" / "a.jpg").symlink_to("../elsewhere/a.jpg")
+    q = str(tmp_path / "q")
+    links = {f"{q}/{name}": q for name in ("out/a.jpg", "out/b.jpg", "in/a.jpg", "a.jpg")}
+    sidecars = Sidecars(overwrite=overwrite, links=links)
+    for name in ("out/a.jpg", "out/b.jpg"):
+        assert sidecars.wants(f"{q}/{name}")
+        with pytest.raises(OutputError, match=r"a link leads out of .*q to it; name the folder itself"):
+            sidecars.write(f"{q}/{name}", ["A dog."])
+    assert names(tmp_path / "elsewhere") == ["b.txt"]
+    assert (tmp_path / "elsewhere" / "b.txt").read_text() == "by hand"
+    # Inside, and beside a photo that is a link itself, they are; and out there, for who names it.
+    assert sidecars.write(f"{q}/in/a.jpg", ["A dog."]).written and sidecars.write(f"{q}/a.jpg", ["A dog."]).written
+    assert Sidecars().write(f"{q}/out/a.jpg", ["A dog."]).written
+
+
+@posix
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("output", ["a.txt", "./sub/../a.txt", "link.csv", "folder/a.txt", "hard.csv"])
+def test_the_output_file_is_never_replaced(tmp_path: Path, output: str, overwrite: bool) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.txt").write_text("rows")
+    (tmp_path / "link.csv").symlink_to("a.txt")
+    (tmp_path / "folder").symlink_to(".")
+    os.link(tmp_path / "a.txt", tmp_path / "hard.csv")
+    sidecars = Sidecars(overwrite=overwrite, output=Path(f"{tmp_path}/{output}"))
+    assert sidecars.wants(str(tmp_path / "a.jpg"))
+    with pytest.raises(OutputError, match=r"^a\.txt is not written: it is the output file$"):
+        sidecars.write(str(tmp_path / "a.jpg"), ["A dog."])
+    assert (tmp_path / "a.txt").read_text() == "rows"
+    assert sidecars.write(str(tmp_path / "b.jpg"), ["A dog."]).written
+
+
+def test_an_output_file_that_is_not_there_yet_is_spared_too(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="it is the output file"):
+        Sidecars(output=tmp_path / "a.txt").write(str(tmp_path / "a.jpg"), ["A dog."])
+    assert names(tmp_path) == []
+
+
+def test_a_sidecar_that_says_the_same_is_no_news(tmp_path: Path) -> None:
+    photo = str(tmp_path / "a.jpg")
+    sidecars = Sidecars()
+    assert sidecars.write(photo, ["A dog."]).written
+    same = Outcome(False, "a.txt exists", same=True)
+    assert sidecars.write(photo, ["A dog."]) == Sidecars().write(photo, ["A dog."]) == same
+    assert Sidecars().write(photo, ["A cow."]) == Outcome(False, "a.txt exists")
 
 
 @posix

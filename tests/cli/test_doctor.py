@@ -201,7 +201,7 @@ def test_the_extras_are_those_of_the_package() -> None:
     declared = {
         name: {requirement.partition(">=")[0] for requirement in requirements}
         for name, requirements in project["optional-dependencies"].items()
-        if name not in ("cuda", "test", "dev")
+        if name not in ("cuda", "test", "dev", "lint")
     }
     assert {extra.name: set(extra.distributions) for extra in EXTRAS} == declared
 

@@ -6,7 +6,7 @@ print(Captioner().caption("photo.jpg"))
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from capcli.errors import (
     BundleError,
@@ -18,6 +18,7 @@ from capcli.errors import (
     ProviderError,
     UsageError,
 )
+from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
     from capcli.captioner import Caption, Captioner
@@ -40,15 +41,5 @@ __all__ = [
     "__version__",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # NumPy, Pillow and ONNX Runtime are loaded with the first captioner, not with the package (PEP 562).
-    if name in ("Caption", "Captioner"):
-        from capcli import captioner
-
-        return getattr(captioner, name)
-    if name == "Result":
-        from capcli.pipeline import Result
-
-        return Result
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# NumPy, Pillow and ONNX Runtime are loaded with the first captioner, not with the package.
+__getattr__ = lazy_names(__name__, {"Caption": "captioner", "Captioner": "captioner", "Result": "pipeline"})

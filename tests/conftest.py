@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from capcli import Captioner
 from capcli.training.config import DataSource, TrainConfig
 from tests.shapes import write_data_set
 
@@ -118,6 +119,19 @@ def need_scorers() -> None:
     pytest.importorskip("pycocoevalcap", reason="needs the eval extra")
     if shutil.which("java") is None:
         pytest.skip("needs Java")
+
+
+@pytest.fixture(scope="session")
+def captioner(tiny: Path) -> Captioner:
+    """Of the tiny bundle."""
+    return Captioner(tiny, provider="cpu")
+
+
+@pytest.fixture
+def no_memory_of_other_runs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs in this process remember nothing of others, and are not remembered."""
+    for name in ("XDG_STATE_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("state")))
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,6 @@ from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
 
 @pytest.fixture(scope="module")
-def captioner(tiny: Path) -> Captioner:
-    return Captioner(tiny, provider="cpu")
-
-
-@pytest.fixture(scope="module")
 def shipped() -> Captioner:
     return Captioner(provider="cpu")
 

@@ -18,15 +18,7 @@ from tests.shapes import draw
 SAID = "A red circle on a white ground."
 
 
-@pytest.fixture(scope="module")
-def captioner(tiny: Path) -> Captioner:
-    return Captioner(tiny, provider="cpu")
-
-
-@pytest.fixture(autouse=True)
-def _no_memory_of_other_runs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("XDG_STATE_HOME", "LOCALAPPDATA", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("state")))
+pytestmark = pytest.mark.usefixtures("no_memory_of_other_runs")
 
 
 @pytest.fixture

@@ -17,16 +17,7 @@ from capcli.outputs import Destination, Destinations, Existing, Outcome, RowFile
 from capcli.outputs.rows import Row
 from tests.shapes import draw
 
-
-@pytest.fixture(scope="module")
-def captioner(tiny: Path) -> Captioner:
-    return Captioner(tiny, provider="cpu")
-
-
-@pytest.fixture(autouse=True)
-def _no_memory_of_other_runs(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("XDG_STATE_HOME", "LOCALAPPDATA", "HOME"):
-        monkeypatch.setenv(name, str(tmp_path_factory.mktemp("state")))
+pytestmark = pytest.mark.usefixtures("no_memory_of_other_runs")
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ from tests.shapes import COLOURS, GROUNDS, SHAPES, draw
 
 
 @pytest.fixture(scope="module")
-def captioner(tiny: Path) -> Captioner:
-    return Captioner(tiny, provider="cpu")
-
-
-@pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """24 photos and, among them, three files that are none."""
     folder = tmp_path_factory.mktemp("photos")

@@ -5,21 +5,16 @@ Knows nothing of ONNX or images: a graph is a file with a checksum here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from capcli.bundle.bundle import DEFAULT, Bundle, Manifest, find_bundle, load_bundle, read_bundle
 from capcli.bundle.habits import Habits
+from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
     from capcli.bundle.tokens import Tokenizer
 
 __all__ = ["DEFAULT", "Bundle", "Habits", "Manifest", "Tokenizer", "find_bundle", "load_bundle", "read_bundle"]
 
-
-def __getattr__(name: str) -> Any:
-    # The vocabulary takes the tokenizers library, the manifest does not.
-    if name == "Tokenizer":
-        from capcli.bundle.tokens import Tokenizer
-
-        return Tokenizer
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The vocabulary takes the tokenizers library, the manifest does not.
+__getattr__ = lazy_names(__name__, {"Tokenizer": "tokens"})

@@ -5,21 +5,16 @@ Knows nothing of models, captions or outputs.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from capcli.inputs.kinds import sniff
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs
+from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
     from capcli.inputs.images import MAX_PIXELS, load_image
 
 __all__ = ["MAX_PIXELS", "FolderRules", "InputItem", "find_inputs", "load_image", "sniff"]
 
-
-def __getattr__(name: str) -> Any:
-    # Reading images takes NumPy and Pillow, finding them does not.
-    if name in ("MAX_PIXELS", "load_image"):
-        from capcli.inputs import images
-
-        return getattr(images, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Reading images takes NumPy and Pillow, finding them does not.
+__getattr__ = lazy_names(__name__, {"MAX_PIXELS": "images", "load_image": "images"})

@@ -27,7 +27,6 @@ _BMP_HEADERS = frozenset({12, 16, 40, 52, 56, 64, 108, 124})
 _HEIC_BRANDS = frozenset(
     {b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b"mif1", b"msf1", b"heif", b"mif2"}
 )
-_NO_IMAGE = "is not an image"
 _CONVERT = "; convert it to JPEG or PNG first"
 _RAW = f"is a raw photo of a camera ({{}}), which cannot be read here{_CONVERT}"
 # What people take for photos and capcli does not read; named so that they know what to do. In lower case, since some
@@ -116,11 +115,18 @@ def sniff(head: bytes) -> str | None:
 
 def is_foreign(head: bytes) -> bool:
     """Whether a file begins like a kind that is known and not read."""
-    return not name_foreign(head).startswith(_NO_IMAGE)
+    return _foreign(head) is not None
 
 
 def name_foreign(head: bytes) -> str:
     """What to say of a file that begins like no picture that can be read."""
+    if (reason := _foreign(head)) is not None:
+        return reason
+    text = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
+    return "is not an image (it looks like text)" if text else "is not an image"
+
+
+def _foreign(head: bytes) -> str | None:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for magic, reason in _FOREIGN:
         # Binary ones begin with white space, too.
@@ -135,8 +141,7 @@ def name_foreign(head: bytes) -> str:
         if brand in _VIDEO_BRANDS or brand[:3] in (b"3gp", b"3g2"):
             return "is a video, not a photo capcli can read"
         return "is a video, or a photo of a kind that cannot be read here"
-    text = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
-    return f"{_NO_IMAGE} (it looks like text)" if text else _NO_IMAGE
+    return None
 
 
 def name_unread(kind: str, file: BinaryIO, *, opened: bool) -> str | None:

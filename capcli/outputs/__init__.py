@@ -5,8 +5,9 @@ Knows nothing of models, of how captions are made, or of terminals.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
     from capcli.outputs.destinations import Destination, Destinations, Outcome
@@ -30,22 +31,19 @@ __all__ = [
     "row_format",
 ]
 
-_MODULES = {
-    "Destination": "destinations",
-    "Destinations": "destinations",
-    "Existing": "output_file",
-    "Outcome": "destinations",
-    "PhotoMetadata": "metadata",
-    "Row": "rows",
-    "RowFile": "row_file",
-    "Sidecars": "sidecars",
-    "read_rows": "records",
-    "row_format": "rows",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # The modules that look at photos load NumPy and Pillow; who only reads rows need not wait for them (PEP 562).
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"capcli.outputs.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# The modules that look at photos load NumPy and Pillow; who only reads rows need not wait for them.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Destination": "destinations",
+        "Destinations": "destinations",
+        "Existing": "output_file",
+        "Outcome": "destinations",
+        "PhotoMetadata": "metadata",
+        "Row": "rows",
+        "RowFile": "row_file",
+        "Sidecars": "sidecars",
+        "read_rows": "records",
+        "row_format": "rows",
+    },
+)

@@ -59,13 +59,18 @@ class PhotoMetadata(Destination):
         _library()
         self._overwrite = overwrite
         self._links = {} if links is None else links
+        # `keeps` is asked right after `wants`, and a photo is read as a whole for the answer.
+        self._asked: tuple[str, str | None] = ("", None)
 
     def wants(self, path: str) -> bool:
         # Known before a model is loaded for photos that would keep what they have.
-        return self._description(path) is None
+        self._asked = (path, self._description(path))
+        return self._asked[1] is None
 
     def keeps(self, path: str) -> str | None:
-        described = self._description(path)
+        asked, described = self._asked
+        if asked != path:
+            described = self._description(path)
         return None if described is None else _has_one(described)
 
     def _description(self, path: str) -> str | None:

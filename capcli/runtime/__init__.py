@@ -5,18 +5,14 @@ The only room that imports onnxruntime. Knows nothing of captions, bundles or im
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
     from capcli.runtime.sessions import Session, TensorSpec, open_session, provider_report
 
 __all__ = ["Session", "TensorSpec", "open_session", "provider_report"]
 
-
-def __getattr__(name: str) -> Any:
-    # Sessions take NumPy; what diagnoses a broken installation must not.
-    if name in __all__:
-        from capcli.runtime import sessions
-
-        return getattr(sessions, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Sessions take NumPy; what diagnoses a broken installation must not.
+__getattr__ = lazy_names(__name__, dict.fromkeys(__all__, "sessions"))

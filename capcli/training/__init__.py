@@ -5,8 +5,9 @@ Knows nothing of the command line; `train` tells a `TrainingListener` how it goe
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
     from capcli.training.config import DataSource, TrainConfig
@@ -16,18 +17,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DataSource", "ExportOptions", "TrainConfig", "TrainingListener", "export_runs", "train"]
 
-_MODULES = {
-    "DataSource": "config",
-    "TrainConfig": "config",
-    "ExportOptions": "export",
-    "export_runs": "export",
-    "TrainingListener": "progress",
-    "train": "run",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # `capcli train --help` and `capcli doctor` look at modules in here without torch (PEP 562).
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# `capcli train --help` and `capcli doctor` look at modules in here without torch.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "DataSource": "config",
+        "TrainConfig": "config",
+        "ExportOptions": "export",
+        "export_runs": "export",
+        "TrainingListener": "progress",
+        "train": "run",
+    },
+)

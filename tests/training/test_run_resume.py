@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import TINY_BUNDLE
+from tests.conftest import small_run
 from tests.shapes import write_data_set
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
 pytest.importorskip("pycocoevalcap", reason="needs the train extra")
 
 from capcli.errors import DataError, TrainingError, UsageError  # noqa: E402
-from capcli.training.config import DataSource, TrainConfig  # noqa: E402
+from capcli.training.config import TrainConfig  # noqa: E402
 from capcli.training.progress import TrainingListener, TrainingProgress  # noqa: E402
 from capcli.training.run import train  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
@@ -65,18 +65,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(shapes: Path, **settings: Any) -> TrainConfig:
     """Three updates an epoch."""
     settings = {"hidden": 16, "embedding": 8, "attention": 8, "epochs": 1, **settings}
-    return TrainConfig(
-        data=(DataSource(str(shapes / "images"), str(shapes / "captions.csv")),),
-        encoder=str(TINY_BUNDLE),
-        input_size=64,
-        min_count=1,
-        batch_size=8,
-        warmup=1,
-        val=0.2,
-        threads=1,
-        precision="float32",
-        save_every=1,
-        **settings,
+    return replace(
+        small_run(shapes), **{"max_length": TrainConfig.max_length, "warmup": 1, "save_every": 1, **settings}
     )
 
 

@@ -5,8 +5,9 @@ Knows nothing of optimisers, objectives or run folders.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
     from capcli.training.inputs.augment import Augmentation, View
@@ -28,22 +29,19 @@ __all__ = [
     "prepare_inputs",
 ]
 
-_MODULES = {
-    "Augmentation": "augment",
-    "View": "augment",
-    "Batch": "batches",
-    "BatchPlan": "batches",
-    "cache_for_run": "cache_folder",
-    "EncodedImage": "examples",
-    "Sentences": "examples",
-    "encode_captions": "examples",
-    "InputSource": "sources",
-    "prepare_inputs": "sources",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # `capcli doctor` imports `cache_folder` on machines where NumPy or torch is broken (PEP 562).
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# `capcli doctor` imports `cache_folder` on machines where NumPy or torch is broken.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Augmentation": "augment",
+        "View": "augment",
+        "Batch": "batches",
+        "BatchPlan": "batches",
+        "cache_for_run": "cache_folder",
+        "EncodedImage": "examples",
+        "Sentences": "examples",
+        "encode_captions": "examples",
+        "InputSource": "sources",
+        "prepare_inputs": "sources",
+    },
+)

@@ -5,8 +5,9 @@ Knows nothing of files, optimisers or epochs.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
     from capcli.training.objectives.choice import check_programs, objective_of
@@ -27,20 +28,17 @@ __all__ = [
     "objective_of",
 ]
 
-_MODULES = {
-    "check_programs": "choice",
-    "objective_of": "choice",
-    "CrossEntropy": "cross_entropy",
-    "Loss": "objective",
-    "Objective": "objective",
-    "Reward": "rewards",
-    "SelfCritical": "self_critical",
-    "WordPresence": "word_presence",
-}
-
-
-def __getattr__(name: str) -> Any:
-    # Rewards need no torch (PEP 562).
-    if name in _MODULES:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Rewards need no torch.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "check_programs": "choice",
+        "objective_of": "choice",
+        "CrossEntropy": "cross_entropy",
+        "Loss": "objective",
+        "Objective": "objective",
+        "Reward": "rewards",
+        "SelfCritical": "self_critical",
+        "WordPresence": "word_presence",
+    },
+)

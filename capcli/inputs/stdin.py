@@ -85,7 +85,7 @@ def _too_long(nul_separated: bool) -> str:
 
 def _refuse_others(start: bytes, nul_separated: bool) -> None:
     """Raises UsageError for what begins like something else, and not like a path that is there."""
-    if start.startswith(_UTF16_MARKS):
+    if start.startswith(_UTF16_MARKS) or (not nul_separated and _is_wide(start)):
         raise UsageError("standard input is text in UTF-16; save the list as UTF-8")
     first = start.removeprefix(_UTF8_MARK).split(b"\0" if nul_separated else b"\n", 1)[0].removesuffix(b"\r")
     if b"\0" not in first and len(first) < LONGEST_PATH and os.path.lexists(first):
@@ -96,3 +96,10 @@ def _refuse_others(start: bytes, nul_separated: bool) -> None:
         raise UsageError(f"standard input {name_foreign(start[:HEAD_BYTES])}")
     if not nul_separated and b"\0" in start:
         raise UsageError(_HOLDS_NUL)
+    if b"\r" in first and len(first) == len(start.removeprefix(_UTF8_MARK).removesuffix(b"\r")):
+        raise UsageError("standard input's lines end with CR alone; save the list with LF or CR LF")
+
+
+def _is_wide(start: bytes) -> bool:
+    """Whether every other byte is 0, as in UTF-16 without a mark."""
+    return len(start) >= 8 and not (any(start[0:8:2]) and any(start[1:8:2]))

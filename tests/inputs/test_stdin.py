@@ -96,7 +96,9 @@ def test_a_list_may_begin_like_an_image_and_with_a_byte_order_mark() -> None:
     ("content", "nul", "said"),
     [
         ("a.jpg\nb.jpg\n".encode("utf-16"), False, "UTF-16; save the list as UTF-8"),
-        ("a.jpg\nb.jpg\n".encode("utf-16-le"), False, "NUL bytes: add -0"),
+        ("a.jpg\nb.jpg\n".encode("utf-16-le"), False, "UTF-16; save the list as UTF-8"),
+        ("a.jpg\nb.jpg\n".encode("utf-16-be"), False, "UTF-16; save the list as UTF-8"),
+        (b"a.jpg\rb.jpg\r", False, "end with CR alone; save the list with LF"),
         (b"a.jpg\0b.jpg\0", False, "NUL bytes: add -0"),
         (b"a.jpg\nb.jpg\0c.jpg", False, "NUL bytes: add -0"),
         (b"a.jpg\nb.jpg\n", True, "leave out -0"),

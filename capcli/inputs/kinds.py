@@ -134,8 +134,12 @@ def name_foreign(head: bytes) -> str:
     """What to say of a file that begins like no picture that can be read."""
     if (reason := _foreign(head)) is not None:
         return reason
-    text = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
-    return "is not an image (it looks like text)" if text else "is not an image"
+    return "is not an image (it looks like text)" if is_text(head) else "is not an image"
+
+
+def is_text(head: bytes) -> bool:
+    """Whether it holds no control characters but those of lines."""
+    return all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
 
 
 def _foreign(head: bytes) -> str | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from capcli.errors import UsageError
-from capcli.inputs.kinds import HEAD_BYTES, is_foreign, name_foreign, sniff
+from capcli.inputs.kinds import HEAD_BYTES, is_foreign, is_text, name_foreign, sniff
 
 _CHUNK = 65536
 # No system takes a longer path; without this, a stream without line ends would be kept in memory, and be told, whole.
@@ -37,12 +37,12 @@ def read_stdin(read: Callable[[int], bytes], *, nul_separated: bool) -> Iterator
     pieces = iter(lambda: read(_CHUNK), b"")
     buffer = next(pieces, b"")
     # It may come in small pieces, but a path is told as soon as it is known.
-    while len(buffer) < HEAD_BYTES and separator not in buffer and sniff(buffer) is None:
+    while len(buffer) < HEAD_BYTES and not _is_image(buffer) and (separator not in buffer or sniff(buffer) is not None):
         piece = next(pieces, b"")
         if not piece:
             break
         buffer += piece
-    if sniff(buffer) is not None:
+    if _is_image(buffer):
         yield b"".join([buffer, *pieces])
         return
     _refuse_others(buffer, nul_separated)
@@ -100,6 +100,13 @@ def _refuse_others(start: bytes, nul_separated: bool) -> None:
         raise UsageError("standard input's lines end with CR alone; save the list with LF or CR LF")
 
 
+def _is_image(start: bytes) -> bool:
+    """Whether it begins like an image; a list of GIF89a.gif and the like does, too, but is text."""
+    return sniff(start) is not None and not is_text(start[:HEAD_BYTES])
+
+
 def _is_wide(start: bytes) -> bool:
-    """Whether every other byte is 0, as in UTF-16 without a mark."""
-    return len(start) >= 8 and not (any(start[0:8:2]) and any(start[1:8:2]))
+    """Whether every other byte of what else is text is 0, as in UTF-16 without a mark."""
+    start = start[:HEAD_BYTES]
+    halves = start[::2], start[1::2]
+    return len(start) >= 8 and any(is_text(one) and not any(other) for one, other in (halves, halves[::-1]))

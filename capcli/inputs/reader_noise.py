@@ -6,7 +6,6 @@ What matters of it becomes the one line of the photo that cannot be read. Decode
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import logging
 import threading
@@ -56,6 +55,8 @@ def silence_libtiff() -> None:
 
     Pillow has no call for it. Where its libtiff hides its names (Windows), its lines stay.
     """
+    import ctypes
+
     from PIL import _imaging
 
     with contextlib.suppress(OSError, AttributeError):

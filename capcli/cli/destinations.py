@@ -161,9 +161,7 @@ class OutputOptions:
             from capcli.outputs.sidecars import Sidecars
 
             reads = [_STDIN] if "-" in arguments else []
-            photos.append(
-                Sidecars(self.sidecar, overwrite=self._replaces, output=self.file, reads=reads, links=links)
-            )
+            photos.append(Sidecars(self.sidecar, overwrite=self._replaces, output=self.file, reads=reads, links=links))
         if self.write_metadata:
             from capcli.outputs.metadata import PhotoMetadata
 

@@ -46,7 +46,9 @@ def test_a_picture_is_told_by_its_first_bytes(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("existing", Existing)
-@pytest.mark.parametrize("name", ["x.jpg", "x.TIF", "x.heic", "x.jp2", "x.CR2", "x.jxl", "x.mp4", "x.ppm", "x.TGA", "x.pcx", "x.hif"])
+@pytest.mark.parametrize(
+    "name", ["x.jpg", "x.TIF", "x.heic", "x.jp2", "x.CR2", "x.jxl", "x.mp4", "x.ppm", "x.TGA", "x.pcx", "x.hif"]
+)
 def test_rows_go_to_no_file_that_ends_as_photos_do(name: str, existing: Existing, tmp_path: Path) -> None:
     with (
         pytest.raises(UsageError, match=rf"{name}: ends in \.\w+ as photos do"),

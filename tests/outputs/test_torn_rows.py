@@ -107,6 +107,7 @@ def test_only_the_end_with_such_line_ends_is_refused_too(tmp_path: Path) -> None
         ("jsonl", b'{"path": "a.jpg", "words": "A horse."}', "line 1: is no row"),
         ("jsonl", b"5\n", "line 1: is no JSON object"),
         ("csv", HEADERS["csv"].decode().encode("utf-16"), "line 1: the file is in UTF-16"),
+        ("csv", HEADERS["csv"].decode().encode("utf-16-le"), "line 1: the file is in UTF-16"),
         ("tsv", (HEADERS["tsv"] + b"a\tA dog.\t-0.5\t\n").decode().encode("utf-16"), "line 1: the file is in UTF-16"),
         ("csv", HEADERS["csv"] + b"a,b,c,d,e", "line 2: 5 cells instead of 4"),
         ("tsv", HEADERS["tsv"] + b"a\tb\tc\td\te", "line 2: 5 cells instead of 4"),

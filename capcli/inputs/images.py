@@ -22,7 +22,7 @@ from capcli.errors import ImageError
 from capcli.inputs.kinds import HEAD_BYTES, name_foreign, name_unread, sniff
 from capcli.inputs.pixels import depth_of, flatten, reads_planes_wrongly, scale_transparency, upright
 from capcli.inputs.reader_noise import no_warnings, silence_libtiff
-from capcli.inputs.sources import NOT_BINARY, check_type, from_here, in_words
+from capcli.inputs.sources import NOT_BINARY, cannot_be_read, check_type, from_here, in_words
 from capcli.inputs.whole_pictures import jpeg_with_end, png_picture
 from capcli.messages import printable
 
@@ -92,9 +92,10 @@ def _open_file(path: str) -> BinaryIO:
         return Path(path).open("rb")
     except OSError as error:
         reason = in_words(error.strerror or str(error))
-        if isinstance(error, FileNotFoundError):
+        if not path:
+            reason = "its path is empty"
+        elif isinstance(error, FileNotFoundError):
             reason = "is a link to a file that is not there" if os.path.islink(path) else "no such file"
-            reason = reason if path else "its path is empty"
         raise ImageError(reason) from error
     except ValueError as error:
         raise ImageError(f"is no valid path ({printable(str(error))})") from error
@@ -104,10 +105,8 @@ def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: 
     """Reads an open file from its first byte."""
     try:
         head = file.read(HEAD_BYTES)
-    except io.UnsupportedOperation as error:
-        raise ImageError("cannot be read (it is not open for reading)") from error
     except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be read ({in_words(str(error))})") from error
+        raise cannot_be_read(error) from error
     if isinstance(head, str):
         raise TypeError(NOT_BINARY)
     if not head:

@@ -6,8 +6,6 @@ import re
 import struct
 from typing import BinaryIO
 
-from capcli.inputs.reader_noise import no_warnings
-
 # So many bytes of a file tell its kind.
 HEAD_BYTES = 64
 
@@ -176,6 +174,9 @@ def name_unread(kind: str, file: BinaryIO, *, opened: bool) -> str | None:
         if kind == "JPEG":
             return _name_jpeg(file)
         if kind == "TIFF":
+            # It takes Python's logging, which finding images does not.
+            from capcli.inputs.reader_noise import no_warnings
+
             with no_warnings:
                 return _name_tiff(file, opened)
     except Exception:  # whatever a damaged header raises

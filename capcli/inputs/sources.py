@@ -50,10 +50,8 @@ def read_open_file(file: BinaryIO) -> bytes:
     """
     try:
         content = file.read()
-    except io.UnsupportedOperation as error:
-        raise ImageError("cannot be read (it is not open for reading)") from error
     except Exception as error:  # members of archives, downloads: files of other libraries raise anything
-        raise ImageError(f"cannot be read ({in_words(printable(str(error)) or type(error).__name__)})") from error
+        raise cannot_be_read(error) from error
     if not isinstance(content, (bytes, bytearray, memoryview, NoneType)):
         raise TypeError(NOT_BINARY)
     return bytes(content or b"")
@@ -106,6 +104,13 @@ def is_one_image(images: object) -> bool:
         return True
     # PIL images and open files; both can be iterated or not, but only they have these.
     return hasattr(images, "read") or hasattr(images, "getbands")
+
+
+def cannot_be_read(error: Exception) -> ImageError:
+    """What to say of a file whose `read` raised."""
+    if isinstance(error, io.UnsupportedOperation):
+        return ImageError("cannot be read (it is not open for reading)")
+    return ImageError(f"cannot be read ({in_words(printable(str(error)) or type(error).__name__)})")
 
 
 def in_words(reason: str) -> str:

@@ -16,63 +16,12 @@ from capcli.inputs.kinds import HEAD_BYTES, is_foreign, is_netpbm, sniff
 from capcli.inputs.paths import PHOTO_SUFFIXES, UNREAD_SUFFIXES
 
 # Pictures that folders are not searched for. Some begin like anything.
-_OTHER_PICTURES = frozenset(
-    [
-        ".apng",
-        ".avifs",
-        ".cin",
-        ".cur",
-        ".dcx",
-        ".dds",
-        ".dpx",
-        ".emf",
-        ".fff",
-        ".fit",
-        ".fits",
-        ".gpr",
-        ".heics",
-        ".hif",
-        ".icns",
-        ".ico",
-        ".iiq",
-        ".insp",
-        ".j2c",
-        ".j2k",
-        ".jng",
-        ".jpc",
-        ".jpf",
-        ".jpm",
-        ".jpx",
-        ".jxr",
-        ".kra",
-        ".miff",
-        ".mos",
-        ".msp",
-        ".ora",
-        ".pam",
-        ".pbm",
-        ".pcd",
-        ".pcx",
-        ".pfm",
-        ".pgm",
-        ".pict",
-        ".pjp",
-        ".pjpeg",
-        ".pnm",
-        ".ppm",
-        ".psp",
-        ".qoi",
-        ".ras",
-        ".sgi",
-        ".svgz",
-        ".tga",
-        ".wbmp",
-        ".wdp",
-        ".wmf",
-        ".xbm",
-        ".xpm",
-    ]
+_OTHER = (
+    ".apng .avifs .cin .cur .dcx .dds .dpx .emf .fff .fit .fits .gpr .heics .hif .icns .ico .iiq .insp "
+    ".j2c .j2k .jng .jpc .jpf .jpm .jpx .jxr .kra .miff .mos .msp .ora .pam .pbm .pcd .pcx .pfm "
+    ".pgm .pict .pjp .pjpeg .pnm .ppm .psp .qoi .ras .sgi .svgz .tga .wbmp .wdp .wmf .xbm .xpm"
 )
+_OTHER_PICTURES = frozenset(_OTHER.split())
 
 
 def check_output_file(path: Path, inputs: Iterable[str | os.PathLike[str] | int] = ()) -> None:

@@ -21,7 +21,7 @@ from capcli.errors import (
 from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from capcli.captioner import Caption, Captioner
+    from capcli.captioner import Caption, Captioner, Word
     from capcli.pipeline import Result
 
 __version__ = "0.1.0"
@@ -38,8 +38,11 @@ __all__ = [
     "ProviderError",
     "Result",
     "UsageError",
+    "Word",
     "__version__",
 ]
 
 # NumPy, Pillow and ONNX Runtime are loaded with the first captioner, not with the package.
-__getattr__ = lazy_names(__name__, {"Caption": "captioner", "Captioner": "captioner", "Result": "pipeline"})
+__getattr__ = lazy_names(
+    __name__, {"Caption": "captioner", "Captioner": "captioner", "Result": "pipeline", "Word": "captioner"}
+)

@@ -30,12 +30,26 @@ _ENCODER_BATCH = 32
 
 
 @dataclass(frozen=True)
+class Word:
+    """One token of a caption.
+
+    `text`: the lower-case word, empty for the end token. `log_prob`: its natural log-probability after the words
+    before. `attention`: float32 [rows, columns], where the model looked as it said it, with a sum of 1; None where the
+    model has no attention.
+    """
+
+    text: str
+    log_prob: float
+    attention: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
 class Caption:
     """One caption of one image.
 
     `text` is a sentence; `raw` the lower-case words as the decoder said them. `score` is the mean and `log_prob` the
-    sum of the tokens' natural log-probabilities, the end token included. `attention`, when asked for, is float32
-    [tokens, rows, columns]: where the model looked as it said each token.
+    sum of the tokens' natural log-probabilities, the end token included. `words`, when details were asked for, are
+    the tokens one by one, the end token last.
     """
 
     text: str
@@ -43,7 +57,7 @@ class Caption:
     tokens: tuple[str, ...]
     score: float
     log_prob: float
-    attention: np.ndarray | None = None
+    words: tuple[Word, ...] | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -145,6 +159,7 @@ class Captioner:
         beam: int | None = None,
         max_length: int | None = None,
         length_penalty: float | None = None,
+        details: bool = False,
     ) -> Caption: ...
     @overload
     def caption(
@@ -154,6 +169,7 @@ class Captioner:
         beam: int | None = None,
         max_length: int | None = None,
         length_penalty: float | None = None,
+        details: bool = False,
     ) -> list[Caption]: ...
     def caption(
         self,
@@ -162,6 +178,7 @@ class Captioner:
         beam: int | None = None,
         max_length: int | None = None,
         length_penalty: float | None = None,
+        details: bool = False,
     ) -> Caption | list[Caption]:
         """Captions one image, or each of several.
 
@@ -171,6 +188,7 @@ class Captioner:
             beam: hypotheses kept for each image; 1 is greedy search.
             max_length: longest caption, in words.
             length_penalty: sums of log-probabilities are compared after division by length to this power.
+            details: also give the captions' words one by one.
         Returns:
             A `Caption` for one image, a list of them for several.
         Raises:
@@ -181,8 +199,8 @@ class Captioner:
         """
         settings = self.settings(beam=beam, max_length=max_length, length_penalty=length_penalty)
         if is_one_image(images):
-            return self._caption_one(images, settings)[0]
-        return [found[0] for found in self._caption_each(images, settings)]
+            return self._caption_one(images, settings, details)[0]
+        return [found[0] for found in self._caption_each(images, settings, details)]
 
     def candidates(
         self,
@@ -192,6 +210,7 @@ class Captioner:
         beam: int | None = None,
         max_length: int | None = None,
         length_penalty: float | None = None,
+        details: bool = False,
     ) -> list[Caption]:
         """The `count` best captions of one image, best first; the other arguments and errors are `caption`'s."""
         settings = self.settings(beam=beam, captions=count, max_length=max_length, length_penalty=length_penalty)
@@ -199,7 +218,7 @@ class Captioner:
             if not isinstance(image, Iterable):
                 check_type(image)
             raise TypeError("candidates takes one image; for several: stream(images, captions=count)")
-        return self._caption_one(image, settings)
+        return self._caption_one(image, settings, details)
 
     def stream(
         self,
@@ -212,6 +231,7 @@ class Captioner:
         batch_size: int = 16,
         workers: int = 2,
         max_pixels: int | None = None,
+        details: bool = False,
     ) -> Generator[Result[ImageSource, Caption], None, None]:
         """Captions any number of images, each as soon as it is known, in their order and in flat memory.
 
@@ -226,6 +246,7 @@ class Captioner:
             batch_size: images captioned together.
             workers: threads that read and decode images.
             max_pixels: larger images are refused before they are decoded; by default `images.MAX_PIXELS`.
+            details: also give the captions' words one by one.
         Returns:
             Yields a `Result` for each image: `source`, the image as it was given; `captions`, best first; `error`, the
             reason why there are none, or None. Closing the generator drops what is on its way and ends its threads.
@@ -235,34 +256,37 @@ class Captioner:
             TypeError: a setting is no number, or `images` is one image.
         """
         settings = self.settings(beam=beam, captions=captions, max_length=max_length, length_penalty=length_penalty)
-        pipeline = self.pipeline(settings, PipelineSettings(batch_size, workers, max_pixels))
+        pipeline = self.pipeline(settings, PipelineSettings(batch_size, workers, max_pixels), details=details)
         return pipeline.run(map(_pipeline_input, several(images, "stream")))
 
-    def pipeline(self, search: SearchSettings, settings: PipelineSettings) -> Pipeline[Caption]:
+    def pipeline(
+        self, search: SearchSettings, settings: PipelineSettings, *, details: bool = False
+    ) -> Pipeline[Caption]:
         """What `stream` runs on, for callers who want to stop it or to name images themselves.
 
         Args:
             search: from `settings`.
             settings: how much is done at once.
+            details: also give the captions' words one by one.
         """
         return Pipeline(
             functools.partial(self.load, max_pixels=settings.max_pixels),
-            functools.partial(self.caption_pixels, settings=search),
+            functools.partial(self.caption_pixels, settings=search, details=details),
             settings,
         )
 
-    def _caption_one(self, image: Any, settings: SearchSettings) -> list[Caption]:
-        return self.caption_pixels(self._load_named(image, name_of(image))[None], settings)[0]
+    def _caption_one(self, image: Any, settings: SearchSettings, details: bool) -> list[Caption]:
+        return self.caption_pixels(self._load_named(image, name_of(image))[None], settings, details=details)[0]
 
-    def _caption_each(self, images: Any, settings: SearchSettings) -> list[list[Caption]]:
+    def _caption_each(self, images: Any, settings: SearchSettings, details: bool) -> list[list[Caption]]:
         results: list[list[Caption]] = []
         waiting: list[np.ndarray] = []
         for place, image in enumerate(several(images, "caption")):
             waiting.append(self._load_named(image, name_of(image) or f"images[{place}]"))
             if len(waiting) == _ENCODER_BATCH:
-                results += self.caption_pixels(np.stack(waiting), settings)
+                results += self.caption_pixels(np.stack(waiting), settings, details=details)
                 waiting = []
-        return results + (self.caption_pixels(np.stack(waiting), settings) if waiting else [])
+        return results + (self.caption_pixels(np.stack(waiting), settings, details=details) if waiting else [])
 
     def _load_named(self, image: Any, name: str | None) -> np.ndarray:
         """Reads an image; errors say which."""
@@ -276,14 +300,14 @@ class Captioner:
             raise (error if name is None else TypeError(f"{name}: {error}")) from None
 
     def caption_pixels(
-        self, pixels: np.ndarray, settings: SearchSettings, *, attention: bool = False
+        self, pixels: np.ndarray, settings: SearchSettings, *, details: bool = False
     ) -> list[list[Caption]]:
         """Captions images that `load` has read.
 
         Args:
             pixels: uint8 [N, input_size, input_size, 3].
             settings: from `settings`.
-            attention: also give where the model looked.
+            details: also give the words one by one, with their probabilities and where the model looked.
         Returns:
             For each image its captions, best first.
         """
@@ -293,7 +317,7 @@ class Captioner:
         encoded = self._encoder.run({"images": pixels}, [*names.context, *names.state])
         context = {name: self._decoder.upload(value) for name, value in zip(names.context, encoded, strict=False)}
         first = tuple(encoded[len(names.context) :])
-        looks = attention and names.attention_grid is not None
+        looks = details and names.attention_grid is not None
         outputs = ["log_probs", *(f"{name}.next" for name in names.state)]
         if looks:
             outputs.append("attention")
@@ -316,20 +340,25 @@ class Captioner:
             filters=self._filters,
             with_attention=looks,
         )
-        return [[self._caption(hypothesis) for hypothesis in hypotheses] for hypotheses in found]
+        return [[self._caption(hypothesis, details) for hypothesis in hypotheses] for hypotheses in found]
 
-    def _caption(self, hypothesis: Hypothesis) -> Caption:
+    def _caption(self, hypothesis: Hypothesis, details: bool) -> Caption:
         tokens = self._tokenizer.tokens(hypothesis.tokens)
-        attention, grid = hypothesis.attention, self._names.attention_grid
-        if attention is not None and grid is not None:
-            attention = attention.reshape(-1, *grid)
         return Caption(
             text=sentence(tokens, self.bundle.manifest.habits.casing),
             raw=raw_text(tokens),
             tokens=tokens,
             score=hypothesis.mean_log_prob,
             log_prob=hypothesis.log_prob,
-            attention=attention,
+            words=self._words(tokens, hypothesis) if details else None,
+        )
+
+    def _words(self, tokens: Sequence[str], hypothesis: Hypothesis) -> tuple[Word, ...]:
+        grid = self._names.attention_grid
+        attention = None if grid is None or hypothesis.attention is None else hypothesis.attention.reshape(-1, *grid)
+        return tuple(
+            Word(text, float(log_prob), None if attention is None else attention[place])
+            for place, (text, log_prob) in enumerate(zip([*tokens, ""], hypothesis.log_probs, strict=True))
         )
 
     def _check_graphs(self) -> None:

@@ -110,12 +110,21 @@ def test_a_caption_does_not_depend_on_its_batch_or_on_threads(
             assert abs(found.score - wanted[row].score) < 1e-3
 
 
-def test_attention_is_given_on_request_and_sums_to_one(captioner: Captioner) -> None:
-    pixels = captioner.load(draw("circle", "red", "white", 1))[None]
-    ((caption,),) = captioner.caption_pixels(pixels, captioner.settings(), attention=True)
-    assert caption.attention is not None
-    assert caption.attention.shape == (len(caption.tokens), 2, 2)
-    np.testing.assert_allclose(caption.attention.sum((1, 2)), 1, rtol=1e-4)
+def test_words_are_given_on_request_each_with_its_probability_and_where_the_model_looked(captioner: Captioner) -> None:
+    image = draw("circle", "red", "white", 1)
+    plain, caption = captioner.caption(image), captioner.caption(image, details=True)
+    assert plain.words is None
+    assert caption.words is not None
+    assert [word.text for word in caption.words] == [*caption.tokens, ""]
+    assert abs(np.mean([word.log_prob for word in caption.words]) - caption.score) < 1e-9
+    looks = [word.attention for word in caption.words if word.attention is not None]
+    assert [look.shape for look in looks] == [(2, 2)] * len(caption.words)
+    np.testing.assert_allclose(np.sum(looks, axis=(1, 2)), 1, rtol=1e-4)
+    assert not np.allclose(looks[0], looks[-1])
+    (other,) = captioner.candidates(image, 1, details=True)
+    (streamed,) = captioner.stream([image], details=True)
+    for again in (other, streamed.captions[0]):
+        assert [word.log_prob for word in again.words or ()] == [word.log_prob for word in caption.words]
 
 
 def test_bad_input_is_an_error_of_capcli(captioner: Captioner, tmp_path: Path) -> None:
@@ -229,6 +238,7 @@ def test_a_stream_leaves_out_images_with_too_many_pixels(captioner: Captioner) -
 
 
 def test_a_stream_refuses_wrong_settings_at_once(captioner: Captioner) -> None:
+    wrong: Any
     for wrong in ({"beam": 0}, {"captions": 0}, {"batch_size": 0}, {"workers": 0}):
         with pytest.raises(UsageError):
             captioner.stream([], **wrong)

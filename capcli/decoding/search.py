@@ -119,12 +119,13 @@ class Hypothesis:
     """A sentence.
 
     `tokens` are its ids without start and end; `log_prob` the sum of their natural log-probabilities, the end
-    token included; `attention`, when asked for, float32 [T, P]: where the model looked as it said each of the
-    tokens.
+    token included; `log_probs` float64 [T + 1], each token's, the end token's last; `attention`, when asked for,
+    float32 [T + 1, P]: where the model looked as it said each of them.
     """
 
     tokens: tuple[int, ...]
     log_prob: float
+    log_probs: np.ndarray = field(compare=False)
     attention: np.ndarray | None = field(default=None, compare=False)
 
     @property
@@ -187,8 +188,7 @@ def search(
     ended = _EndedSentences(n_images, settings)
     live = _LiveHypotheses.first(n_images, start)
     state = initial_state
-    attention: list[np.ndarray] = []
-    parents: list[np.ndarray] = []
+    trace = _Trace()
     for length in range(settings.max_length + 1):
         if not len(live.images):
             break
@@ -201,22 +201,10 @@ def search(
         children = _best_children(log_probs, live, end, settings.width)
         ended.add(children, live)
         children = children.take(ended.can_still_win(children, length + 1))
+        trace.add(live.totals, children.parents, result.attention if with_attention else None)
         live = live.extended(children)
         state = tuple(part[children.parents] for part in result.state)
-        if with_attention and result.attention is not None:
-            attention.append(result.attention)
-            parents.append(children.parents)
-    return [
-        [
-            Hypothesis(
-                sentence.tokens,
-                sentence.log_prob,
-                _attention_of(sentence, attention, parents) if attention else None,
-            )
-            for sentence in sentences
-        ]
-        for sentences in ended.best_of_each()
-    ]
+    return [[trace.hypothesis(sentence) for sentence in sentences] for sentences in ended.best_of_each()]
 
 
 @dataclass(frozen=True)
@@ -376,16 +364,37 @@ class _EndedSentences:
         return self._best
 
 
-def _attention_of(sentence: _Ended, attention: list[np.ndarray], parents: list[np.ndarray]) -> np.ndarray:
-    """Attention of each of a sentence's tokens, float32 [T, P], by going back from its end.
+class _Trace:
+    """What led to each row of each step, kept to tell an ended sentence's tokens apart."""
 
-    Args:
-        attention: for each step float32 [B, P].
-        parents: for each step, the row in it that each row of the next step came from.
-    """
-    looks = np.empty((len(sentence.tokens), attention[0].shape[1]), dtype=np.float32)
-    row = sentence.row
-    for place in reversed(range(len(looks))):
-        row = parents[place][row]
-        looks[place] = attention[place][row]
-    return looks
+    def __init__(self) -> None:
+        self._totals: list[np.ndarray] = []
+        self._parents: list[np.ndarray] = []
+        self._attention: list[np.ndarray] = []
+
+    def add(self, totals: np.ndarray, parents: np.ndarray, attention: np.ndarray | None) -> None:
+        """Keeps one step.
+
+        Args:
+            totals: float64 [B], the sum of log-probabilities of each row before it.
+            parents: int64 [C], the row that each row of the next step comes from.
+            attention: float32 [B, P], or None where it is not wanted.
+        """
+        self._totals.append(totals)
+        self._parents.append(parents)
+        if attention is not None:
+            self._attention.append(attention)
+
+    def hypothesis(self, sentence: _Ended) -> Hypothesis:
+        """The sentence with what belongs to each of its tokens, by going back from its end."""
+        tokens = len(sentence.tokens) + 1
+        rows = np.empty(tokens, dtype=np.int64)
+        rows[-1] = sentence.row
+        for place in range(tokens - 1, 0, -1):
+            rows[place - 1] = self._parents[place - 1][rows[place]]
+        before = np.array([self._totals[place][row] for place, row in enumerate(rows)])
+        attention = None
+        if self._attention:
+            attention = np.stack([self._attention[place][row] for place, row in enumerate(rows)])
+        log_probs = np.diff(before, append=sentence.log_prob)
+        return Hypothesis(sentence.tokens, sentence.log_prob, log_probs, attention)

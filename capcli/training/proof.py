@@ -138,7 +138,8 @@ def _scored(decoder: Decoder, grid: torch.Tensor, tokenizer: Tokenizer, tokens: 
             grid, torch.zeros(1, dtype=torch.int64), torch.tensor([[tokenizer.start, *ids]]), [len(ids) + 1]
         )
         scores = torch.log_softmax(logits.double(), -1)
-    return Hypothesis(tuple(ids), float(scores[torch.arange(len(ids) + 1), torch.tensor([*ids, tokenizer.end])].sum()))
+    log_probs = scores[torch.arange(len(ids) + 1), torch.tensor([*ids, tokenizer.end])].numpy()
+    return Hypothesis(tuple(ids), float(log_probs.sum()), log_probs)
 
 
 def _near(one: float, other: float, factor: float = 1.0) -> bool:

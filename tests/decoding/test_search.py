@@ -82,11 +82,18 @@ class TableModel:
 
     def log_prob(self, image: int, tokens: Sequence[int]) -> float:
         """Sum of the log-probabilities of a sentence and its end."""
-        total, before, last = 0.0, START, START
-        for token in (*tokens, END):
-            total += float(self.table[image, before, last, token])
-            before, last = last, token
+        total = 0.0
+        for log_prob in self.log_probs(image, tokens):
+            total += log_prob
         return total
+
+    def log_probs(self, image: int, tokens: Sequence[int]) -> list[float]:
+        """The log-probabilities of a sentence's tokens and of its end."""
+        said = (START, START, *tokens, END)
+        return [
+            float(self.table[image, before, last, token])
+            for before, last, token in zip(said, said[1:], said[2:], strict=False)
+        ]
 
 
 def random_model(seed: int, n_images: int, words: int, *, ties: bool = False, zeros: bool = False) -> TableModel:
@@ -386,12 +393,25 @@ def test_attention_belongs_to_its_token(seed: int, beam: int, captions: int) -> 
     for image, found in enumerate(model.search(wanted, with_attention=True)):
         for hypothesis in found:
             history, expected = 0, []
-            for token in (START, *hypothesis.tokens)[: len(hypothesis.tokens)]:
+            for token in (START, *hypothesis.tokens):
                 history = history * 5 + token
                 expected.append([image, history])
             assert hypothesis.attention is not None
             assert hypothesis.attention.dtype == np.float32
             np.testing.assert_array_equal(hypothesis.attention, np.reshape(expected, (-1, 2)))
+
+
+@LAW
+@given(seed=SEEDS, beam=st.integers(1, 4), captions=st.integers(1, 3))
+def test_a_log_probability_belongs_to_its_token_and_their_sum_is_the_sentence_s(
+    seed: int, beam: int, captions: int
+) -> None:
+    model = random_model(seed, 3, 5)
+    for image, found in enumerate(model.search(SearchSettings(beam=beam, captions=captions, max_length=6))):
+        for hypothesis in found:
+            expected = model.log_probs(image, hypothesis.tokens)
+            np.testing.assert_allclose(hypothesis.log_probs, expected, rtol=0, atol=1e-9)
+            assert abs(hypothesis.log_probs.sum() - hypothesis.log_prob) < 1e-9
 
 
 def test_attention_is_given_only_when_asked_for() -> None:
@@ -527,7 +547,7 @@ def test_where_every_word_is_ruled_out_the_sentence_is_empty() -> None:
     assert len(model.rows_seen) == 1
     [[empty]] = model.only([0]).search(SearchSettings(), [NeverGenerate((0, 2, 3))], with_attention=True)
     assert empty.attention is not None
-    assert empty.attention.shape == (0, 2)
+    assert empty.attention.shape == (1, 2)
 
 
 def test_beam_may_exceed_the_vocabulary_and_captions_the_sentences() -> None:

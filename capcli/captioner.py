@@ -49,7 +49,8 @@ class Caption:
 
     `text` is a sentence; `raw` the lower-case words as the decoder said them. `score` is the mean and `log_prob` the
     sum of the tokens' natural log-probabilities, the end token included. `words`, when details were asked for, are
-    the tokens one by one, the end token last.
+    the tokens one by one, the end token last. `confidence`: the probability that a person would call the caption right,
+    0 to 1; None where the bundle cannot tell.
     """
 
     text: str
@@ -58,6 +59,7 @@ class Caption:
     score: float
     log_prob: float
     words: tuple[Word, ...] | None = None
+    confidence: float | None = None
 
     def __str__(self) -> str:
         return self.text

@@ -248,7 +248,14 @@ class CaptioningRun:
             return [Row(path, None, None, result.error)]
         ranked, raw = self._settings.captions > 1, self._settings.raw
         return [
-            Row(path, found.raw if raw else found.text, found.score, result.error, rank if ranked else None)
+            Row(
+                path,
+                found.raw if raw else found.text,
+                found.score,
+                result.error,
+                rank if ranked else None,
+                found.confidence if rank == 1 else None,
+            )
             for rank, found in enumerate(result.captions, start=1)
         ]
 

@@ -172,7 +172,8 @@ class Destinations:
         outcomes = self._put_all(rows) if error is None and path != "-" else []
         error = _reasons(outcomes) or error
         if self._rows is not None:
-            self._rows.put([replace(row, error=error) for row in rows])
+            note = "; ".join(_kept(outcomes)) or None
+            self._rows.put([replace(row, error=error, note=note) for row in rows])
         if error is not None:
             return Outcome(False, error, failed=True)
         if self._rows is None and outcomes and not any(outcome.written for outcome in outcomes):
@@ -202,9 +203,7 @@ class Destinations:
     def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
         outcomes = [_put(photo, rows) for photo in self._photos]
         # A row alone would look as if the photo had its caption now.
-        self._note_kept(
-            rows[0].path, [each.reason or "" for each in outcomes if not (each.written or each.failed or each.same)]
-        )
+        self._note_kept(rows[0].path, _kept(outcomes))
         return outcomes
 
     def _note_kept(self, path: str, kept: Sequence[str]) -> None:
@@ -238,6 +237,11 @@ def _put(photo: Destination, rows: Sequence[Row]) -> Outcome:
         return photo.put(rows)
     except OutputError as error:
         return Outcome(False, str(error), failed=True)
+
+
+def _kept(outcomes: Sequence[Outcome]) -> list[str]:
+    """What places have kept instead of the caption."""
+    return [each.reason or "" for each in outcomes if not (each.written or each.failed or each.same)]
 
 
 def _reasons(outcomes: Sequence[Outcome]) -> str | None:

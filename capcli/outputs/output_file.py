@@ -20,7 +20,7 @@ from capcli.outputs.earlier_rows import NO_CAPTIONS, EarlierRows
 from capcli.outputs.file_lock import is_in_place, try_lock
 from capcli.outputs.files import Draft, cannot_be_written, discard_left_over_drafts
 from capcli.outputs.records import RecordError
-from capcli.outputs.rows import Row, RowFormat
+from capcli.outputs.rows import LONGEST_RECORD, Row, RowFormat, format_as_in
 
 _COPY_BYTES = 1 << 20
 
@@ -74,7 +74,12 @@ class OutputFile:
             raise UsageError(f"{path}: is no regular file; --resume needs one")
         self._file = self._open()
         try:
-            self._earlier = EarlierRows(path if resumes else None, rows, retry_failed=retry_failed, captions=captions)
+            if resumes:
+                with path.open("rb") as file:
+                    self._rows = format_as_in(file.readline(LONGEST_RECORD), rows)
+            self._earlier = EarlierRows(
+                path if resumes else None, self._rows, retry_failed=retry_failed, captions=captions
+            )
         except RecordError as error:
             self._file.close()
             raise UsageError(self._refusal(str(error))) from error

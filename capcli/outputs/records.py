@@ -106,7 +106,8 @@ class Records:
             if line == 1 and b"\0" in content[:4] and not content.startswith(b"\0\0\0"):
                 raise ValueError("the file is in UTF-16; save it as UTF-8")
             text = content.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
-            if not text.strip():
+            # A tab parts cells, and a path may be a space.
+            if not text.strip() and ("\t" not in text or self._name in ("csv", "jsonl")):
                 return None
             if self._name == "jsonl":
                 return _row(json.loads(text))
@@ -166,15 +167,24 @@ def _split_tsv(text: str) -> list[str]:
 def _row(values: object) -> Row:
     if not isinstance(values, dict):
         raise ValueError("is no JSON object")
-    score, rank = values.get("score"), values.get("rank")
-    caption, error = values["caption"], values.get("error")
+    rank = values.get("rank")
     return Row(
         path=str(values["path"]),
-        caption=str(caption) if caption else None,
-        score=float(str(score)) if score not in (None, "") else None,
-        error=str(error) if error else None,
+        caption=_text(values["caption"]),
+        score=_number(values.get("score")),
+        error=_text(values.get("error")),
         rank=int(str(rank)) if rank not in (None, "") else None,
+        confidence=_number(values.get("confidence")),
+        note=_text(values.get("note")),
     )
+
+
+def _text(value: object) -> str | None:
+    return str(value) if value else None
+
+
+def _number(value: object) -> float | None:
+    return float(str(value)) if value not in (None, "") else None
 
 
 def _unescape(cell: str) -> str:

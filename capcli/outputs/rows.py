@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -31,14 +31,19 @@ RAW_BYTES_NOTE = (
     "holds a name that is not UTF-8, as its own bytes; Python and pandas read them with "
     'encoding="utf-8", errors="surrogateescape" (pandas: encoding_errors)'
 )
-TEXT_COLUMNS = frozenset({"path", "caption", "error"})
+TEXT_COLUMNS = frozenset({"path", "caption", "error", "note"})
+_NUMBER_COLUMNS = frozenset({"score", "confidence"})
+_COLUMNS = ("path", "caption", "score", "error", "confidence", "note")
+# What rows had in earlier versions, whose files are gone on with as they are.
+_EARLIER_COLUMNS = (("path", "caption", "score", "error"),)
 
 
 @dataclass(frozen=True)
 class Row:
     """One caption of one path, or the reason why there is none. `rank` counts from 1 where several were asked for.
 
-    A row with both was captioned, but the caption could not be delivered everywhere it was to go.
+    A row with both was captioned, but the caption could not be delivered everywhere it was to go. `confidence`: the
+    probability that the caption is right. `note`: what was left undone on purpose, which is no failure.
     """
 
     path: str
@@ -46,6 +51,8 @@ class Row:
     score: float | None
     error: str | None
     rank: int | None = None
+    confidence: float | None = None
+    note: str | None = None
 
 
 class RowFormat(Protocol):
@@ -59,6 +66,8 @@ class RowFormat(Protocol):
 
     @property
     def spreadsheet_safe(self) -> bool: ...
+
+    def with_columns(self, columns: Sequence[str]) -> RowFormat: ...
 
     def header(self) -> bytes: ...
 
@@ -100,9 +109,7 @@ def row_format(
     for option, wanted in (("--spreadsheet-safe", spreadsheet_safe), ("--bom", bom)):
         if wanted and name not in ("csv", "tsv"):
             raise UsageError(f"{option} is for csv and tsv, not for {name}")
-    columns: tuple[str, ...] = ("path", "caption", "score", "error")
-    if ranked:
-        columns = ("path", "rank", "caption", "score", "error")
+    columns = _ranked(_COLUMNS) if ranked else _COLUMNS
     if name == "csv":
         return _CsvFormat(columns, spreadsheet_safe, bom)
     if name == "tsv":
@@ -112,12 +119,42 @@ def row_format(
     return _TextFormat(with_path)
 
 
+def format_as_in(first_line: bytes, form: RowFormat) -> RowFormat:
+    """The format with the columns of an earlier version, if a file begins with such a line; else as it is."""
+    for columns in _EARLIER_COLUMNS if form.name != "text" else ():
+        earlier = form.with_columns(_ranked(columns) if "rank" in form.columns else columns)
+        if form.name == "jsonl" and _keys(first_line) == set(earlier.columns):
+            return earlier
+        header = earlier.header().removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n")
+        # Without its end it may be the beginning of today's header.
+        is_whole = first_line.endswith(b"\n")
+        if header and is_whole and first_line.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n") == header:
+            return earlier
+    return form
+
+
+def _keys(line: bytes) -> set[str]:
+    """What a JSON object names; nothing where it is none."""
+    try:
+        values = json.loads(line.removeprefix(BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        return set()
+    return set(values) if isinstance(values, dict) else set()
+
+
+def _ranked(columns: tuple[str, ...]) -> tuple[str, ...]:
+    return ("path", "rank", *columns[1:])
+
+
 @dataclass(frozen=True)
 class _CsvFormat:
     columns: Sequence[str]
     spreadsheet_safe: bool
     bom: bool
     name: str = "csv"
+
+    def with_columns(self, columns: Sequence[str]) -> RowFormat:
+        return replace(self, columns=columns)
 
     def header(self) -> bytes:
         return (BYTE_ORDER_MARK if self.bom else b"") + self._line(self.columns)
@@ -138,6 +175,9 @@ class _TsvFormat:
     bom: bool
     name: str = "tsv"
 
+    def with_columns(self, columns: Sequence[str]) -> RowFormat:
+        return replace(self, columns=columns)
+
     def header(self) -> bytes:
         return (BYTE_ORDER_MARK if self.bom else b"") + ("\t".join(self.columns) + "\n").encode()
 
@@ -152,15 +192,18 @@ class _JsonFormat:
     spreadsheet_safe: bool = False
     name: str = "jsonl"
 
+    def with_columns(self, columns: Sequence[str]) -> RowFormat:
+        return replace(self, columns=columns)
+
     def header(self) -> bytes:
         return b""
 
     def record(self, row: Row) -> bytes:
         values = {column: getattr(row, column) for column in self.columns}
-        if row.score is not None:
-            values["score"] = round(row.score, 4)
+        for column in _NUMBER_COLUMNS & values.keys():
+            values[column] = None if values[column] is None else round(values[column], 4)
         # Undecodable bytes are lone surrogates here; JSON has an escape for them, UTF-8 has no bytes.
-        texts = (row.path, row.caption or "", row.error or "")
+        texts = (row.path, row.caption or "", row.error or "", row.note or "")
         odd = any(0xD800 <= ord(char) <= 0xDFFF for text in texts for char in text)
         return (json.dumps(values, ensure_ascii=odd) + "\n").encode("utf-8")
 
@@ -171,6 +214,9 @@ class _TextFormat:
     columns: Sequence[str] = ("path", "caption")
     spreadsheet_safe: bool = False
     name: str = "text"
+
+    def with_columns(self, columns: Sequence[str]) -> RowFormat:
+        return self
 
     def header(self) -> bytes:
         return b""
@@ -187,7 +233,7 @@ def _cells(row: Row, columns: Sequence[str], spreadsheet_safe: bool) -> list[str
     cells = []
     for column in columns:
         value = getattr(row, column)
-        cell = "" if value is None else f"{value:.4f}" if column == "score" else str(value)
+        cell = "" if value is None else f"{value:.4f}" if column in _NUMBER_COLUMNS else str(value)
         # Cells that already begin with apostrophes get one more, so that all can be read back.
         if spreadsheet_safe and column in TEXT_COLUMNS and FORMULA.match(cell):
             cell = f"'{cell}"
@@ -197,5 +243,5 @@ def _cells(row: Row, columns: Sequence[str], spreadsheet_safe: bool) -> list[str
 
 def holds_raw_bytes(form: RowFormat, rows: Sequence[Row]) -> bool:
     """Whether rows hold a name that is not UTF-8, in a format that writes its bytes as they are."""
-    texts = [text for row in rows for text in (row.path, row.error or "")]
+    texts = [text for row in rows for text in (row.path, row.error or "", row.note or "")]
     return form.name != "jsonl" and any(0xDC80 <= ord(char) <= 0xDCFF for text in texts for char in text)

@@ -39,8 +39,8 @@ def without_nuls(tail: bytes, line: int) -> bytes:
 def whole_row(name: str, records: Records, tail: bytes, line: int) -> Row | None:
     """The row that a tail certainly holds, only without its line end; None where it may be a part of one.
 
-    JSON shows its end. In CSV and TSV an empty last cell, the error, does, where there is a caption: no record goes on
-    after it but with an error. Text never shows it.
+    JSON shows its end. In CSV and TSV an empty last cell, the note or the error, does, where there is a caption and no
+    error: no record goes on after it but with what is lost with it. Text never shows it.
     """
     content = tail.removesuffix(b"\r")
     if name == "text" or not records.has_header or not content or b"\n" in content or b"\r" in content:
@@ -105,10 +105,10 @@ def _no_torn_csv(columns: Sequence[str], tail: bytes) -> str | None:
         return f"{before + 1} cells instead of {len(columns)}"
     if opened is None or b"\n" not in opened:
         return None
-    # Only paths and errors hold line ends. One whose lines are rows was opened by a slip of somebody's hand.
+    # Only paths, errors and notes hold line ends. One whose lines are rows was opened by a slip of somebody's hand.
     first, *others = opened[1:].split(b"\n")
     lines = [first, *others] if columns[before] == "path" else others
-    if columns[before] not in ("path", "error") or any(_is_row(columns, line) for line in lines):
+    if columns[before] not in ("path", "error", "note") or any(_is_row(columns, line) for line in lines):
         return "a quote is never closed"
     return None
 

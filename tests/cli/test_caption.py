@@ -83,7 +83,7 @@ def test_json_is_one_object_a_line(capcli: RunCommand, photo: Path, tiny: Path) 
 def test_on_standard_output_a_header_comes_once(capcli: RunCommand, photo: Path, tiny: Path) -> None:
     done = capcli("caption", photo, photo, "--model", tiny, "--format", "csv")
     rows = list(csv.reader(io.StringIO(done.out.decode(), newline="")))
-    assert rows[0] == ["path", "caption", "score", "error"]
+    assert rows[0] == ["path", "caption", "score", "error", "confidence", "note"]
     assert [row[0] for row in rows[1:]] == [str(photo)] * 2
 
 
@@ -121,7 +121,7 @@ def test_a_folder_becomes_a_csv(capcli: RunCommand, tiny: Path, tmp_path: Path) 
     assert (done.code, done.out) == (1, b"")
     assert str(folder / "broken.jpg") in done.errors
     rows = list(csv.DictReader(io.StringIO(out.read_text("utf-8"), newline="")))
-    assert list(rows[0]) == ["path", "caption", "score", "error"]
+    assert list(rows[0]) == ["path", "caption", "score", "error", "confidence", "note"]
     assert {row["path"]: row["caption"] for row in rows if not row["error"]} == wanted
     (bad,) = (row for row in rows if row["error"])
     assert (bad["path"], bad["caption"], bad["score"]) == (str(folder / "broken.jpg"), "", "")

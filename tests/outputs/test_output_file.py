@@ -17,7 +17,8 @@ from capcli.outputs.records import Records, read_rows
 from capcli.outputs.rows import Row, row_format
 
 ROW = Row("a.jpg", "A dog.", -0.5, None)
-CONTENT = b"path,caption,score,error\r\na.jpg,A dog.,-0.5000,\r\n"
+HEADER = b"path,caption,score,error,confidence,note\r\n"
+CONTENT = HEADER + b"a.jpg,A dog.,-0.5000,,,\r\n"
 
 
 def test_an_existing_file_is_replaced_only_when_told_and_only_by_a_row(tmp_path: Path) -> None:
@@ -32,7 +33,7 @@ def test_an_existing_file_is_replaced_only_when_told_and_only_by_a_row(tmp_path:
     assert file.read_bytes() == CONTENT
     with OutputFile(file, form, existing=Existing.REPLACE) as output:
         output.write([Row("b.jpg", None, None, "is empty")])
-    assert file.read_bytes() == b"path,caption,score,error\r\nb.jpg,,,is empty\r\n"
+    assert file.read_bytes() == b"path,caption,score,error,confidence,note\r\nb.jpg,,,is empty,,\r\n"
 
 
 def test_a_run_that_fails_before_its_first_row_leaves_no_file(tmp_path: Path) -> None:
@@ -262,9 +263,12 @@ def test_a_kill_while_the_copy_is_made_leaves_nothing_that_stays(tmp_path: Path)
     ("content", "message"),
     [
         (b"name,age\r\nTom,3\r\n", "line 1: the columns are name, age instead of"),
-        (b"path,rank,caption,score,error\r\n", "another --captions"),
-        (b"path,caption,score,error\r\na.jpg,A dog.,-0.5,\r\nb.jpg,A dog.\r\n", "line 3: 2 cells instead of 4"),
-        (b"path,caption,score,error\r\na.jpg,A dog.,high,\r\n", "line 2: "),
+        (b"path,rank,caption,score,error,confidence,note\r\n", "another --captions"),
+        (
+            b"path,caption,score,error,confidence,note\r\na.jpg,A dog.,-0.5,,,\r\nb.jpg,A dog.\r\n",
+            "line 3: 2 cells instead of 6",
+        ),
+        (b"path,caption,score,error,confidence,note\r\na.jpg,A dog.,high,,,\r\n", "line 2: "),
         (b"\xff\xd8\xff\xe0 a photo\r\n", "line 1: "),
     ],
 )
@@ -286,4 +290,23 @@ def test_lines_without_a_path_cannot_be_gone_on_with(tmp_path: Path) -> None:
 
 def test_resuming_nothing_starts_a_file(tmp_path: Path) -> None:
     write_all(opener(tmp_path / "x.csv", "csv", 1)(existing=Existing.RESUME), ["b"], 1)
-    assert (tmp_path / "x.csv").read_bytes() == b"path,caption,score,error\r\nb,A 1.,-0.5000,\r\n"
+    assert (tmp_path / "x.csv").read_bytes() == b"path,caption,score,error,confidence,note\r\nb,A 1.,-0.5000,,,\r\n"
+
+
+@pytest.mark.parametrize("ranked", [False, True])
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl"])
+def test_a_file_of_an_earlier_version_is_gone_on_with_in_its_own_columns(
+    name: str, ranked: bool, tmp_path: Path
+) -> None:
+    columns = ["path", *(["rank"] if ranked else []), "caption", "score", "error"]
+    earlier = row_format(name, ranked=ranked).with_columns(columns)
+    old, new = (Row(path, "A dog.", -0.5, None, 1 if ranked else None, 0.7, "noted") for path in ("old", "new"))
+    for mark in (b"", b"\xef\xbb\xbf"):
+        file = tmp_path / "x"
+        before = mark + earlier.header() + earlier.record(old)
+        file.write_bytes(before)
+        with OutputFile(file, row_format(name, ranked=ranked), existing=Existing.RESUME) as output:
+            assert not output.claim("old") and output.claim("new")
+            output.write([new])
+        assert file.read_bytes() == before + earlier.record(new)
+        assert b"noted" not in file.read_bytes() and b"0.7" not in file.read_bytes()

@@ -16,7 +16,7 @@ from capcli.outputs.output_file import Existing, OutputFile
 from capcli.outputs.records import read_rows
 from capcli.outputs.rows import Row, row_format
 
-HEADER = b"path,caption,score,error\r\n"
+HEADER = b"path,caption,score,error,confidence,note\r\n"
 
 
 def row(path: str, error: str | None = None) -> Row:
@@ -69,7 +69,7 @@ def test_writes_that_take_only_a_few_bytes_lose_none(tmp_path: Path) -> None:
     output._file = Writing(output._file, 3)  # type: ignore[assignment]
     output.write([row("a.jpg")])
     output.close()
-    assert (tmp_path / "x.csv").read_bytes() == HEADER + b"a.jpg,A dog.,-0.5000,\r\n"
+    assert (tmp_path / "x.csv").read_bytes() == HEADER + b"a.jpg,A dog.,-0.5000,,,\r\n"
 
 
 def test_a_disk_that_gets_full_keeps_no_half_record(file: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_file_that_was_replaced_before_it_was_locked_is_opened_again(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = file.parent / "newer"
-    newer.write_bytes(HEADER + b"newer.jpg,A cat.,-0.5000,\r\n")
+    newer.write_bytes(HEADER + b"newer.jpg,A cat.,-0.5000,,,\r\n")
     lock: Callable[[FileIO], bool] = file_lock.try_lock
     calls: list[FileIO] = []
 
@@ -203,7 +203,7 @@ def test_a_run_without_a_row_leaves_a_header(tmp_path: Path) -> None:
 
 
 def test_a_row_that_says_nothing_is_done_and_has_nothing_to_give(file: Path) -> None:
-    file.write_bytes(file.read_bytes() + b"mine.jpg,,,\r\n" * 2)
+    file.write_bytes(file.read_bytes() + b"mine.jpg,,,,,\r\n" * 2)
     before = file.read_bytes()
     with opened(file) as output:
         assert not output.claim("mine.jpg") and not output.has_captions("mine.jpg")

@@ -21,7 +21,15 @@ PATHS = st.binary(min_size=1, max_size=20).filter(lambda path: b"\0" not in path
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 ROWS = st.lists(
     st.one_of(
-        st.builds(Row, PATHS, TEXT, st.floats(-9, 0).map(lambda score: round(score, 4)), st.none()),
+        st.builds(
+            Row,
+            PATHS,
+            TEXT,
+            st.floats(-9, 0).map(lambda score: round(score, 4)),
+            st.none(),
+            confidence=st.one_of(st.none(), st.floats(0, 1).map(lambda value: round(value, 4))),
+            note=st.one_of(st.none(), TEXT),
+        ),
         st.builds(Row, PATHS, st.none(), st.none(), TEXT),
     ),
     max_size=6,
@@ -36,6 +44,14 @@ def test_rows_come_back_as_they_were(name: str, rows: list[Row], tmp_path_factor
     file = tmp_path_factory.mktemp("rows") / "out"
     file.write_bytes(form.header() + b"".join(form.record(row) for row in rows))
     assert list(read_rows(file, name)) == rows
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl"])
+def test_a_path_of_nothing_but_space_is_a_path(name: str, tmp_path: Path) -> None:
+    form = row_format(name, ranked=False)
+    rows = [Row(" ", None, None, " "), Row("\x0b", None, None, " "), Row("a", "A dog.", -0.5, None)]
+    (tmp_path / "out").write_bytes(form.header() + b"".join(map(form.record, rows)) + b"\n  \n")
+    assert list(read_rows(tmp_path / "out", name)) == rows
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv"])
@@ -56,7 +72,7 @@ def test_no_cell_of_a_spreadsheet_is_a_formula(start: str) -> None:
         Row(f"{start}cmd|' /C calc'!A0", f"{start}1+1", -0.5, None)
     )
     (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
-    assert cells == [f"'{start}cmd|' /C calc'!A0", f"'{start}1+1", "-0.5000", ""]
+    assert cells == [f"'{start}cmd|' /C calc'!A0", f"'{start}1+1", "-0.5000", "", "", ""]
     failed = row_format("csv", ranked=False, spreadsheet_safe=True).record(Row("a", None, None, f"{start}1+1"))
     assert next(csv.reader(io.StringIO(failed.decode(), newline="")))[3] == f"'{start}1+1"
     plain = row_format("csv", ranked=False).record(Row(f"{start}x", None, None, None))
@@ -95,16 +111,16 @@ def test_half_an_escape_is_an_error_of_the_file(cell: str, tmp_path: Path) -> No
 
 def test_csv_is_what_the_standard_says() -> None:
     form = row_format("csv", ranked=False)
-    record = form.record(Row('a "b", c\n.jpg', "A dog.", -0.123456, None))
-    assert form.header() == b"path,caption,score,error\r\n"
-    assert record == b'"a ""b"", c\n.jpg",A dog.,-0.1235,\r\n'
+    record = form.record(Row('a "b", c\n.jpg', "A dog.", -0.123456, None, None, 0.51239, "b.txt exists"))
+    assert form.header() == b"path,caption,score,error,confidence,note\r\n"
+    assert record == b'"a ""b"", c\n.jpg",A dog.,-0.1235,,0.5124,b.txt exists\r\n'
     (cells,) = csv.reader(io.StringIO(record.decode(), newline=""))
-    assert cells == ['a "b", c\n.jpg', "A dog.", "-0.1235", ""]
+    assert cells == ['a "b", c\n.jpg', "A dog.", "-0.1235", "", "0.5124", "b.txt exists"]
 
 
 def test_tsv_and_text_are_one_line_a_row() -> None:
     row = Row("a\tb\\c\r\n.jpg", "A dog.", -0.5, None)
-    assert row_format("tsv", ranked=False).record(row) == b"a\\tb\\\\c\\r\\n.jpg\tA dog.\t-0.5000\t\n"
+    assert row_format("tsv", ranked=False).record(row) == b"a\\tb\\\\c\\r\\n.jpg\tA dog.\t-0.5000\t\t\t\n"
     assert row_format("text", ranked=False).record(row) == b"a\\tb\\\\c\\r\\n.jpg\tA dog.\n"
     assert row_format("text", ranked=False, with_path=False).record(row) == b"A dog.\n"
     assert row_format("text", ranked=False).record(Row("a", None, None, "is empty")) == b""
@@ -112,9 +128,10 @@ def test_tsv_and_text_are_one_line_a_row() -> None:
 
 def test_json_writes_undecodable_bytes_as_escapes_and_text_as_it_is() -> None:
     form = row_format("jsonl", ranked=False)
-    record = form.record(Row(os.fsdecode(b"\xff.jpg"), "A dog.", -0.12346, None))
+    record = form.record(Row(os.fsdecode(b"\xff.jpg"), "A dog.", -0.12346, None, None, 0.98765))
     assert b"\\udcff.jpg" in record
-    assert json.loads(record) == {"path": "\udcff.jpg", "caption": "A dog.", "score": -0.1235, "error": None}
+    expected = {"path": "\udcff.jpg", "caption": "A dog.", "score": -0.1235, "error": None}
+    assert json.loads(record) == {**expected, "confidence": 0.9877, "note": None}
     assert "über".encode() in form.record(Row("über.jpg", "A dog.", -1, None))
 
 

@@ -13,8 +13,8 @@ from capcli.outputs.records import read_rows
 from capcli.outputs.rows import Row, row_format
 
 HEADERS = {
-    "csv": b"path,caption,score,error\r\n",
-    "tsv": b"path\tcaption\tscore\terror\n",
+    "csv": b"path,caption,score,error,confidence,note\r\n",
+    "tsv": b"path\tcaption\tscore\terror\tconfidence\tnote\n",
     "jsonl": b"",
     "text": b"",
 }
@@ -50,10 +50,10 @@ def refusal(file: Path, content: bytes, name: str) -> str:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        (b'10.jpg,A 5" nail.,-0.5000,\r\n', "line 11: a quote stands within a cell"),
-        (b'10.jpg,"A nail.,-0.5000,\r\n', "line 11: a quote is never closed"),
-        (b'"10.jpg,A nail.,-0.5000,\r\n', "line 11: a quote is never closed"),
-        (b'10.jpg,A nail.,-0.5000,"\r\n', "line 11: a quote is never closed"),
+        (b'10.jpg,A 5" nail.,-0.5000,,,\r\n', "line 11: a quote stands within a cell"),
+        (b'10.jpg,"A nail.,-0.5000,,,\r\n', "line 11: a quote is never closed"),
+        (b'"10.jpg,A nail.,-0.5000,,,\r\n', "line 11: a quote is never closed"),
+        (b'10.jpg,A nail.,-0.5000,,,"\r\n', "line 11: a quote is never closed"),
     ],
 )
 @pytest.mark.parametrize("following", [50, 0])
@@ -74,7 +74,7 @@ def test_a_quote_typed_by_hand_loses_no_row(typed: bytes, message: str, followin
 
 def test_a_quote_that_is_never_closed_is_found_without_reading_everything_into_memory(tmp_path: Path) -> None:
     lines = sixty("csv")
-    lines[10] = b'10.jpg,A 5" nail.,-0.5000,\r\n'
+    lines[10] = b'10.jpg,A 5" nail.,-0.5000,,,\r\n'
     content = b"".join(lines) + lines[20] * 500_000
     tracemalloc.start()
     try:
@@ -87,7 +87,7 @@ def test_a_quote_that_is_never_closed_is_found_without_reading_everything_into_m
 
 def test_two_quotes_typed_by_hand_are_told_by_the_first(tmp_path: Path) -> None:
     lines = sixty("csv")
-    lines[10] = lines[30] = b'10.jpg,A 5" nail.,-0.5000,\r\n'
+    lines[10] = lines[30] = b'10.jpg,A 5" nail.,-0.5000,,,\r\n'
     content = b"".join(lines)
     told = refusal(tmp_path / "x.csv", content, "csv")
     assert "line 11: a quote is not closed, or stands within a cell" in told
@@ -123,9 +123,13 @@ def test_only_the_end_with_such_line_ends_is_refused_too(tmp_path: Path) -> None
         ("jsonl", b"5\n", "line 1: is no JSON object"),
         ("csv", HEADERS["csv"].decode().encode("utf-16"), "line 1: the file is in UTF-16"),
         ("csv", HEADERS["csv"].decode().encode("utf-16-le"), "line 1: the file is in UTF-16"),
-        ("tsv", (HEADERS["tsv"] + b"a\tA dog.\t-0.5\t\n").decode().encode("utf-16"), "line 1: the file is in UTF-16"),
-        ("csv", HEADERS["csv"] + b"a,b,c,d,e", "line 2: 5 cells instead of 4"),
-        ("tsv", HEADERS["tsv"] + b"a\tb\tc\td\te", "line 2: 5 cells instead of 4"),
+        (
+            "tsv",
+            (HEADERS["tsv"] + b"a\tA dog.\t-0.5\t\t\t\n").decode().encode("utf-16"),
+            "line 1: the file is in UTF-16",
+        ),
+        ("csv", HEADERS["csv"] + b"a,b,c,d,e,f,g", "line 2: 7 cells instead of 6"),
+        ("tsv", HEADERS["tsv"] + b"a\tb\tc\td\te\tf\tg", "line 2: 7 cells instead of 6"),
         ("csv", HEADERS["csv"] + b"x" * 65536, "line 2: is longer than any row"),
         ("jsonl", b'{"path": "' + b"x" * 65536, "line 1: is longer than any row"),
         ("csv", HEADERS["csv"] + b"\0" * (1 << 21), "line 2: 2097152 NUL bytes follow"),
@@ -151,11 +155,11 @@ def test_a_text_of_somebodys_own_stays_where_nothing_is_left_to_do(tmp_path: Pat
 @pytest.mark.parametrize(
     ("name", "last"),
     [
-        ("csv", b"hand.jpg,A horse.,,"),
-        ("csv", b'"hand.jpg","A horse.",,""'),
-        ("csv", b"hand.jpg,A horse.,,\r"),
-        ("tsv", b"hand.jpg\tA horse.\t\t"),
-        ("tsv", b"hand.jpg\tA horse.\t\t\r"),
+        ("csv", b"hand.jpg,A horse.,,,,"),
+        ("csv", b'"hand.jpg","A horse.",,,,""'),
+        ("csv", b"hand.jpg,A horse.,,,,\r"),
+        ("tsv", b"hand.jpg\tA horse.\t\t\t\t"),
+        ("tsv", b"hand.jpg\tA horse.\t\t\t\t\r"),
         ("jsonl", b'{"path": "hand.jpg", "caption": "A horse."}'),
         ("jsonl", b'{"caption": "A horse.", "path": "hand.jpg"}\r'),
     ],

@@ -93,6 +93,11 @@ class Captioner:
         return self._encoder.provider_note
 
     @property
+    def threads(self) -> int:
+        """CPU threads of the model."""
+        return self._encoder.threads
+
+    @property
     def input_size(self) -> int:
         """Width and height in pixels that images are resized to."""
         return self.bundle.manifest.input_size
@@ -289,8 +294,23 @@ class Captioner:
         """
         if not len(pixels):
             return []
+        return self.caption_encoded(self.encode(pixels), settings, attention=attention)
+
+    def encode(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """The first half of `caption_pixels`: what the decoder is told of each image.
+
+        Args:
+            pixels: uint8 [N, input_size, input_size, 3], N at least 1.
+        Returns:
+            The encoder's outputs in the manifest's order, context and then state; the first axis of each is N.
+        """
+        return self._encoder.run({"images": pixels}, [*self._names.context, *self._names.state])
+
+    def caption_encoded(
+        self, encoded: list[np.ndarray], settings: SearchSettings, *, attention: bool = False
+    ) -> list[list[Caption]]:
+        """The second half of `caption_pixels`, which has the arguments: the search, from what `encode` returned."""
         names = self._names
-        encoded = self._encoder.run({"images": pixels}, [*names.context, *names.state])
         context = {name: self._decoder.upload(value) for name, value in zip(names.context, encoded, strict=False)}
         first = tuple(encoded[len(names.context) :])
         looks = attention and names.attention_grid is not None
@@ -309,7 +329,7 @@ class Captioner:
         found = search(
             step,
             first,
-            len(pixels),
+            len(encoded[0]),
             start=self._tokenizer.start,
             end=self._tokenizer.end,
             settings=settings,

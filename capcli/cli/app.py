@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from capcli.cli.bench import bench
 from capcli.cli.caption import caption
 from capcli.cli.doctor import doctor
 from capcli.cli.evaluate import evaluate
@@ -46,3 +47,4 @@ app.command("export")(export)
 app.command("evaluate")(evaluate)
 app.add_typer(models, name="models")
 app.command("doctor")(doctor)
+app.command("bench")(bench)

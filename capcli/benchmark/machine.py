@@ -22,7 +22,7 @@ def machine(cpuinfo: Path = _CPUINFO) -> dict[str, object]:
         lines = cpuinfo.read_text("utf-8", "replace").splitlines()
     except OSError:
         lines = []
-    told = {}
+    told: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
         told.setdefault(name.strip(), value.strip())

@@ -271,8 +271,8 @@ def _limit(
     return Limit(key, what, statistics.median(ratios), min(ratios), max(ratios), target, at_most)
 
 
-def _reduced(path: Path, size: int) -> None:
+def _reduced(path: Path, size: int) -> np.ndarray:
     """Decodes a JPEG as small as Pillow thinks well for a thumbnail of `size`."""
     with Image.open(path) as image:
         image.thumbnail((size, size), Image.Resampling.BICUBIC)
-        np.asarray(image)
+        return np.asarray(image)

@@ -14,7 +14,9 @@ from PIL import Image
 SMALL, LARGE = (500, 375), (4000, 3000)
 # 12 megapixels then take 3 to 5 MB, as cameras write them.
 _QUALITY = 88
-_GRAIN = 3.0
+_GRAIN = 2.0
+# The power of the frequency by which amplitudes fall: 1 in sharp pictures, more behind a lens.
+_FALL = 1.25
 
 
 def write_photos(folder: Path, count: int, size: tuple[int, int], *, seed: int = 0) -> list[Path]:
@@ -32,11 +34,12 @@ def write_photos(folder: Path, count: int, size: tuple[int, int], *, seed: int =
 
 
 def natural(size: tuple[int, int], chance: np.random.Generator) -> np.ndarray:
-    """uint8 [height, width, 3]: amplitudes fall as 1 / frequency, as in photos, with a sensor's grain on top."""
+    """uint8 [height, width, 3]: amplitudes fall with the frequency as in photos, with a sensor's grain on top."""
     width, height = size
     rows, columns = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :]
     frequency = np.hypot(rows, columns).astype(np.float32)
     frequency[0, 0] = np.inf
+    frequency **= np.float32(_FALL)
     # Channels of photos are nearly alike: one picture of light, and two of colour with a quarter of its strength.
     layers = []
     for strength in (55.0, 14.0, 14.0):

@@ -29,9 +29,7 @@ def bench(
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batch_size: Annotated[int, typer.Option(help="Images captioned together.")] = 16,
     workers: Annotated[int, typer.Option(help="Threads that read and decode images.")] = 2,
-    threads: Annotated[
-        int | None, typer.Option(help="CPU threads for the model. Default: one for each core.")
-    ] = None,
+    threads: Annotated[int | None, typer.Option(help="CPU threads for the model. Default: one for each core.")] = None,
 ) -> int:
     """Measure how fast captioning is here, stage by stage and against its targets. Takes a minute or two."""
     from capcli.settings import whole_number
@@ -109,4 +107,3 @@ def _range(limit: Limit) -> str:
 
 def _target(limit: Limit) -> str:
     return ("<= " if limit.at_most else ">= ") + _value(limit, limit.target)
-

@@ -20,7 +20,7 @@ from capcli.inputs.images import MAX_PIXELS, load_image
 from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 from capcli.runtime.sessions import Session, TensorSpec, open_session
-from capcli.settings import whole_number
+from capcli.settings import MOST_THREADS, whole_number
 
 if TYPE_CHECKING:
     from capcli.inputs.sources import ImageSource
@@ -70,7 +70,7 @@ class Captioner:
         provider: str = "auto",
         threads: int | None = None,
     ) -> None:
-        threads = None if threads is None else whole_number("threads", threads)
+        threads = None if threads is None else whole_number("threads", threads, most=MOST_THREADS)
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
         manifest = self.bundle.manifest
         self._names = manifest.graph

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capcli.cli.caption import check_counts
 from capcli.cli.terminal import answer, say
 from capcli.errors import UsageError
 from capcli.messages import shortened
@@ -32,13 +33,7 @@ def bench(
     threads: Annotated[int | None, typer.Option(help="CPU threads for the model. Default: one for each core.")] = None,
 ) -> int:
     """Measure how fast captioning is here, stage by stage and against its targets. Takes a minute or two."""
-    from capcli.settings import whole_number
-
-    counts = {"--limit": limit, "--rounds": rounds, "--batch-size": batch_size, "--workers": workers}
-    for name, value in counts.items():
-        whole_number(name, value)
-    if threads is not None:
-        whole_number("--threads", threads)
+    check_counts(limit=limit, rounds=rounds, batch_size=batch_size, workers=workers, threads=threads)
     paths = _photos(photos or [], limit)
 
     from capcli import __version__

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 
 from capcli import __version__
-from tests.conftest import RunCommand, command, environment
+from tests.conftest import Finished, RunCommand, command, environment, python
 from tests.photos import write_photo
 
 FAST = ("--rounds", "1", "--provider", "cpu", "--threads", "1")
 CPU_LIMITS = ["whole_run", "beam", "cold_start", "memory"]
+OF_LARGE_PHOTOS = ["large_photos", "loading"]
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 
 
@@ -30,9 +31,23 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_json_has_every_figure_beside_its_target(capcli: RunCommand, tiny: Path, photos: Path) -> None:
+# The command as it is, but for fewer starts of processes, of which each takes a second.
+BENCH = """
+import sys
+from capcli import cli
+from capcli.benchmark import measure
+measure._STARTS = 1
+sys.exit(cli.run(["bench", *sys.argv[1:]]))
+"""
+
+
+def bench(*arguments: str | Path, **env: str) -> Finished:
+    return python(BENCH, *map(str, (*arguments, *FAST)), **env)
+
+
+def test_json_has_every_figure_beside_its_target(tiny: Path, photos: Path) -> None:
     (photos / "broken.jpg").write_bytes((photos / "coffee.jpg").read_bytes()[:3000])
-    done = capcli("bench", photos, "--model", tiny, "--json", *FAST)
+    done = bench(photos, "--model", tiny, "--json")
     assert done.code == 0, done.errors
     found = json.loads(done.text)
     assert list(found) == [
@@ -67,60 +82,58 @@ def test_json_has_every_figure_beside_its_target(capcli: RunCommand, tiny: Path,
         assert 0 < limit["low"] <= limit["value"] <= limit["high"]
         held = limit["value"] <= limit["target"] if limit["at_most"] else limit["value"] >= limit["target"]
         assert limit["met"] is held
-    assert list(found["left_out"])[:2] == ["large_photos", "loading"]
+    assert list(found["left_out"])[:2] == OF_LARGE_PHOTOS
     # What the user must know of the photos, and of what takes its time, is on stderr.
     assert f"capcli: {photos / 'broken.jpg'}: " in done.errors
 
 
-def test_a_table_says_plainly_what_is_met_and_what_is_missed(capcli: RunCommand, tiny: Path, photos: Path) -> None:
-    done = capcli("bench", photos, "--model", tiny, "-q", "--limit", "1", *FAST)
+def test_without_photos_it_makes_its_own_says_what_is_met_and_leaves_nothing_behind(tiny: Path, tmp_path: Path) -> None:
+    # One photo of each size.
+    names = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(tmp_path))
+    done = bench("--model", tiny, "-q", "--limit", "1", **names)
     assert (done.code, done.err) == (0, b"")
     lines = done.text.splitlines()
     assert [line.split()[0] for line in lines[:4]] == ["machine", "versions", "model", "photos"]
-    assert lines[3].split()[1:3] == ["1", "photos;"]
+    assert lines[3] == "photos     1 generated photos, 500 x 375; medians of 1 rounds"
+    assert [line.split()[0] for line in lines if line.count(" %")] == ["load", "encode", "search", "write"]
     judged = [line for line in lines if line.endswith(("  met", "  missed"))]
-    assert len(judged) == len(CPU_LIMITS) - (not hasattr(os, "wait4"))
+    assert len(judged) == len(CPU_LIMITS) + len(OF_LARGE_PHOTOS) - (not hasattr(os, "wait4"))
     assert all("<= " in line or ">= " in line for line in judged)
-
-
-def test_without_photos_it_makes_its_own_and_leaves_nothing_behind(
-    capcli: RunCommand, tiny: Path, tmp_path: Path
-) -> None:
-    # A cheap session: one photo of each size.
-    place = tmp_path / "temporary"
-    place.mkdir()
-    names = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(place))
-    done = capcli("bench", "--model", tiny, "--json", "--limit", "1", *FAST, cwd=tmp_path, env=names)
-    assert done.code == 0, done.errors
-    found = json.loads(done.text)
-    assert found["photos"]["generated"] is True
-    assert {"large_photos", "loading"} <= {limit["key"] for limit in found["limits"]}
+    assert [line[:28] for line in judged].count("12-megapixel photos / 500 x ") == 1
     # ONNX Runtime itself leaves a .ses there as it is imported.
-    assert [file.name for file in place.iterdir() if file.name != ".ses"] == []
-    assert list(tmp_path.iterdir()) == [place]
+    assert [file.name for file in tmp_path.iterdir() if file.name != ".ses"] == []
 
 
-@pytest.mark.parametrize(
-    ("given", "reason"),
-    [
-        (["empty"], "no image found in empty"),
-        (["missing.jpg"], "none of the 1 photos can be read"),
-        (["notes.jpg"], "none of the 1 photos can be read"),
-        (["-"], "name files or folders"),
-        (["--limit", "0"], "--limit must be at least 1"),
-        (["--rounds", "-1"], "--rounds must be at least 1"),
-        (["--threads", "0"], "--threads must be at least 1"),
-        (["--provider", "tpu"], "no provider 'tpu'"),
-    ],
-)
-def test_what_cannot_be_measured_is_one_line(
-    capcli: RunCommand, tiny: Path, tmp_path: Path, given: list[str], reason: str
-) -> None:
+MISTAKES = [
+    (["empty"], "no image found in empty"),
+    (["missing.jpg"], "none of the 1 photos can be read"),
+    (["notes.jpg"], "none of the 1 photos can be read"),
+    (["-"], "name files or folders"),
+    (["--limit", "0"], "--limit is 0; it must be at least 1"),
+    (["--rounds", "-1"], "--rounds is -1; it must be at least 1"),
+    (["--threads", "0"], "--threads is 0; it must be at least 1"),
+    (["--workers", "1000000"], "--workers is 1000000; it must be at most"),
+    (["--provider", "tpu"], "no provider 'tpu'"),
+]
+
+
+def test_what_cannot_be_measured_is_one_line(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.jpg").write_text("no photo")
-    done = capcli("bench", *given, "--model", tiny, "-q", cwd=tmp_path)
-    assert (done.code, done.out) == (2, b"")
-    assert reason in done.errors.splitlines()[-1] and "Traceback" not in done.errors
+    # All in one process, which takes its time to start.
+    done = python(
+        "import ast, os, sys\n"
+        "from capcli import cli\n"
+        "os.chdir(sys.argv[1])\n"
+        "for given in ast.literal_eval(sys.argv[2]):\n"
+        "    print(cli.run(['bench', *given, '--model', sys.argv[3], '-q']))\n",
+        str(tmp_path),
+        repr([given for given, _ in MISTAKES]),
+        str(tiny),
+    )
+    assert done.text == "2\n" * len(MISTAKES)
+    for line, (_, reason) in zip(done.errors.splitlines(), MISTAKES, strict=True):
+        assert line.startswith("capcli: ") and reason in line
 
 
 def test_a_damaged_bundle_is_the_models_fault(capcli: RunCommand, tiny: Path, photos: Path, tmp_path: Path) -> None:

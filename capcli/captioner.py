@@ -20,7 +20,7 @@ from capcli.inputs.images import MAX_PIXELS, load_image
 from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 from capcli.runtime.sessions import Session, TensorSpec, open_session
-from capcli.settings import whole_number
+from capcli.settings import MOST_THREADS, whole_number
 
 if TYPE_CHECKING:
     from capcli.inputs.sources import ImageSource
@@ -86,7 +86,7 @@ class Captioner:
         provider: str = "auto",
         threads: int | None = None,
     ) -> None:
-        threads = None if threads is None else whole_number("threads", threads)
+        threads = None if threads is None else whole_number("threads", threads, most=MOST_THREADS)
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
         manifest = self.bundle.manifest
         self._names = manifest.graph
@@ -107,6 +107,11 @@ class Captioner:
     def provider_note(self) -> str | None:
         """Why CUDA is not used, where "auto" chose the CPU."""
         return self._encoder.provider_note
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of the model."""
+        return self._encoder.threads
 
     @property
     def input_size(self) -> int:
@@ -315,8 +320,23 @@ class Captioner:
         """
         if not len(pixels):
             return []
+        return self.caption_encoded(self.encode(pixels), settings, attention=attention)
+
+    def encode(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """The first half of `caption_pixels`: what the decoder is told of each image.
+
+        Args:
+            pixels: uint8 [N, input_size, input_size, 3], N at least 1.
+        Returns:
+            The encoder's outputs in the manifest's order, context and then state; the first axis of each is N.
+        """
+        return self._encoder.run({"images": pixels}, [*self._names.context, *self._names.state])
+
+    def caption_encoded(
+        self, encoded: list[np.ndarray], settings: SearchSettings, *, attention: bool = False
+    ) -> list[list[Caption]]:
+        """The second half of `caption_pixels`, which has the arguments: the search, from what `encode` returned."""
         names = self._names
-        encoded = self._encoder.run({"images": pixels}, [*names.context, *names.state])
         context = {name: self._decoder.upload(value) for name, value in zip(names.context, encoded, strict=False)}
         first = tuple(encoded[len(names.context) :])
         looks = details and names.attention_grid is not None
@@ -335,7 +355,7 @@ class Captioner:
         found = search(
             step,
             first,
-            len(pixels),
+            len(encoded[0]),
             start=self._tokenizer.start,
             end=self._tokenizer.end,
             settings=settings,

@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from capcli.errors import ImageError
-from capcli.settings import whole_number
+from capcli.settings import LARGEST_BATCH, MOST_THREADS, whole_number
 
 Source = TypeVar("Source")
 Said = TypeVar("Said")
@@ -60,7 +60,7 @@ class PipelineSettings:
     the next image.
 
     Raises:
-        UsageError: no image at once, no thread, or no pixel.
+        UsageError: no image at once, no thread, or no pixel; or more of them than any machine has use for.
         TypeError: what should be a whole number is none.
     """
 
@@ -70,8 +70,8 @@ class PipelineSettings:
     flush_after_s: float = 0.02
 
     def __post_init__(self) -> None:
-        whole_number("batch size", self.batch_size)
-        whole_number("workers", self.workers)
+        whole_number("batch size", self.batch_size, most=LARGEST_BATCH)
+        whole_number("workers", self.workers, most=MOST_THREADS)
         if self.max_pixels is not None:
             whole_number("max pixels", self.max_pixels)
 

@@ -414,6 +414,9 @@ def test_a_file_that_is_open_as_text_is_a_type_error(
         ({"beam": [3]}, TypeError, "beam must be a whole number"),
         ({"beam": -1}, UsageError, "beam must be at least 1, not -1"),
         ({"beam": np.int64(0)}, UsageError, "beam must be at least 1, not 0"),
+        ({"beam": 10**9}, UsageError, "beam must be at most 1000, not 1000000000"),
+        ({"beam": 10**5000}, UsageError, "beam must be at most 1000, not a number of 16610 bits"),
+        ({"max_length": 10**9}, UsageError, "max length must be at most 1000"),
         ({"max_length": "9"}, TypeError, "max length must be a whole number"),
         ({"max_length": 0}, UsageError, "max length must be at least 1"),
         ({"length_penalty": "0.7"}, TypeError, "length penalty must be a number, not '0.7'"),
@@ -451,6 +454,15 @@ def test_wrong_counts_are_one_clear_error(captioner: Captioner, picture: Image.I
         Captioner(tiny, threads="2")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="captions must be at least 1, not 0"):
         captioner.candidates(picture, 0)
+    # Each would fill the memory, or start threads until the system refuses.
+    with pytest.raises(UsageError, match="captions must be at most 1000, not 1000000000"):
+        captioner.candidates(picture, 10**9)
+    for name in ("captions", "batch_size", "workers"):
+        many: dict[str, Any] = {name: 10**9}
+        with pytest.raises(UsageError, match=f"^{name.replace('_', ' ')} must be at most "):
+            captioner.stream([picture], **many)
+    with pytest.raises(UsageError, match="threads must be at most 1024"):
+        Captioner(tiny, threads=10**9)
 
 
 def test_numbers_of_numpy_are_numbers(captioner: Captioner, picture: Image.Image) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from capcli.bundle.habits import Habits
 from capcli.errors import BundleError
+from capcli.settings import LONGEST_CAPTION, MOST_HYPOTHESES
 from capcli.user_folders import data_folder
 
 if TYPE_CHECKING:
@@ -70,9 +71,11 @@ class SearchDefaults:
     length_penalty: float
 
     def __post_init__(self) -> None:
-        if self.beam < 1 or self.max_length < 1 or not 0 <= self.length_penalty <= 10:
+        widths = 1 <= self.beam <= MOST_HYPOTHESES and 1 <= self.max_length <= LONGEST_CAPTION
+        if not widths or not 0 <= self.length_penalty <= 10:
             raise ValueError(
-                f"search settings out of range: beam {self.beam} and max_length {self.max_length} must be at least 1, "
+                f"search settings out of range: beam {self.beam} must be between 1 and {MOST_HYPOTHESES}, "
+                f"max_length {self.max_length} between 1 and {LONGEST_CAPTION}, "
                 f"length_penalty {self.length_penalty} between 0 and 10"
             )
 

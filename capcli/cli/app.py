@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
+from capcli.cli.bench import bench
 from capcli.cli.caption import caption
 from capcli.cli.doctor import doctor
 from capcli.cli.evaluate import evaluate
 from capcli.cli.export import export
 from capcli.cli.models import models
-from capcli.cli.terminal import answer
+from capcli.cli.terminal import Interrupted, answer
 from capcli.cli.train import train
+
+
+class _Commands(TyperGroup):
+    """All commands, which Ctrl-C ends alike whatever the installed Typer makes of it."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
 
 app = typer.Typer(
     name="capcli",
+    cls=_Commands,
     help="Photos to sentences, offline.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -46,3 +60,4 @@ app.command("export")(export)
 app.command("evaluate")(evaluate)
 app.add_typer(models, name="models")
 app.command("doctor")(doctor)
+app.command("bench")(bench)

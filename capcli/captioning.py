@@ -17,6 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from capcli.errors import ImageError
 from capcli.inputs.paths import InputItem
 from capcli.outputs.destinations import Destinations, Outcome
 from capcli.outputs.provenance import Provenance
@@ -178,7 +179,9 @@ class CaptioningRun:
         for item in items:
             if self._stopped:
                 return
-            if self._destinations.wants(item.path, is_file=item.content is None and item.error is None):
+            if item.finished:
+                self._destinations.recovered(item.path)
+            elif self._destinations.wants(item.path, is_file=item.is_file):
                 yield _Task(item, captioned=self._destinations.has_captions(item.path))
             else:
                 with self._telling:
@@ -271,7 +274,13 @@ def _pipeline_input(task: _Task) -> PipelineInput[_Task]:
     item = task.item
     # What has its captions goes through unread, so that all are delivered in the order of the inputs.
     error = "is captioned already" if task.captioned else item.error
-    return PipelineInput(task, item.path if item.content is None else item.content, error)
+    if error is not None or not callable(item.content):
+        return PipelineInput(task, item.path if item.content is None else item.content, error)
+    # Here, where inputs are taken one after the other: the members of a tar share one file.
+    try:
+        return PipelineInput(task, item.content())
+    except ImageError as problem:
+        return PipelineInput(task, None, str(problem))
 
 
 def _provenance(captioner: Captioner, search: SearchSettings, *, raw: bool) -> Provenance:

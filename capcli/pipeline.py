@@ -2,9 +2,9 @@
 
 A reader takes inputs from their source (which may wait for somebody to type the next path), a few workers read and
 decode images ahead, and the caller's own thread captions full batches. Results come in the order of the inputs, as
-soon as they are known; a batch that cannot be filled right now is not waited for. Memory depends on the window, never
-on the number of inputs. What loads an image and what captions a batch are given; the pipeline knows nothing of models,
-output formats or terminals.
+soon as they are known; a batch that cannot be filled right now is not waited for. Memory depends on the window, which
+images that come as bytes narrow, never on the number of inputs. What loads an image and what captions a batch are
+given; the pipeline knows nothing of models, output formats or terminals.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import queue
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -27,6 +27,8 @@ Said = TypeVar("Said")
 
 # Captions of this many files are remembered, for streams that name a file again and again.
 _REMEMBERED = 1024
+# No further image is taken while so many bytes of images wait to be decoded.
+_MOST_BYTES_WAITING = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ class Pipeline(Generic[Said]):
         reader = _Reader(inputs, jobs, to_load, self._stopping, abandoned)
         threading.Thread(target=reader.run, name="capcli-reader", daemon=True).start()
         for _ in range(self._settings.workers):
-            threading.Thread(target=self._load, args=(to_load, abandoned), name="capcli-loader", daemon=True).start()
+            threading.Thread(target=self._load, args=(reader,), name="capcli-loader", daemon=True).start()
         try:
             yield from self._results(jobs, reader)
         finally:
@@ -193,14 +195,15 @@ class Pipeline(Generic[Said]):
             reader.remember(answered)
             yield Result(job.given.source, answered.captions, answered.error)
 
-    def _load(self, to_load: queue.Queue[_Job | None], abandoned: threading.Event) -> None:
-        while (job := to_load.get()) is not None and not abandoned.is_set():
+    def _load(self, reader: _Reader) -> None:
+        while (job := reader.next_to_load()) is not None:
             try:
                 job.pixels = self._load_image(job.given.image)
             except ImageError as error:
                 job.error = str(error)
             except Exception as error:  # a worker that dies would leave the run waiting for ever
                 job.error = f"cannot be read ({type(error).__name__}: {error})"
+            reader.forget_bytes(job)
             job.loaded.set()
 
 
@@ -225,6 +228,8 @@ class _Reader:
         self._abandoned = abandoned
         self._known: OrderedDict[tuple[object, ...], _Job] = OrderedDict()
         self._lock = threading.Lock()
+        self._bytes_waiting = 0
+        self._room = threading.Condition()
 
     def run(self) -> None:
         end: BaseException | None = None
@@ -233,15 +238,36 @@ class _Reader:
                 if self._stopping.is_set() or self._abandoned.is_set():
                     break
                 self._put(self._job(given))
+                del given
+                self._wait_for_room()
         except BaseException as error:  # raised again where the results are read
             end = error
         self._put(end)
+
+    def next_to_load(self) -> _Job | None:
+        """The next job for a loader; None when nothing more is to be loaded."""
+        job = self._to_load.get()
+        return None if self._abandoned.is_set() else job
+
+    def forget_bytes(self, job: _Job) -> None:
+        """Lets go of an image's bytes, which are decoded now."""
+        with self._room:
+            self._bytes_waiting -= _bytes_of(job)
+            job.given = replace(job.given, image=None)
+            self._room.notify()
 
     def remember(self, job: _Job) -> None:
         """Drops the oldest known files beyond the bound."""
         with self._lock:
             while len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
+
+    def _wait_for_room(self) -> None:
+        with self._room:
+            while self._bytes_waiting > _MOST_BYTES_WAITING and not self._stopping.is_set():
+                if self._abandoned.is_set():
+                    return
+                self._room.wait(0.2)
 
     def _put(self, job: _Job | BaseException | None) -> None:
         while True:
@@ -271,8 +297,15 @@ class _Reader:
                     job.loaded.set()
                     return job
                 self._known[key] = job
+        with self._room:
+            self._bytes_waiting += _bytes_of(job)
         self._to_load.put(job)
         return job
+
+
+def _bytes_of(job: _Job) -> int:
+    image = job.given.image
+    return len(image) if isinstance(image, bytes) else 0
 
 
 def _identity(image: object) -> tuple[object, ...] | None:

@@ -425,3 +425,38 @@ def test_the_limit_on_pixels_is_the_users_to_set(capcli: RunCommand, photos: lis
 def test_nothing_on_standard_input_starts_nothing(capcli: RunCommand, tiny: Path) -> None:
     done = capcli("caption", "-", "--model", tiny, stdin=b"")
     assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)
+
+
+def test_images_that_come_as_bytes_are_taken_as_fast_as_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("capcli.pipeline._MOST_BYTES_WAITING", 3000)
+    taken, decoding = 0, threading.Semaphore(0)
+
+    def load(image: bytes) -> np.ndarray:
+        decoding.acquire()
+        return np.zeros((1, 1, 3), np.uint8)
+
+    def images() -> Iterator[PipelineInput[int]]:
+        nonlocal taken
+        for number in range(20):
+            taken += 1
+            yield PipelineInput(number, bytes(1000))
+
+    pipeline = Pipeline(load, lambda pixels: [("said",)] * len(pixels), PipelineSettings(batch_size=16, workers=1))
+    results = pipeline.run(images())
+    first = threading.Thread(target=lambda: next(results))
+    first.start()
+    # More than 3,000 bytes are four images; the window would take 32 of them.
+    deadline = time.monotonic() + 10
+    while taken < 4 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.3)
+    assert taken == 4
+    decoding.release()
+    while taken < 5 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.3)
+    assert taken == 5
+    for _ in range(20):
+        decoding.release()
+    first.join(10)
+    assert [result.source for result in results] == list(range(1, 20))

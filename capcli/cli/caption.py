@@ -27,14 +27,15 @@ _MOST = {
     "workers": MOST_THREADS,
     "threads": MOST_THREADS,
 }
-_OUTPUT, _SEARCH, _FOLDERS, _SPEED = "Output", "Search", "Folders and standard input", "Model and speed"
+_OUTPUT, _SEARCH, _FOLDERS, _SPEED = "Output", "Search", "Folders, tars and standard input", "Model and speed"
 
 
 def caption(
     inputs: Annotated[
         list[str],
         typer.Argument(
-            help="Photos and folders; - reads standard input: paths, one a line, or the bytes of one image."
+            help="Photos, folders, and tars of photos (.tar, .tar.gz); - reads standard input: paths, one a line, or "
+            "the bytes of one image."
         ),
     ],
     output: Annotated[
@@ -150,7 +151,9 @@ def caption(
     ] = True,
     include: Annotated[
         list[str] | None,
-        typer.Option(help="Take only files of folders that match this glob. Repeatable.", rich_help_panel=_FOLDERS),
+        typer.Option(
+            help="Take only files of folders and tars that match this glob. Repeatable.", rich_help_panel=_FOLDERS
+        ),
     ] = None,
     exclude: Annotated[
         list[str] | None,
@@ -180,7 +183,8 @@ def caption(
 ) -> int:
     """Say in a sentence what a photo shows.
 
-    One photo prints its sentence; several print path and sentence, separated by a tab. Folders are walked.
+    One photo prints its sentence; several print path and sentence, separated by a tab. Folders are walked, and tars
+    read without being unpacked.
     """
     from capcli.cli.destinations import OutputOptions
 

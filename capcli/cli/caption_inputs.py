@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs
+from capcli.inputs.tars import is_tar
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Given:
     """All inputs, and what the first of them tells about how to show their captions.
 
     `alone`: it is one photo that was named. `nameless`: it is the bytes of an image on standard input. `left_out`
-    counts, by suffix, the files of folders whose kind cannot be read; it grows as `items` are taken.
+    counts, by suffix, the files of folders and tars whose kind cannot be read; it grows as `items` are taken.
     """
 
     items: Iterator[InputItem]
@@ -34,15 +35,20 @@ def given_inputs(arguments: list[str], rules: FolderRules, *, null: bool) -> Giv
     if first is None:
         return Given(items, alone=False, nameless=False, left_out=left_out)
     alone = arguments != ["-"] and len(arguments) == 1 and not first.from_folder
-    return Given(chain([first], items), alone, nameless=first.content is not None, left_out=left_out)
+    return Given(chain([first], items), alone, nameless=first.is_nameless, left_out=left_out)
 
 
 def counter(arguments: list[str], rules: FolderRules) -> Callable[[], int | None]:
-    """What counts the inputs, by walking folders once more; None where standard input may hold any number."""
+    """What counts the inputs, by walking folders once more; None where only reading all of them would tell.
+
+    Standard input may hold any number, and so may a tar.
+    """
 
     def count() -> int | None:
+        if "-" in arguments or any(map(is_tar, arguments)):
+            return None
         # What is left out was counted, or will be, on the first walk.
-        return None if "-" in arguments else sum(1 for _ in _find(arguments, rules, False))
+        return sum(1 for _ in _find(arguments, rules, False))
 
     return count
 

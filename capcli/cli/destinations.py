@@ -9,12 +9,14 @@ from pathlib import Path
 from capcli.cli.terminal import write_stdout
 from capcli.errors import UsageError
 from capcli.inputs.paths import InputItem
+from capcli.inputs.tars import is_tar
 from capcli.messages import shortened
 from capcli.outputs.destinations import Destination, Outcome
 from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, format_of, holds_raw_bytes, row_format
 from capcli.outputs.spared import check_output_file, is_same_file
 
 _STDOUT, _STDIN = "-", 0
+_NO_PLACE_IN_TAR = "is a tar, in which there is no place for a sidecar or metadata; unpack it, or use -o FILE"
 _NO_PLACE = "an image on standard input has no place for a sidecar or metadata; save it as a file"
 
 
@@ -109,13 +111,15 @@ class OutputOptions:
         return self.existing == "replace"
 
     def check_inputs(self, arguments: Sequence[str]) -> None:
-        """Refuses an output file that is a photo or an input.
+        """Refuses an output file that is a photo or an input, and captions beside what lies in a tar.
 
         Args:
             arguments: the inputs as they were named; "-" is standard input, which may come from a file.
         Raises:
             UsageError: it is one.
         """
+        if self.to_photos and (tar := next(filter(is_tar, arguments), None)) is not None:
+            raise UsageError(f"{shortened(tar)}: {_NO_PLACE_IN_TAR}")
         if self.file is not None:
             check_output_file(self.file, (_STDIN if argument == "-" else argument for argument in arguments))
 
@@ -135,12 +139,12 @@ class OutputOptions:
             UsageError: a picture on standard input and --resume.
         """
         for item in items:
-            if item.content is not None:
+            if item.is_nameless:
                 if self.resume:
                     raise UsageError("--resume cannot know a picture on standard input: it has no name; give its path")
                 # The first input has ended the command with `check_stdin`.
                 yield InputItem(item.path, error=_NO_PLACE) if self.to_photos else item
-            elif item.error is None and self.file is not None and is_same_file(item.path, self.file):
+            elif item.is_file and self.file is not None and is_same_file(item.path, self.file):
                 yield replace(item, error="is the output file")
             else:
                 if item.linked_in is not None and self.to_photos:

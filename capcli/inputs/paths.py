@@ -1,8 +1,8 @@
-"""Arguments, folders and standard input -> a stream of inputs to caption.
+"""Arguments, folders, tars and standard input -> a stream of inputs to caption.
 
-Folders are walked lazily, one listing at a time, in natural order (photo 9 before photo 10). A path is the argument
-as typed joined with the part below it; nothing is resolved, and names that are not UTF-8 pass through unharmed.
-Knows nothing of images but their suffixes.
+Folders are walked lazily, one listing at a time, in natural order (photo 9 before photo 10); tars are read from their
+start to their end. A path is the argument as typed joined with the part below it; nothing is resolved, and names that
+are not UTF-8 pass through unharmed. Knows nothing of images but their suffixes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from capcli.inputs.stdin import read_stdin as read
+from capcli.inputs.tars import is_tar
+from capcli.messages import printable, shortened
+
+if TYPE_CHECKING:
+    from capcli.inputs.tar_members import Member
 
 # What in a folder is a photo. For files named by the user, and on standard input, first bytes decide instead.
 PHOTO_SUFFIXES = frozenset(
@@ -40,6 +46,9 @@ PHOTO_SUFFIXES = frozenset(
 # Folders that programs keep beside photos: thumbnails, recycle bins, archive leftovers.
 JUNK_FOLDERS = frozenset({"@eadir", "#recycle", "$recycle.bin", "__macosx", "system volume information", "lost+found"})
 
+# The longest path of any system, in bytes; what is longer is the name of no file.
+_LONGEST_PATH = 4096
+
 # Photos, drawings and videos that cannot be read: left out of folders, and counted.
 _RAW = ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .kdc .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
 _DRAWN = ".eps .exr .hdr .jxl .psb .psd .svg .xcf"
@@ -49,22 +58,35 @@ UNREAD_SUFFIXES = frozenset(f"{_RAW} {_DRAWN} {_MOVING}".split())
 
 @dataclass(frozen=True)
 class InputItem:
-    """One input: a path to read, or the bytes of an image from standard input, or an error found on the way.
+    """One input: a path to read, or an image's bytes, or an error found on the way.
 
-    `from_folder`: it was found in a folder, not named by the user. `linked_in`: the folder that was walked, where a
-    symbolic link below it is on the way to the file.
+    `content`: the bytes of an image from standard input; or what reads those of a photo in a tar, to be called once,
+    before the next input is taken, and raising an ImageError. `from_folder`: it was found in a folder or a tar, not
+    named by the user. `linked_in`: the folder that was walked, where a symbolic link below it is on the way to the
+    file. `finished`: this is no input, but the news that all of a tar has been read, whatever an earlier run met there.
     """
 
     path: str
-    content: bytes | None = None
+    content: bytes | Callable[[], bytes] | None = None
     error: str | None = None
     from_folder: bool = False
     linked_in: str | None = None
+    finished: bool = False
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a file of its own, beside which there is a place for others."""
+        return self.content is None and self.error is None
+
+    @property
+    def is_nameless(self) -> bool:
+        """Whether it came from standard input as bytes."""
+        return isinstance(self.content, bytes)
 
 
 @dataclass(frozen=True)
 class FolderRules:
-    """What is taken from folders. `include` and `exclude` are globs on the path below the folder or on the name."""
+    """What is taken from folders and tars. `include` and `exclude` are globs on the path below it or on the name."""
 
     recursive: bool = True
     hidden: bool = False
@@ -109,14 +131,16 @@ def find_inputs(
     nul_separated: bool = False,
     left_out: Counter[str] | None = None,
 ) -> Iterator[InputItem]:
-    """All inputs in order: files as named, photos of folders, and for "-" what standard input holds.
+    """All inputs in order: files as named, photos of folders and tars, and for "-" what standard input holds.
+
+    A tar is one only where it is named; in a folder, and on standard input, it is a file like others.
 
     Args:
         arguments: paths, or "-".
-        rules: what is taken from folders.
+        rules: what is taken from folders and tars.
         read_stdin: reads at most that many bytes, as soon as there are any; b"" at the end.
         nul_separated: paths on standard input end with NUL instead of a newline.
-        left_out: counts, by suffix, the files of folders whose kind cannot be read.
+        left_out: counts, by suffix, the files of folders and tars whose kind cannot be read.
     Raises:
         UsageError: standard input holds neither an image nor paths.
     """
@@ -127,6 +151,8 @@ def find_inputs(
                     yield InputItem("-", held)
                 else:
                     yield from _expand(held, rules, left_out)
+        elif is_tar(argument):
+            yield from _unpack(argument, rules, left_out)
         else:
             yield from _expand(argument, rules, left_out)
 
@@ -150,6 +176,60 @@ def _expand(path: str, rules: FolderRules, left_out: Counter[str] | None) -> Ite
         yield from _walk(path, rules, left_out)
     else:
         yield InputItem(path)
+
+
+def _unpack(path: str, rules: FolderRules, left_out: Counter[str] | None) -> Iterator[InputItem]:
+    """The photos of a tar, and last what is wrong with the tar, or that nothing is."""
+    from capcli.inputs.tar_members import TarError, read_members
+
+    wrong, last, photos, refused, one_refused = "", "", 0, 0, ""
+    try:
+        for member in read_members(path):
+            last, whole = member.name, f"{path}/{member.name}"
+            parts = [part for part in last.split("/") if part not in ("", os.curdir)]
+            if member.kind == "folder" or not parts:
+                continue
+            # Such a path would be that of another file, or of none.
+            if os.pardir in parts or "\0" in last or len(os.fsencode(whole)) > _LONGEST_PATH:
+                if is_photo(last):
+                    refused, one_refused = refused + 1, one_refused or last
+                continue
+            if not _takes(rules, parts, left_out):
+                continue
+            photos += 1
+            if member.kind != "file":
+                yield InputItem(whole, error=_not_read(member), from_folder=True)
+            else:
+                member.hold()
+                yield InputItem(whole, member.read, from_folder=True)
+    except TarError as error:
+        after = f"; nothing after {shortened(printable(last))} was read" if last else ""
+        wrong = f"{error}{after}"
+    if refused:
+        left = f"{refused} left out whose names are no paths below it, such as {shortened(printable(one_refused))}"
+        wrong = f"{wrong}; {left}" if wrong else left
+    if not wrong and not photos:
+        wrong = "holds no photo"
+    yield InputItem(path, error=wrong or None, finished=not wrong)
+
+
+def _takes(rules: FolderRules, parts: list[str], left_out: Counter[str] | None) -> bool:
+    """Whether a member of a tar would be taken if it lay so in a folder."""
+    *folders, name = parts
+    below = "/".join(parts)
+    walked = (rules.enters(folder, "/".join(parts[:depth])) for depth, folder in enumerate(folders, 1))
+    if (folders and not rules.recursive) or not all(walked):
+        return False
+    if rules.wants(name, below):
+        return True
+    if left_out is not None and (suffix := rules.unread(name, below)) is not None:
+        left_out[suffix] += 1
+    return False
+
+
+def _not_read(member: Member) -> str:
+    what = {"link": "is a link within the tar", "file with holes": "is stored as a file with holes"}
+    return f"{what.get(member.kind, 'is no regular file')}, which is not read"
 
 
 def _walk(root: str, rules: FolderRules, left_out: Counter[str] | None) -> Iterator[InputItem]:

@@ -79,6 +79,9 @@ class Destination(ABC):
         """
         return None
 
+    def recovered(self, path: str) -> None:  # noqa: B027, most places hold no failures
+        """Learns that a failure of an earlier run is over, and that no rows come in its place."""
+
     def keeps(self, path: str) -> str | None:
         """What a place keeps for a path that it does not want, where that is news to the user."""
         return None
@@ -154,6 +157,11 @@ class Destinations:
     def has_captions(self, path: str) -> bool:
         """Whether an earlier run has left captions of an input, so that no model is needed for it."""
         return self._rows is not None and self._rows.has_captions(path)
+
+    def recovered(self, path: str) -> None:
+        """Tells that what an earlier run could not read, and what has no captions of its own, is read now."""
+        for each in self._all:
+            each.recovered(path)
 
     def begin(self, provenance: Provenance) -> list[str]:
         """Tells all destinations what makes the captions; returns what they have to say to the user about it."""

@@ -145,9 +145,13 @@ class OutputFile:
         if not self._started:
             self._start()
         self._append(records)
-        replaced = self._earlier.failed.pop(self._earlier.key(rows[0].path), None)
-        if replaced is not None:
-            self._earlier.outdated.append((replaced.start, replaced.end))
+        self.drop_failure(rows[0].path)
+
+    def drop_failure(self, path: str) -> None:
+        """Forgets a failure of the resumed file; its row goes when the file is closed."""
+        over = self._earlier.failed.pop(self._earlier.key(path), None)
+        if over is not None:
+            self._earlier.outdated.append((over.start, over.end))
 
     def close(self) -> None:
         """Ends the file; one without a row gets its header all the same.

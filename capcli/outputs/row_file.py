@@ -74,6 +74,9 @@ class RowFile(Destination):
     def captions_of(self, path: str) -> Sequence[Row]:
         return self._opened_file.captions_of(path)
 
+    def recovered(self, path: str) -> None:
+        self._opened_file.drop_failure(path)
+
     def news(self) -> list[str]:
         news, self._news = self._news, []
         return news

@@ -610,3 +610,22 @@ def test_the_shipped_model_is_invariant_too(shipped: Captioner) -> None:
         alone = shipped.caption(array)
         assert alone.text == caption.text
         assert abs(alone.score - caption.score) < 1e-3
+
+
+def test_a_name_in_an_error_can_be_printed(captioner: Captioner) -> None:
+    for path, said in ((os.fsdecode(b"\xff\x1b.jpg"), "\\udcff\\x1b.jpg"), ("a\0b", "a\\x00b"), ("\ud800", "\\ud800")):
+        with pytest.raises(ImageError) as caught:
+            captioner.caption(path)
+        str(caught.value).encode("utf-8")
+        assert str(caught.value).startswith(f"{said}: ") and caught.value.source == path
+
+
+def test_a_file_that_gives_no_bytes_is_told(captioner: Captioner, tmp_path: Path) -> None:
+    class Odd:
+        def read(self, count: int = -1) -> object:
+            return 5
+
+    with pytest.raises(TypeError, match="opened in binary mode"):
+        captioner.caption(Odd())  # type: ignore[call-overload]
+    with open(tmp_path / "x.png", "wb") as written, pytest.raises(ImageError, match="not open for reading"):
+        captioner.caption(written)

@@ -292,6 +292,27 @@ def test_pixels_are_let_go_with_their_captions(tmp_path: Path) -> None:
     assert len(alive) == 60 and most <= 12
 
 
+@pytest.mark.parametrize("ahead", [1, 3])
+def test_a_started_batch_is_captioned_before_the_next_input_comes(ahead: int) -> None:
+    answered = threading.Event()
+    waited_in_vain = False
+
+    def inputs() -> Iterator[PipelineInput[int]]:
+        nonlocal waited_in_vain
+        yield from (PipelineInput(n, n) for n in range(ahead))
+        # Whoever feeds the pipeline wants what it gave captioned first, and the batch has room for more.
+        waited_in_vain = not answered.wait(5)
+        yield PipelineInput(ahead, ahead)
+
+    said = []
+    for result in Pipeline(red, words, PipelineSettings(batch_size=4)).run(inputs()):
+        said.append(result.source)
+        if len(said) == ahead:
+            answered.set()
+    assert said == list(range(ahead + 1))
+    assert not waited_in_vain
+
+
 def test_a_stop_is_heard_while_an_input_is_waited_for() -> None:
     never = threading.Event()
 

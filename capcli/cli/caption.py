@@ -199,7 +199,7 @@ def caption(
     from capcli.pipeline import PipelineSettings
 
     where.check_inputs(inputs)
-    photos = where.photos()
+    photos = where.photos(inputs)
     rules = FolderRules(recursive, hidden, tuple(include or ()), tuple(exclude or ()))
     given = given_inputs(inputs, rules, null=null)
     if given.nameless:

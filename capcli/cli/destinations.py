@@ -146,9 +146,11 @@ class OutputOptions:
                     self._links[item.path] = item.linked_in
                 yield item
 
-    def photos(self) -> list[Destination]:
+    def photos(self, arguments: Sequence[str]) -> list[Destination]:
         """Sidecars and metadata, as asked for.
 
+        Args:
+            arguments: the inputs as they were named; a list on standard input may be a file.
         Raises:
             UsageError: no suffix for sidecars.
             DependencyError: the library that writes metadata is not installed.
@@ -158,7 +160,8 @@ class OutputOptions:
         if self.sidecar is not None:
             from capcli.outputs.sidecars import Sidecars
 
-            photos.append(Sidecars(self.sidecar, overwrite=self._replaces, output=self.file, links=links))
+            reads = [_STDIN] if "-" in arguments else []
+            photos.append(Sidecars(self.sidecar, overwrite=self._replaces, output=self.file, reads=reads, links=links))
         if self.write_metadata:
             from capcli.outputs.metadata import PhotoMetadata
 

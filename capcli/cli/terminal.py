@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from capcli.errors import OutputError
+
+# Directions of text (Unicode, annex 9), and its ends of lines and paragraphs.
+_TURNING = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class ReaderGoneError(BaseException):
@@ -134,7 +138,8 @@ def one_line(text: str) -> str:
 def on_screen(text: str) -> str:
     """One line as a terminal may have it, whatever somebody has written into a file's name.
 
-    Bytes that are no text are escapes too: some terminals obey those above 127.
+    Bytes that are no text are escapes too: some terminals obey those above 127. So are the characters that turn the
+    direction of text round, which would show another name than the file has.
     """
-    shown = one_line(text)
+    shown = _TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", one_line(text))
     return "".join(f"\\x{ord(char) - 0xDC00:02x}" if "\udc80" <= char <= "\udcff" else char for char in shown)

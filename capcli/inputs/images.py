@@ -7,12 +7,10 @@ first frame of an animation, EXIF orientation applied. Knows nothing of models o
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import os
 import stat
 import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -23,8 +21,10 @@ from PIL import Image, UnidentifiedImageError, features
 from capcli.errors import ImageError
 from capcli.inputs.kinds import HEAD_BYTES, name_foreign, name_unread, sniff
 from capcli.inputs.pixels import depth_of, flatten, reads_planes_wrongly, scale_transparency, upright
-from capcli.inputs.sources import NOT_BINARY, check_type, from_here, in_words
+from capcli.inputs.reader_noise import no_warnings, silence_libtiff
+from capcli.inputs.sources import NOT_BINARY, cannot_be_read, check_type, from_here, in_words
 from capcli.inputs.whole_pictures import jpeg_with_end, png_picture
+from capcli.messages import printable
 
 if TYPE_CHECKING:
     from capcli.inputs.sources import ImageSource
@@ -92,11 +92,13 @@ def _open_file(path: str) -> BinaryIO:
         return Path(path).open("rb")
     except OSError as error:
         reason = in_words(error.strerror or str(error))
-        if isinstance(error, FileNotFoundError):
+        if not path:
+            reason = "its path is empty"
+        elif isinstance(error, FileNotFoundError):
             reason = "is a link to a file that is not there" if os.path.islink(path) else "no such file"
         raise ImageError(reason) from error
     except ValueError as error:
-        raise ImageError(f"is no valid path ({error})") from error
+        raise ImageError(f"is no valid path ({printable(str(error))})") from error
 
 
 def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: int | None) -> np.ndarray:
@@ -104,7 +106,7 @@ def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: 
     try:
         head = file.read(HEAD_BYTES)
     except (OSError, ValueError) as error:
-        raise ImageError(f"cannot be read ({in_words(str(error))})") from error
+        raise cannot_be_read(error) from error
     if isinstance(head, str):
         raise TypeError(NOT_BINARY)
     if not head:
@@ -134,17 +136,14 @@ def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: 
 
 def _decode(file: BinaryIO, kind: str, size: tuple[int, int], keep_aspect: bool, max_pixels: int | None) -> np.ndarray:
     file.seek(0)
-    with warnings.catch_warnings():
-        # Pillow warns of odd metadata and of many pixels; the first does not matter, the second is checked here.
-        warnings.simplefilter("ignore")
-        with _open(file, (*FORMATS, "HEIF") if kind == "HEIC" else FORMATS) as image:
-            _check_pixels(image, max_pixels)
-            if image.format == "JPEG" and image.mode in ("L", "RGB"):
-                image.draft(None, (size[0] * _DRAFT_MARGIN, size[1] * _DRAFT_MARGIN))
-            if reads_planes_wrongly(image):
-                raise UnidentifiedImageError("planes of more than 8 bits")
-            scale_transparency(image)
-            return _to_rgb(image, size, keep_aspect)
+    with no_warnings, _open(file, (*FORMATS, "HEIF") if kind == "HEIC" else FORMATS) as image:
+        _check_pixels(image, max_pixels)
+        if image.format == "JPEG" and image.mode in ("L", "RGB"):
+            image.draft(None, (size[0] * _DRAFT_MARGIN, size[1] * _DRAFT_MARGIN))
+        if reads_planes_wrongly(image):
+            raise UnidentifiedImageError("planes of more than 8 bits")
+        scale_transparency(image)
+        return _to_rgb(image, size, keep_aspect)
 
 
 def _decode_whole(
@@ -177,25 +176,7 @@ def _prepare_reader(kind: str) -> None:
     elif kind == "AVIF" and not features.check("avif"):
         raise ImageError("is an AVIF photo, which the installed Pillow cannot read; install a newer Pillow")
     elif kind == "TIFF":
-        _silence_libtiff()
-
-
-@functools.cache
-def _silence_libtiff() -> None:
-    """Keeps libtiff from writing its own lines to stderr, without the file's name and through a progress bar.
-
-    Pillow has no call for it. Where its libtiff hides its names (Windows), its lines stay.
-    """
-    import ctypes
-
-    from PIL import _imaging
-
-    with contextlib.suppress(OSError, AttributeError):
-        library = ctypes.CDLL(_imaging.__file__)
-        for name in ("TIFFSetErrorHandler", "TIFFSetWarningHandler"):
-            install = getattr(library, name)
-            install.argtypes, install.restype = [ctypes.c_void_p], ctypes.c_void_p
-            install(None)
+        silence_libtiff()
 
 
 def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 import struct
-import warnings
 from typing import BinaryIO
 
 # So many bytes of a file tell its kind.
@@ -59,6 +59,9 @@ _FOREIGN = tuple(
         (b"#?RADIANCE", f"is a Radiance image, which cannot be read here{_CONVERT}"),
         (b"#?RGBE", f"is a Radiance image, which cannot be read here{_CONVERT}"),
         (b"SIMPLE  =", f"is a FITS image, which cannot be read here{_CONVERT}"),
+        (b"qoif", f"is a QOI image, which cannot be read here{_CONVERT}"),
+        (b"icns", f"is an icon of macOS, which cannot be read here{_CONVERT}"),
+        (b"DDS |\x00\x00\x00", f"is a DDS texture, which cannot be read here{_CONVERT}"),
         (b"FUJIFILMCCD-RAW", _RAW.format("Fujifilm RAF")),
         (b"IIRO", _RAW.format("Olympus ORF")),
         (b"IIRS", _RAW.format("Olympus ORF")),
@@ -69,6 +72,8 @@ _FOREIGN = tuple(
         (b"II\x1a\x00\x00\x00HEAPCCDR", _RAW.format("Canon CRW")),
     )
 )
+# PBM, PGM, PPM, PAM and PFM; by the line end, which no list of paths has there but for a file that is called so.
+_NETPBM = re.compile(rb"P[1-7Ff]\r?[\n#]\s*[#\dW]")
 _VIDEO_BRANDS = frozenset(
     {
         b"isom",
@@ -118,12 +123,21 @@ def is_foreign(head: bytes) -> bool:
     return _foreign(head) is not None
 
 
+def is_netpbm(head: bytes) -> bool:
+    """Whether a file begins like a PBM, PGM, PPM, PAM or PFM, some of which are text."""
+    return _NETPBM.match(head) is not None
+
+
 def name_foreign(head: bytes) -> str:
     """What to say of a file that begins like no picture that can be read."""
     if (reason := _foreign(head)) is not None:
         return reason
-    text = all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
-    return "is not an image (it looks like text)" if text else "is not an image"
+    return "is not an image (it looks like text)" if is_text(head) else "is not an image"
+
+
+def is_text(head: bytes) -> bool:
+    """Whether it holds no control characters but those of lines."""
+    return all(byte >= 32 or byte in b"\t\r\n\f" for byte in head)
 
 
 def _foreign(head: bytes) -> str | None:
@@ -132,6 +146,8 @@ def _foreign(head: bytes) -> str | None:
         # Binary ones begin with white space, too.
         if start.startswith(magic) or head.lower().startswith(magic):
             return reason
+    if is_netpbm(head):
+        return f"is a PNM image (PBM, PGM, PPM, PAM or PFM), which cannot be read here{_CONVERT}"
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "is a video, not a photo capcli can read"
     if head[4:8] == b"ftyp":
@@ -158,9 +174,10 @@ def name_unread(kind: str, file: BinaryIO, *, opened: bool) -> str | None:
         if kind == "JPEG":
             return _name_jpeg(file)
         if kind == "TIFF":
-            with warnings.catch_warnings():
-                # Pillow warns of a directory that is cut.
-                warnings.simplefilter("error")
+            # It takes Python's logging, which finding images does not.
+            from capcli.inputs.reader_noise import no_warnings
+
+            with no_warnings:
                 return _name_tiff(file, opened)
     except Exception:  # whatever a damaged header raises
         return None
@@ -206,6 +223,8 @@ _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANES, _SAMPLE_FORMAT, _DNG = 258
 # Where the picture's bytes lie, and how many: strips and tiles.
 _PLACES_AND_SIZES = ((273, 279), (324, 325))
 _COLOUR_FILTER_ARRAY = 32803
+# A damaged directory may list thousands.
+_MOST_DEPTHS = 4
 # Those that a reader may have been built without.
 _COMPRESSIONS = {
     34712: "JPEG 2000",
@@ -224,9 +243,13 @@ def _name_tiff(file: BinaryIO, opened: bool) -> str | None:
 
     file.seek(0)
     tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+    size = file.seek(0, 2)
+    file.seek(tags.next)
+    (entries,) = struct.unpack(tags._endian + "H", file.read(2))
+    if tags.next + 2 + 12 * entries > size:
+        return None
     file.seek(tags.next)
     tags.load(file)
-    size = file.seek(0, 2)
     packed = tags.get(_COMPRESSION, 1)
     if opened and packed not in _COMPRESSIONS:
         return None
@@ -245,7 +268,8 @@ def _name_tiff(file: BinaryIO, opened: bool) -> str | None:
     bits = tags.get(_BITS, (1,))
     samples = tags.get(_SAMPLES, 1)
     number = {2: "signed ", 3: "floating-point "}.get(next(iter(tags.get(_SAMPLE_FORMAT, (1,)))), "")
-    what = [f"{samples} {number}sample{'' if samples == 1 else 's'} of {'/'.join(map(str, sorted(set(bits))))} bits"]
+    several = "/".join(map(str, sorted(set(bits)))) if len(set(bits)) <= _MOST_DEPTHS else "many different numbers of"
+    what = [f"{samples} {number}sample{'' if samples == 1 else 's'} of {several} bits"]
     if tags.get(_PLANES) == 2 and samples > 1:
         what.append("in planes")
     if packed in _COMPRESSIONS:

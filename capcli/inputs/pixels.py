@@ -5,6 +5,7 @@ Knows nothing of files' names or of models.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ _WHITE = (255, 255, 255, 255)
 # TIFF tags (TIFF 6.0; 42113 is GDAL's).
 _BITS, _PHOTOMETRIC, _PLANES, _SAMPLE_FORMAT, _NO_DATA = 258, 262, 284, 339, 42113
 _UNSIGNED, _SIGNED = 1, 2
+# Values that are scaled at once.
+_BLOCK = 1 << 18
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -117,36 +120,56 @@ def _deep_grey(image: Image.Image, depth: Depth) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "L":
         values = values.view(np.int8)
-    if depth.bits is not None:
-        if depth.unsigned and values.dtype == np.int32 and depth.bits > 16:
-            # Pillow has no unsigned 32-bit mode; the bits are the file's.
-            values = values.view(np.uint32)
-        whole = values.astype(np.float64)
-        if values.dtype == np.int32 and depth.bits == 16 and (whole.min() < 0 or whole.max() > 65535):
-            # A picture in memory, of a mode that can hold more than it usually does.
-            scaled = _stretch(whole, np.ones(whole.shape, bool))
+    elif values.dtype == np.int32 and depth.unsigned and (depth.bits or 0) > 16:
+        # Pillow has no unsigned 32-bit mode; the bits are the file's.
+        values = values.view(np.uint32)
+    # A picture in memory may be of a mode that can hold more than it usually does.
+    beyond = values.dtype == np.int32 and depth.bits == 16 and (values.min() < 0 or values.max() > 65535)
+    by_bits = depth.bits is not None and not beyond
+    span = None if by_bits else _span(values, depth)
+    shown = np.empty(values.shape, np.uint8)
+    for rows in _blocks(values.shape):
+        whole = values[rows].astype(np.float64)
+        if by_bits:
+            scaled = whole / (2 ** (depth.bits or 16) - 1)
         else:
-            scaled = whole / (2**depth.bits - 1)
-    else:
-        whole = values.astype(np.float64)
-        valid = np.isfinite(whole)
-        # GDAL's usual mark for nothing is the largest negative float.
-        valid &= whole > -3e38
-        if depth.no_data is not None:
-            valid &= whole != depth.no_data
-        scaled = _stretch(whole, valid, unit=image.mode == "F")
-    if depth.white_is_zero:
-        scaled = 1 - scaled
-    if depth.transparent is not None:
-        scaled = np.where(values == depth.transparent, 1.0, scaled)
-    return Image.fromarray(np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8))
+            scaled = _stretch(whole, _is_value(whole, depth), span, unit=image.mode == "F")
+        if depth.white_is_zero:
+            scaled = 1 - scaled
+        if depth.transparent is not None:
+            scaled = np.where(values[rows] == depth.transparent, 1.0, scaled)
+        shown[rows] = np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(shown)
 
 
-def _stretch(values: np.ndarray, valid: np.ndarray, *, unit: bool = False) -> np.ndarray:
+def _blocks(shape: tuple[int, ...]) -> Iterator[slice]:
+    """Rows that are taken at once: floats are eight times as large as what they are made of."""
+    step = max(1, _BLOCK // shape[1])
+    return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def _is_value(whole: np.ndarray, depth: Depth) -> np.ndarray:
+    # GDAL's usual mark for nothing is the largest negative float.
+    valid: np.ndarray = np.isfinite(whole) & (whole > -3e38)
+    return valid if depth.no_data is None else valid & (whole != depth.no_data)
+
+
+def _span(values: np.ndarray, depth: Depth) -> tuple[float, float] | None:
+    """The smallest and the largest valid value; None where there is none."""
+    ends: list[float] = []
+    for rows in _blocks(values.shape):
+        whole = values[rows].astype(np.float64)
+        whole = whole[_is_value(whole, depth)]
+        if whole.size:
+            ends += [float(whole.min()), float(whole.max())]
+    return (min(ends), max(ends)) if ends else None
+
+
+def _stretch(values: np.ndarray, valid: np.ndarray, span: tuple[float, float] | None, *, unit: bool) -> np.ndarray:
     """To 0 to 1, by the smallest and largest valid value unless `unit` and all lie there already."""
-    if not valid.any():
+    if span is None:
         return np.zeros(values.shape)
-    low, high = float(values[valid].min()), float(values[valid].max())
+    low, high = span
     if unit and low >= 0 and high <= 1:
         scaled = values
     elif high > low:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
+from types import NoneType
 from typing import Any, BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from capcli.errors import ImageError
-from capcli.messages import shortened
+from capcli.messages import printable, shortened
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
 
@@ -50,10 +51,10 @@ def read_open_file(file: BinaryIO) -> bytes:
     try:
         content = file.read()
     except Exception as error:  # members of archives, downloads: files of other libraries raise anything
-        raise ImageError(f"cannot be read ({in_words(str(error) or type(error).__name__)})") from error
-    if isinstance(content, str):
+        raise cannot_be_read(error) from error
+    if not isinstance(content, (bytes, bytearray, memoryview, NoneType)):
         raise TypeError(NOT_BINARY)
-    return content or b""
+    return bytes(content or b"")
 
 
 def from_here(file: BinaryIO) -> BinaryIO:
@@ -67,10 +68,10 @@ def from_here(file: BinaryIO) -> BinaryIO:
 
 
 def name_of(image: object) -> str | None:
-    """What an image is called in messages: its path, if it has one."""
+    """What an image is called in messages, which can be printed: its path, if it has one."""
     if is_open_file(image):
         image = getattr(image, "name", None)
-    return shortened(os.fsdecode(image)) if isinstance(image, (str, os.PathLike)) else None
+    return shortened(printable(os.fsdecode(image))) if isinstance(image, (str, os.PathLike)) else None
 
 
 def is_open_file(image: object) -> bool:
@@ -103,6 +104,13 @@ def is_one_image(images: object) -> bool:
         return True
     # PIL images and open files; both can be iterated or not, but only they have these.
     return hasattr(images, "read") or hasattr(images, "getbands")
+
+
+def cannot_be_read(error: Exception) -> ImageError:
+    """What to say of a file whose `read` raised."""
+    if isinstance(error, io.UnsupportedOperation):
+        return ImageError("cannot be read (it is not open for reading)")
+    return ImageError(f"cannot be read ({in_words(printable(str(error)) or type(error).__name__)})")
 
 
 def in_words(reason: str) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from capcli.errors import UsageError
-from capcli.inputs.kinds import HEAD_BYTES, is_foreign, name_foreign, sniff
+from capcli.inputs.kinds import HEAD_BYTES, is_foreign, is_text, name_foreign, sniff
 
 _CHUNK = 65536
 # No system takes a longer path; without this, a stream without line ends would be kept in memory, and be told, whole.
@@ -37,12 +37,12 @@ def read_stdin(read: Callable[[int], bytes], *, nul_separated: bool) -> Iterator
     pieces = iter(lambda: read(_CHUNK), b"")
     buffer = next(pieces, b"")
     # It may come in small pieces, but a path is told as soon as it is known.
-    while len(buffer) < HEAD_BYTES and separator not in buffer and sniff(buffer) is None:
+    while len(buffer) < HEAD_BYTES and not _is_image(buffer) and (separator not in buffer or sniff(buffer) is not None):
         piece = next(pieces, b"")
         if not piece:
             break
         buffer += piece
-    if sniff(buffer) is not None:
+    if _is_image(buffer):
         yield b"".join([buffer, *pieces])
         return
     _refuse_others(buffer, nul_separated)
@@ -85,7 +85,7 @@ def _too_long(nul_separated: bool) -> str:
 
 def _refuse_others(start: bytes, nul_separated: bool) -> None:
     """Raises UsageError for what begins like something else, and not like a path that is there."""
-    if start.startswith(_UTF16_MARKS):
+    if start.startswith(_UTF16_MARKS) or (not nul_separated and _is_wide(start)):
         raise UsageError("standard input is text in UTF-16; save the list as UTF-8")
     first = start.removeprefix(_UTF8_MARK).split(b"\0" if nul_separated else b"\n", 1)[0].removesuffix(b"\r")
     if b"\0" not in first and len(first) < LONGEST_PATH and os.path.lexists(first):
@@ -96,3 +96,17 @@ def _refuse_others(start: bytes, nul_separated: bool) -> None:
         raise UsageError(f"standard input {name_foreign(start[:HEAD_BYTES])}")
     if not nul_separated and b"\0" in start:
         raise UsageError(_HOLDS_NUL)
+    if b"\r" in first and len(first) == len(start.removeprefix(_UTF8_MARK).removesuffix(b"\r")):
+        raise UsageError("standard input's lines end with CR alone; save the list with LF or CR LF")
+
+
+def _is_image(start: bytes) -> bool:
+    """Whether it begins like an image; a list of GIF89a.gif and the like does, too, but is text."""
+    return sniff(start) is not None and not is_text(start[:HEAD_BYTES])
+
+
+def _is_wide(start: bytes) -> bool:
+    """Whether every other byte of what else is text is 0, as in UTF-16 without a mark."""
+    start = start[:HEAD_BYTES]
+    halves = start[::2], start[1::2]
+    return len(start) >= 8 and any(is_text(one) and not any(other) for one, other in (halves, halves[::-1]))

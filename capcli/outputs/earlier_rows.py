@@ -94,6 +94,8 @@ class EarlierRows:
         for record in records:
             group = self._add(group, record)
         self.end, self.missing = records.end, b"" if records.has_header else form.header()
+        if records.has_header and form.header().startswith(BYTE_ORDER_MARK) and not _is_marked(file):
+            self.notes.append("has no byte order mark; --bom begins a new file with one, and adds none to this")
         tail = without_nuls(records.tail, records.tail_line)
         if len(tail) < len(records.tail):
             self.notes.append(f"line {records.tail_line} ends in NUL bytes, as a crash leaves them; they are dropped")
@@ -186,3 +188,8 @@ class EarlierRows:
             if last is not None and (not rows or last.path == rows[0].path):
                 rows.append(last)
         return rows
+
+
+def _is_marked(file: BinaryIO) -> bool:
+    file.seek(0)
+    return file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK

@@ -61,9 +61,12 @@ class OutputFile:
         self._path = path
         self._rows = rows
         self._started = False
-        if path.is_dir():
-            raise OutputError(f"{path}: is a folder; name a file to write to")
-        self._existed = path.exists()
+        try:
+            if path.is_dir():
+                raise OutputError(f"{path}: is a folder; name a file to write to")
+            self._existed = path.exists()
+        except OSError as error:  # a folder that may not be looked into, a name that is too long
+            raise cannot_be_written(path, error) from error
         if existing is Existing.REFUSE and (self._existed or path.is_symlink()):
             raise UsageError(_exists(path))
         resumes = existing is Existing.RESUME and self._existed

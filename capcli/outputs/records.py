@@ -15,8 +15,6 @@ from typing import BinaryIO
 
 from capcli.outputs.rows import BYTE_ORDER_MARK, FORMULA, LONGEST_RECORD, TEXT_COLUMNS, Row
 
-_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-
 
 @dataclass(frozen=True)
 class Record:
@@ -105,7 +103,7 @@ class Records:
             RecordError: they cannot be understood. It names the line.
         """
         try:
-            if line == 1 and content.startswith(_UTF16_MARKS) and b"\0" in content:
+            if line == 1 and b"\0" in content[:4] and not content.startswith(b"\0\0\0"):
                 raise ValueError("the file is in UTF-16; save it as UTF-8")
             text = content.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
             if not text.strip():

@@ -7,7 +7,6 @@ sidecar must not be written over one. A sidecar that is a symbolic link is left 
 from __future__ import annotations
 
 import os
-import stat
 import sys
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
@@ -33,6 +32,7 @@ class Sidecars(Destination):
         suffix: what takes the place of the image's suffix: one of `SUFFIXES`.
         overwrite: replace sidecars of earlier runs; never those of this one.
         output: the file that the run's rows go to, which no sidecar replaces.
+        reads: what the run is reading besides images, such as descriptors of open files; no sidecar replaces it.
         links: of images that a link in a walked folder leads to, that folder (`InputItem.linked_in`); may grow while
             sidecars are written. No sidecar is written outside that folder.
     Raises:
@@ -45,12 +45,14 @@ class Sidecars(Destination):
         *,
         overwrite: bool = False,
         output: Path | None = None,
+        reads: Sequence[str | int] = (),
         links: Mapping[str, str] | None = None,
     ) -> None:
         if suffix not in SUFFIXES:
             raise UsageError(f"{suffix!r} is no suffix for sidecars; use {' or '.join(SUFFIXES)}")
         self._suffix = suffix
         self._overwrite = overwrite
+        self._reads = reads
         self._output = None if output is None else os.path.realpath(output)
         self._output_key = None if self._output is None else _key(self._output)
         self._links = {} if links is None else links
@@ -114,6 +116,10 @@ class Sidecars(Destination):
             return "it is a symbolic link, and no link is followed"
         if self._output is not None and (_key(sidecar) == self._output_key or is_same_file(sidecar, self._output)):
             return "it is the output file"
+        if any(is_same_file(sidecar, read) for read in self._reads):
+            return "it is the list of paths that is being read"
+        if os.path.lexists(sidecar) and not os.path.isfile(sidecar):
+            return "it is a folder" if os.path.isdir(sidecar) else "it is not a regular file"
         folder = self._links.get(image)
         if folder is not None and leads_out(os.path.dirname(image), folder):
             return f"a link leads out of {folder} to it; name the folder itself"
@@ -160,10 +166,6 @@ def _taken(image: str, name: str, owner: str) -> str:
 def _check_replaceable(target: str, name: str) -> None:
     """Raises OutputError where overwriting would destroy what is no sidecar."""
     mode = os.stat(target).st_mode
-    if stat.S_ISDIR(mode):
-        raise OutputError(f"{name} cannot be written: it is a folder")
-    if not stat.S_ISREG(mode):
-        raise OutputError(f"{name} cannot be written: it is not a regular file")
     if not mode & 0o222 or not os.access(target, os.W_OK):
         raise OutputError(f"{name} cannot be written: it is read-only")
     # An image may have any suffix, and may be the very one that was captioned.

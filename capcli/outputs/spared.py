@@ -12,8 +12,16 @@ from contextlib import suppress
 from pathlib import Path
 
 from capcli.errors import UsageError
-from capcli.inputs.kinds import HEAD_BYTES, is_foreign, sniff
+from capcli.inputs.kinds import HEAD_BYTES, is_foreign, is_netpbm, sniff
 from capcli.inputs.paths import PHOTO_SUFFIXES, UNREAD_SUFFIXES
+
+# Pictures that folders are not searched for. Some begin like anything.
+_OTHER = (
+    ".apng .avifs .cin .cur .dcx .dds .dpx .emf .fff .fit .fits .gpr .heics .hif .icns .ico .iiq .insp "
+    ".j2c .j2k .jng .jpc .jpf .jpm .jpx .jxr .kra .miff .mos .msp .ora .pam .pbm .pcd .pcx .pfm "
+    ".pgm .pict .pjp .pjpeg .pnm .ppm .psp .qoi .ras .sgi .svgz .tga .wbmp .wdp .wmf .xbm .xpm"
+)
+_OTHER_PICTURES = frozenset(_OTHER.split())
 
 
 def check_output_file(path: Path, inputs: Iterable[str | os.PathLike[str] | int] = ()) -> None:
@@ -37,7 +45,7 @@ def check_output_file(path: Path, inputs: Iterable[str | os.PathLike[str] | int]
 
 def is_picture_suffix(suffix: str) -> bool:
     """Whether files that end so are pictures, raw photos or videos, in any case."""
-    return suffix.lower() in PHOTO_SUFFIXES | UNREAD_SUFFIXES
+    return suffix.lower() in PHOTO_SUFFIXES | UNREAD_SUFFIXES | _OTHER_PICTURES
 
 
 def is_picture(path: str) -> bool:
@@ -51,7 +59,7 @@ def is_picture(path: str) -> bool:
     except (OSError, ValueError):
         return False
     # What is foreign and holds no NUL may be text: rows of photos in a folder "mmorpg" begin like a raw photo.
-    return sniff(head) is not None or (b"\0" in head and is_foreign(head))
+    return sniff(head) is not None or is_netpbm(head) or (b"\0" in head and is_foreign(head))
 
 
 def is_same_file(path: str, other: str | os.PathLike[str] | int) -> bool:

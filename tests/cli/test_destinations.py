@@ -192,6 +192,24 @@ def test_no_sidecar_replaces_the_output_file(
     assert [row.error for row in rows if row.path.endswith("ü.png")] == ([refused] if format_ == "csv" else [None])
 
 
+def test_no_sidecar_replaces_the_list_on_standard_input(tiny: Path, photos: Path) -> None:
+    paths = f"{photos / 'kept.png'}\n{photos / 'a b.jpg'}\n".encode()
+    (photos / "kept.txt").write_bytes(paths)
+    with open(photos / "kept.txt", "rb") as given:
+        done = subprocess.run(
+            [command(), "caption", "-", "--sidecar", ".txt", "--existing", "replace", "--model", tiny],
+            stdin=given,
+            capture_output=True,
+            env=environment(),
+            timeout=120,
+            check=False,
+        )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert b"kept.txt is not written: it is the list of paths that is being read" in done.stderr
+    assert (photos / "kept.txt").read_bytes() == paths
+    assert (photos / "a b.txt").read_text() == f"{SAID}\n"
+
+
 @posix
 @pytest.mark.parametrize("existing", ["keep", "replace"])
 def test_links_lead_to_nothing_that_is_written(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from capcli.cli.terminal import one_line
+from capcli.cli.terminal import on_screen, one_line
 from tests.cli.test_feedback import on_terminal_raw
 from tests.conftest import RunCommand
 from tests.shapes import draw
@@ -78,3 +78,11 @@ def test_a_long_name_shows_its_beginning_and_its_end(capcli: RunCommand, tiny: P
     # Rows have it whole.
     row = json.loads(capcli("caption", name, "--model", tiny, "--json").text)
     assert row["path"] == name
+
+
+def test_a_name_cannot_turn_the_text_of_a_terminal_round() -> None:
+    # Shown raw, this is "holiday-exe.jpg", or part of the line before it.
+    assert on_screen("holiday-\u202egpj.exe") == "holiday-\\u202egpj.exe"
+    assert on_screen("a\u2066b\u2028c") == "a\\u2066b\\u2028c"
+    family = "\U0001f468\u200d\U0001f469\u200d\U0001f467 \u05d0"
+    assert on_screen(family) == family

@@ -54,6 +54,10 @@ def jpeg(**options: Any) -> bytes:
         (b"gimp xcf v011\x00" + bytes(40), "a GIMP file"),
         (b"\x00\x00\x00\x14ftypqt  \x00\x00\x00\x00qt  ", "is a video"),
         (b"RIFF\x24\x00\x00\x00AVI LIST", "is a video"),
+        (b"P6\n64 48\n255\n" + bytes(40), "is a PNM image.*convert it"),
+        (b"P2\n# by hand\n4 3\n15\n0 3 3 3\n", "is a PNM image"),
+        (b"qoif\0\0\0\x40", "a QOI image"),
+        (b"P6\tA dog on a lawn.\n", "looks like text"),
         (b"BMI and other measures, a list\n", "looks like text"),
         (b"BM" + bytes(60), "is not an image"),
     ],
@@ -142,3 +146,12 @@ def test_native_libraries_say_nothing_and_reasons_are_in_words(packing: str, tmp
     assert done.code == 0 and done.errors == ""
     assert done.text in ("", "is a damaged TIFF image: its pixels cannot be decoded\n", "is a damaged TIFF image\n")
     assert packing in ("packbits", "jpeg") or done.text
+
+
+def test_a_damaged_directory_does_not_fill_the_screen() -> None:
+    content = bytearray(tiff(np.zeros((8, 300, 300), np.float16), metadata=None))
+    place = content.index(struct.pack("<HHI", 258, 3, 1))
+    # Its bits per sample are a thousand of the pixels' numbers.
+    content[place : place + 12] = struct.pack("<HHII", 258, 3, 1000, len(content))
+    said = reason(bytes(content) + struct.pack("<1000H", *range(1000)))
+    assert "many different numbers of bits" in said and len(said) < 160

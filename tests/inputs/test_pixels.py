@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 import zlib
 from typing import Any
 
@@ -126,3 +127,16 @@ def test_a_transparent_colour_after_the_pixels_counts_for_nothing() -> None:
     levels = (SLOPE * 255).astype(np.uint8)
     rows = [row.tobytes() for row in levels]
     assert (grey(png(8, 0, rows, key=b"\0\0", key_last=True)) == grey(png(8, 0, rows))).all()
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int16", "float32"])
+def test_a_large_deep_picture_is_not_held_in_memory_as_floats(kind: str) -> None:
+    content = tiff(np.zeros((3000, 3000), kind))
+    tracemalloc.start()
+    try:
+        load_image(content, size=SIZE)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Two copies of its values, two of the 8-bit picture; 64-bit floats would be 8 bytes a pixel each time.
+    assert most < (2 * np.dtype(kind).itemsize + 2 + 6) * 3000 * 3000

@@ -88,6 +88,8 @@ def test_an_image_is_told_from_paths_in_whatever_pieces_it_comes(first: int, tmp
 def test_a_list_may_begin_like_an_image_and_with_a_byte_order_mark() -> None:
     assert held(b"BMW/a.jpg\nBMW/b.jpg\n") == ["BMW/a.jpg", "BMW/b.jpg"]
     assert held(b"BM.jpg") == ["BM.jpg"]
+    assert held(b"GIF89a.gif\na.jpg\n") == held(b"GIF89", b"a.gif\na.", b"jpg") == ["GIF89a.gif", "a.jpg"]
+    assert held(b"RIFF of WEBP.webp\n", b"a.jpg") == ["RIFF of WEBP.webp", "a.jpg"]
     assert held(b"\xef\xbb\xbfa.jpg\r\nb.jpg") == ["a.jpg", "b.jpg"]
     assert held(b"\xef\xbb\xbfa.jpg\0b.jpg\0", nul=True) == ["a.jpg", "b.jpg"]
 
@@ -96,7 +98,11 @@ def test_a_list_may_begin_like_an_image_and_with_a_byte_order_mark() -> None:
     ("content", "nul", "said"),
     [
         ("a.jpg\nb.jpg\n".encode("utf-16"), False, "UTF-16; save the list as UTF-8"),
-        ("a.jpg\nb.jpg\n".encode("utf-16-le"), False, "NUL bytes: add -0"),
+        ("a.jpg\nb.jpg\n".encode("utf-16-le"), False, "UTF-16; save the list as UTF-8"),
+        ("a.jpg\nb.jpg\n".encode("utf-16-be"), False, "UTF-16; save the list as UTF-8"),
+        (b"a.jpg\rb.jpg\r", False, "end with CR alone; save the list with LF"),
+        # Every other byte is 0, and yet it is no text.
+        (bytes((0, 0, 2)) + bytes(9) + b"\4\0\4\0\x18\0" + bytes(40), False, "NUL bytes"),
         (b"a.jpg\0b.jpg\0", False, "NUL bytes: add -0"),
         (b"a.jpg\nb.jpg\0c.jpg", False, "NUL bytes: add -0"),
         (b"a.jpg\nb.jpg\n", True, "leave out -0"),

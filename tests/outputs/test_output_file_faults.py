@@ -209,3 +209,8 @@ def test_a_row_that_says_nothing_is_done_and_has_nothing_to_give(file: Path) -> 
         assert not output.claim("mine.jpg") and not output.has_captions("mine.jpg")
         assert output.captions_of("mine.jpg") == []
     assert file.read_bytes() == before
+
+
+def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"\.csv: cannot be written: its name is too long$"):
+        OutputFile(tmp_path / f"{'x' * 300}.csv", row_format("csv", ranked=False))

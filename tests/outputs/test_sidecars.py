@@ -199,6 +199,27 @@ def test_a_sidecar_that_says_the_same_is_no_news(tmp_path: Path) -> None:
 
 
 @posix
+def test_what_is_no_file_is_no_sidecar_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "folder.txt").mkdir()
+    os.mkfifo(tmp_path / "pipe.txt")
+    for name, reason in (("folder", "it is a folder"), ("pipe", "it is not a regular file")):
+        sidecars = Sidecars()
+        assert sidecars.wants(str(tmp_path / f"{name}.jpg"))
+        with pytest.raises(OutputError, match=f"{name}.txt is not written: {reason}"):
+            sidecars.write(str(tmp_path / f"{name}.jpg"), ["A dog."])
+
+
+def test_the_list_that_is_being_read_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a.jpg\nb.jpg\n")
+    with open(tmp_path / "a.txt", "rb") as file:
+        sidecars = Sidecars(overwrite=True, reads=[file.fileno()])
+        with pytest.raises(OutputError, match=r"a\.txt is not written: it is the list of paths"):
+            sidecars.write(str(tmp_path / "a.jpg"), ["A dog."])
+        assert sidecars.write(str(tmp_path / "b.jpg"), ["A dog."]).written
+    assert (tmp_path / "a.txt").read_text() == "a.jpg\nb.jpg\n"
+
+
+@posix
 def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "folder.txt").mkdir()

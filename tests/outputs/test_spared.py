@@ -24,6 +24,8 @@ HEADS = {
     "JPEG XL": b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(20),
     "Fujifilm raw": b"FUJIFILMCCD-RAW 0201" + bytes(20),
     "Canon CR3": b"\0\0\0\x18ftypcrx \0\0\0\1",
+    "PPM": b"P6\n4 4\n255\n" + bytes(48),
+    "PBM in text": b"P1\n# drawn\n2 2\n1 0 0 1\n",
     "video": b"\0\0\0\x18ftypisom\0\0\2\0",
 }
 
@@ -44,7 +46,9 @@ def test_a_picture_is_told_by_its_first_bytes(kind: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("existing", Existing)
-@pytest.mark.parametrize("name", ["x.jpg", "x.TIF", "x.heic", "x.jp2", "x.CR2", "x.jxl", "x.mp4"])
+@pytest.mark.parametrize(
+    "name", ["x.jpg", "x.TIF", "x.heic", "x.jp2", "x.CR2", "x.jxl", "x.mp4", "x.ppm", "x.TGA", "x.pcx", "x.hif"]
+)
 def test_rows_go_to_no_file_that_ends_as_photos_do(name: str, existing: Existing, tmp_path: Path) -> None:
     with (
         pytest.raises(UsageError, match=rf"{name}: ends in \.\w+ as photos do"),

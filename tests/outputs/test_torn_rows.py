@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -38,12 +39,12 @@ def resume(file: Path, name: str, *paths: str, captions: int = 1) -> list[str]:
         return output.notes
 
 
-def refused(file: Path, content: bytes, name: str, message: str) -> None:
+def refusal(file: Path, content: bytes, name: str) -> str:
+    """What the user is told of a file that is refused."""
     file.write_bytes(content)
     with pytest.raises(UsageError, match="cannot be gone on with") as caught:
         resume(file, name, "new.jpg")
-    assert message in str(caught.value)
-    assert file.read_bytes() == content
+    return str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -66,31 +67,45 @@ def test_a_quote_typed_by_hand_loses_no_row(typed: bytes, message: str, followin
             f"{tmp_path / 'x.csv'}: line 11 was not written to its end; that photo is done again"
         ]
         return
-    refused(tmp_path / "x.csv", b"".join(lines[: 11 + following]), "csv", message)
+    content = b"".join(lines[: 11 + following])
+    assert message in refusal(tmp_path / "x.csv", content, "csv")
+    assert (tmp_path / "x.csv").read_bytes() == content
 
 
 def test_a_quote_that_is_never_closed_is_found_without_reading_everything_into_memory(tmp_path: Path) -> None:
     lines = sixty("csv")
     lines[10] = b'10.jpg,A 5" nail.,-0.5000,\r\n'
-    refused(tmp_path / "x.csv", b"".join(lines) + lines[20] * 5000, "csv", "line 11: a quote is never closed")
+    content = b"".join(lines) + lines[20] * 500_000
+    tracemalloc.start()
+    try:
+        assert "line 11: a quote is never closed" in refusal(tmp_path / "x.csv", content, "csv")
+        assert tracemalloc.get_traced_memory()[1] < len(content) / 4
+    finally:
+        tracemalloc.stop()
+    assert (tmp_path / "x.csv").read_bytes() == content
 
 
 def test_two_quotes_typed_by_hand_are_told_by_the_first(tmp_path: Path) -> None:
     lines = sixty("csv")
     lines[10] = lines[30] = b'10.jpg,A 5" nail.,-0.5000,\r\n'
-    refused(tmp_path / "x.csv", b"".join(lines), "csv", "line 11: a quote is not closed, or stands within a cell")
+    content = b"".join(lines)
+    told = refusal(tmp_path / "x.csv", content, "csv")
+    assert "line 11: a quote is not closed, or stands within a cell" in told
+    assert (tmp_path / "x.csv").read_bytes() == content
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "text"])
 def test_line_ends_of_old_macs_are_refused(name: str, tmp_path: Path) -> None:
     content = b"".join(sixty(name)).replace(b"\r\n", b"\n").replace(b"\n", b"\r")
-    refused(tmp_path / "x", content, name, "line 1: its lines end with CR alone")
+    assert "line 1: its lines end with CR alone" in refusal(tmp_path / "x", content, name)
+    assert (tmp_path / "x").read_bytes() == content
 
 
 def test_only_the_end_with_such_line_ends_is_refused_too(tmp_path: Path) -> None:
     lines = sixty("csv")
     content = b"".join(lines[:30]) + b"".join(lines[30:]).replace(b"\r\n", b"\r")
-    refused(tmp_path / "x.csv", content, "csv", "line 31: its lines end with CR alone")
+    assert "line 31: its lines end with CR alone" in refusal(tmp_path / "x.csv", content, "csv")
+    assert (tmp_path / "x.csv").read_bytes() == content
 
 
 @pytest.mark.parametrize(
@@ -107,6 +122,7 @@ def test_only_the_end_with_such_line_ends_is_refused_too(tmp_path: Path) -> None
         ("jsonl", b'{"path": "a.jpg", "words": "A horse."}', "line 1: is no row"),
         ("jsonl", b"5\n", "line 1: is no JSON object"),
         ("csv", HEADERS["csv"].decode().encode("utf-16"), "line 1: the file is in UTF-16"),
+        ("csv", HEADERS["csv"].decode().encode("utf-16-le"), "line 1: the file is in UTF-16"),
         ("tsv", (HEADERS["tsv"] + b"a\tA dog.\t-0.5\t\n").decode().encode("utf-16"), "line 1: the file is in UTF-16"),
         ("csv", HEADERS["csv"] + b"a,b,c,d,e", "line 2: 5 cells instead of 4"),
         ("tsv", HEADERS["tsv"] + b"a\tb\tc\td\te", "line 2: 5 cells instead of 4"),
@@ -116,7 +132,8 @@ def test_only_the_end_with_such_line_ends_is_refused_too(tmp_path: Path) -> None
     ],
 )
 def test_what_no_run_wrote_stays(name: str, content: bytes, message: str, tmp_path: Path) -> None:
-    refused(tmp_path / "x", content, name, message)
+    assert message in refusal(tmp_path / "x", content, name)
+    assert (tmp_path / "x").read_bytes() == content
 
 
 def test_a_text_of_somebodys_own_stays_where_nothing_is_left_to_do(tmp_path: Path) -> None:

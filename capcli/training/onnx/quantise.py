@@ -1,20 +1,18 @@
 """Weights as int8 with a scale for each output channel.
 
-Only the storage is int8 here: the network multiplies weight by scale and computes in float32. Four bytes a weight become
-one. `static_int8` makes a graph compute in int8 too. Knows nothing of files.
+Only the storage is int8 here: the network multiplies weight by scale and computes in float32. Four bytes a weight
+become one. `static_int8` makes the encoder compute in int8 too. Knows nothing of files.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from capcli.training.network.caption_network import CaptionNetwork
-from capcli.training.onnx.rounding import RoundedWeight
 
 _LEVELS = 127
 
@@ -22,15 +20,13 @@ _LEVELS = 127
 class Int8Weight(nn.Module):
     """A weight [out, ...] kept as int8 with a float32 scale for each of `out`."""
 
-    def __init__(self, weight: Tensor, rounded: RoundedWeight | None = None) -> None:
+    def __init__(self, weight: Tensor) -> None:
         super().__init__()
-        if rounded is None:
-            flat = weight.detach().flatten(1)
-            scale = (flat.abs().amax(1) / _LEVELS).clamp_min(torch.finfo(torch.float32).tiny)
-            scale = scale.view(-1, *[1] * (weight.ndim - 1))
-            rounded = RoundedWeight(torch.round(weight.detach() / scale).to(torch.int8), scale)
-        self.register_buffer("weight_int8", rounded.int8)
-        self.register_buffer("scale", rounded.scale)
+        flat = weight.detach().flatten(1)
+        scale = (flat.abs().amax(1) / _LEVELS).clamp_min(torch.finfo(torch.float32).tiny)
+        scale = scale.view(-1, *[1] * (weight.ndim - 1))
+        self.register_buffer("weight_int8", torch.round(weight.detach() / scale).to(torch.int8))
+        self.register_buffer("scale", scale)
 
     @property
     def weight(self) -> Tensor:
@@ -41,8 +37,8 @@ class Int8Weight(nn.Module):
 class Int8Conv2d(Int8Weight):
     """A convolution with an int8 weight."""
 
-    def __init__(self, conv: nn.Conv2d, rounded: RoundedWeight | None = None) -> None:
-        super().__init__(conv.weight, rounded)
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(conv.weight)
         assert conv.bias is not None
         self.bias = nn.Parameter(conv.bias.detach().clone())
         self._stride = (conv.stride[0], conv.stride[1])
@@ -73,18 +69,13 @@ class Int8Embedding(Int8Weight):
         return functional.embedding(tokens, self.weight)
 
 
-def quantise(network: CaptionNetwork, rounded: Mapping[str, RoundedWeight] | None = None) -> CaptionNetwork:
-    """A copy of the network, in evaluation mode, whose convolutions, linear layers and embeddings are rounded.
-
-    Args:
-        rounded: the encoder's convolutions by their names, rounded already; each weight to the nearest where it is None.
-    """
+def quantise(network: CaptionNetwork) -> CaptionNetwork:
+    """A copy of the network, in evaluation mode, whose convolutions, linear layers and embeddings are rounded."""
     copied = copy.deepcopy(network).cpu().float().eval()
-    chosen = {f"encoder.{name}": weight for name, weight in (rounded or {}).items()}
-    for place, module in list(copied.named_modules()):
+    for module in list(copied.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Conv2d):
-                setattr(module, name, Int8Conv2d(child, chosen.get(f"{place}.{name}")))
+                setattr(module, name, Int8Conv2d(child))
             elif isinstance(child, nn.Linear):
                 setattr(module, name, Int8Linear(child))
             elif isinstance(child, nn.Embedding):

@@ -1,44 +1,53 @@
-"""Makes an encoder graph compute in int8, with scales of activations that are fixed: a caption must not depend on its neighbours.
+"""Makes an encoder graph compute in int8, with ranges of activations that are fixed: a caption must not depend on its
+neighbours.
 
-ONNX Runtime's own static quantiser places the QuantizeLinear and DequantizeLinear pairs; the weights stay as they were
-rounded. Knows nothing of bundles and networks.
+ONNX Runtime's own static quantiser places the QuantizeLinear and DequantizeLinear pairs; the weights are those that
+`rounding` made. Knows nothing of bundles and networks.
 """
 
 from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from capcli.extras import need
+from capcli.training.onnx.rounding import RoundedWeight
 
-# All between the first convolution and the grid; what follows is small, and stays in float32.
+# All between the pixels and the grid.
 _OPERATORS = ["Conv", "Relu", "MaxPool", "Pad", "Add"]
 _INT8, _WEIGHT = ".weight_int8", ".weight"
+# Where a channel's weights are next to nothing beside its bias, the bias counted in steps of their product with the
+# input's must still fit 32 bits, with room for the sums.
+_LARGEST_BIAS = 2**30
+# The scale of a channel of nothing but zeros.
+_SMALLEST_SCALE = 1e-12
 
 
-def compute_in_int8(graph: Path, images: np.ndarray) -> None:
-    """Replaces a graph of float32 convolutions with rounded weights by one that computes them in int8.
+def compute_in_int8(graph: Path, rounded: Mapping[str, RoundedWeight], images: np.ndarray) -> None:
+    """Replaces an encoder's graph by one that computes its convolutions in int8.
 
     Args:
         graph: as `write_encoder` writes it.
+        rounded: the weights it computes with instead of its own, by the names of its convolutions.
         images: uint8 [N, S, S, 3], to find the range of each activation on: the mean of its extremes over the images.
     """
     need("train", "quantising a graph")
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 
+    weights = {layer: (each.int8.numpy(), each.scale.flatten().numpy()) for layer, each in rounded.items()}
     model = onnx.load(graph)
-    rounded = _fold(model)
+    biases = _fold(model, weights)
     with tempfile.TemporaryDirectory() as folder:
         folded, quantised = Path(folder, "folded.onnx"), Path(folder, "quantised.onnx")
         onnx.save_model(model, folded)
         # It recommends shape inference that the exporter did already.
-        logging.getLogger().addFilter(_not_quantiser)
+        logging.getLogger().addFilter(_is_error)
         try:
             quantize_static(
                 folded,
@@ -46,6 +55,7 @@ def compute_in_int8(graph: Path, images: np.ndarray) -> None:
                 _reader(images),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=_OPERATORS,
+                nodes_to_quantize=_of_encoder(model),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -53,42 +63,53 @@ def compute_in_int8(graph: Path, images: np.ndarray) -> None:
                 extra_options={"CalibMovingAverage": True, "CalibMovingAverageConstant": 0.01},
             )
         finally:
-            logging.getLogger().removeFilter(_not_quantiser)
+            logging.getLogger().removeFilter(_is_error)
         model = onnx.load(quantised)
-    _put_weights(model, rounded)
+    _put_weights(model, weights, biases)
     onnx.checker.check_model(model)
     onnx.save_model(model, graph)
 
 
-def _fold(model: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Replaces the convolutions' int8 weights by the float32 ones they make; returns int8 and scale by layer."""
+def _fold(model: Any, weights: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Replaces what makes a weight of int8 and scale by the rounded weight in float32; returns the biases by layer."""
     from onnx import numpy_helper
 
     graph = model.graph
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     maker = {name: node for node in graph.node for name in node.output}
-    rounded: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    biases: dict[str, np.ndarray] = {}
     gone = []
     for conv in [node for node in graph.node if node.op_type == "Conv"]:
         scaling = maker[conv.input[1]]
         cast = next(maker[name] for name in scaling.input if name in maker)
-        stored = cast.input[0]
-        layer = stored.removesuffix(_INT8)
-        whole, scale = arrays[stored], arrays[f"{layer}.scale"]
-        rounded[layer] = (whole, scale)
+        layer = cast.input[0].removesuffix(_INT8)
+        biases[layer] = arrays[conv.input[2]]
+        whole, scale = weights[layer]
+        weight = whole.astype(np.float32) * scale.reshape(-1, *[1] * (whole.ndim - 1))
         conv.input[1] = f"{layer}{_WEIGHT}"
-        graph.initializer.append(numpy_helper.from_array(whole.astype(np.float32) * scale, f"{layer}{_WEIGHT}"))
+        graph.initializer.append(numpy_helper.from_array(weight, f"{layer}{_WEIGHT}"))
         gone += [cast, scaling]
     for node in gone:
         graph.node.remove(node)
-    unused = {f"{layer}{end}" for layer in rounded for end in (_INT8, ".scale")}
+    unused = {f"{layer}{end}" for layer in biases for end in (_INT8, ".scale")}
     for tensor in [tensor for tensor in graph.initializer if tensor.name in unused]:
         graph.initializer.remove(tensor)
-    return rounded
+    return biases
 
 
-def _put_weights(model: Any, rounded: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    """Puts the rounded weights where the quantiser has rounded them anew, and names them as training reads them."""
+def _of_encoder(model: Any) -> list[str]:
+    """The nodes up to the grid, by name: what the decoder makes of the grid is little work, and stays in float32."""
+    nodes = list(model.graph.node)
+    end = max(number for number, node in enumerate(nodes) if node.op_type == "Conv") + 1
+    while end < len(nodes) and nodes[end].op_type in _OPERATORS:
+        end += 1
+    return [node.name for node in nodes[:end] if node.op_type in _OPERATORS]
+
+
+def _put_weights(
+    model: Any, weights: Mapping[str, tuple[np.ndarray, np.ndarray]], biases: Mapping[str, np.ndarray]
+) -> None:
+    """Puts the weights as they are where the quantiser has rounded them anew, and names them as training reads them."""
     from onnx import numpy_helper
 
     graph = model.graph
@@ -98,14 +119,12 @@ def _put_weights(model: Any, rounded: dict[str, tuple[np.ndarray, np.ndarray]]) 
     for conv in [node for node in graph.node if node.op_type == "Conv"]:
         image, weight, bias = (makers[name].input for name in conv.input)
         layer = weight[0].removesuffix(f"{_WEIGHT}_quantized")
-        whole, scale = rounded[layer]
-        before = arrays[bias[1]]
-        bias_scale = arrays[image[1]].astype(np.float32) * scale.reshape(-1)
-        exact = arrays[bias[0]].astype(np.float64) * before
+        step = float(arrays[image[1]])
+        whole, scale, bias_int32 = _fitting(*weights[layer], biases[layer], step)
         changed[weight[0]] = (f"{layer}{_INT8}", whole)
-        changed[weight[1]] = (f"{layer}.scale", scale.reshape(-1).astype(np.float32))
-        changed[bias[0]] = (f"{layer}.bias_int32", np.round(exact / bias_scale).astype(np.int32))
-        changed[bias[1]] = (f"{layer}.bias_scale", bias_scale.astype(np.float32))
+        changed[weight[1]] = (f"{layer}.scale", scale)
+        changed[bias[0]] = (f"{layer}.bias_int32", bias_int32)
+        changed[bias[1]] = (f"{layer}.bias_scale", (step * scale).astype(np.float32))
     for tensor in graph.initializer:
         if tensor.name in changed:
             tensor.CopyFrom(numpy_helper.from_array(changed[tensor.name][1], changed[tensor.name][0]))
@@ -115,14 +134,28 @@ def _put_weights(model: Any, rounded: dict[str, tuple[np.ndarray, np.ndarray]]) 
                 node.input[place] = changed[name][0]
 
 
-def _not_quantiser(record: logging.LogRecord) -> bool:
-    return "quantization" not in record.getMessage()
+def _fitting(
+    whole: np.ndarray, scale: np.ndarray, bias: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """int8 weight [out, ...] and its scale [out], the scale raised where the bias would leave int32; and int32 bias.
+
+    Args:
+        step: of the quantised input.
+    """
+    wanted = np.abs(bias.astype(np.float64)) / (_LARGEST_BIAS * step)
+    raised = np.maximum(np.maximum(scale, _SMALLEST_SCALE), wanted).astype(np.float32)
+    fitting = np.round(whole * (scale / raised).reshape(-1, *[1] * (whole.ndim - 1))).astype(np.int8)
+    return fitting, raised, np.round(bias / (step * raised.astype(np.float64))).astype(np.int32)
+
+
+def _is_error(record: logging.LogRecord) -> bool:
+    return record.levelno >= logging.ERROR
 
 
 def _reader(images: np.ndarray) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self._each: Iterator[np.ndarray] = iter(images)
 

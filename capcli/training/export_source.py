@@ -22,13 +22,15 @@ from capcli.training.run_folder import RunFolder, TrainedRun, load_trained_run
 
 DEFAULT_TERMS = "The terms of the images and captions it was trained on; see MODEL_CARD.md."
 
+_OLD_SCORES = "its measured scores are not kept, for another form may say other things; --scores takes new ones"
+
 
 @dataclass(frozen=True)
 class ExportSource:
     """A model, and what a new bundle says of it unless its maker says otherwise.
 
     `config`: how it searches. `runs`: what it was trained in, empty for a bundle, whose own `card` goes on. `images`:
-    folders that the runs were trained on. `notes`: what the runs do not agree on.
+    folders that the runs were trained on. `notes`: what the runs do not agree on, and what of a bundle is not kept.
     """
 
     model: CaptioningModel
@@ -101,6 +103,7 @@ def _of_bundle(folder: Path) -> ExportSource:
         description=manifest.description,
         weights_terms=manifest.weights_terms,
         card=bundle.path("card").read_text("utf-8", "replace"),
+        notes=(_OLD_SCORES,) if manifest.scores else (),
     )
 
 

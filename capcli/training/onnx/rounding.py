@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -89,28 +90,39 @@ def _patches(conv: nn.Conv2d, inputs: Tensor, output: Tensor, places: torch.Gene
 
 
 def _round(weight: Tensor, products: Tensor) -> RoundedWeight:
-    left = weight.flatten(1).clone()
-    scale = left.abs().amax(1, keepdim=True) / _LEVELS
-    scale = scale.clamp_min(torch.finfo(torch.float32).tiny)
+    left = weight.flatten(1)
+    scale = (left.abs().amax(1) / _LEVELS).clamp_min(torch.finfo(torch.float32).tiny)
     diagonal = products.diagonal()
     # An input that was zero on every image says nothing of its weights; they are rounded to the nearest.
     diagonal[diagonal == 0] = 1
     diagonal += _DAMPING * diagonal.mean()
     # The inputs that matter most first, while most weights are left to make up for them.
     order = torch.argsort(diagonal, descending=True)
-    left, products = left[:, order], products[order][:, order]
+    products = products[order][:, order]
     inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(products)), upper=True)
-    whole = torch.zeros_like(left)
+    whole = torch.empty(left.shape, dtype=torch.int8)
+    whole[:, order] = torch.from_numpy(_columns(left[:, order].numpy(), scale.numpy(), inverse.numpy()))
+    return RoundedWeight(whole.view_as(weight), scale.view(-1, *[1] * (weight.ndim - 1)))
+
+
+def _columns(left: np.ndarray, scale: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+    """int8 [out, K]. In NumPy: columns are too little work for PyTorch's threads to wait for each other.
+
+    Args:
+        left: float32 [out, K]; changed.
+        scale: float32 [out].
+        inverse: the upper factor of the inverse of the products, float32 [K, K].
+    """
+    whole = np.empty(left.shape, np.int8)
     for first in range(0, left.shape[1], _BLOCK):
         last = min(first + _BLOCK, left.shape[1])
-        errors = torch.zeros(len(left), last - first)
-        for column in range(first, last):
-            whole[:, column] = torch.round(left[:, column] / scale[:, 0]).clamp(-_LEVELS - 1, _LEVELS)
-            error = (left[:, column] - whole[:, column] * scale[:, 0]) / inverse[column, column]
-            left[:, column + 1 : last] -= torch.outer(error, inverse[column, column + 1 : last])
-            errors[:, column - first] = error
-        left[:, last:] -= errors @ inverse[first:last, last:]
-    back = torch.empty_like(whole)
-    back[:, order] = whole
-    shape = (-1, *[1] * (weight.ndim - 1))
-    return RoundedWeight(back.view_as(weight).to(torch.int8), scale.view(shape))
+        # Column by column in memory.
+        block = np.ascontiguousarray(left[:, first:last].T)
+        errors = np.empty_like(block)
+        for row, column in enumerate(range(first, last)):
+            steps = np.clip(np.rint(block[row] / scale), -_LEVELS - 1, _LEVELS)
+            whole[:, column] = steps
+            errors[row] = (block[row] - steps * scale) / inverse[column, column]
+            block[row + 1 :] -= np.outer(inverse[column, column + 1 : last], errors[row])
+        left[:, last:] -= errors.T @ inverse[first:last, last:]
+    return whole

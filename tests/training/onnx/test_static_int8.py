@@ -129,6 +129,17 @@ def test_every_convolution_computes_in_int8_and_holds_its_weights_once(case: Cas
     assert encoder_bytes <= sum(each.int8.numel() for each in case.rounded.values()) + 20 * channels
 
 
+def test_what_the_decoder_makes_of_the_grid_stays_as_it_was(case: Case) -> None:
+    before, after = (
+        {each.name: each for each in onnx.load(graph).graph.initializer}
+        for graph in (TINY_BUNDLE / "encoder.onnx", case.graph)
+    )
+    of_decoder = [name for name in before if name.startswith("decoder.")]
+    assert of_decoder
+    for name in of_decoder:
+        assert before[name] == after.get(name), name
+
+
 def test_training_reads_back_what_was_rounded(case: Case) -> None:
     arrays = {each.name: onnx.numpy_helper.to_array(each) for each in onnx.load(case.graph).graph.initializer}
     weights = dequantised(arrays)

@@ -21,8 +21,9 @@ from torch.nn import functional
 from capcli.training.network.resnet import ResNet50
 
 _LEVELS = 63
-# A share of the mean diagonal, as in the paper: keeps the inverse stable where inputs hardly vary.
-_DAMPING = 0.01
+# Shares of the mean diagonal: the paper's, which keeps the inverse stable where inputs hardly vary, and more of it for
+# photos so few or so alike that float32 finds no inverse.
+_DAMPING = (0.01, 0.1, 1.0)
 _BLOCK = 128
 _BATCH = 8
 # Places of an image whose inputs are looked at. All of the last stage at 288 pixels.
@@ -95,14 +96,25 @@ def _round(weight: Tensor, products: Tensor) -> RoundedWeight:
     diagonal = products.diagonal()
     # An input that was zero on every image says nothing of its weights; they are rounded to the nearest.
     diagonal[diagonal == 0] = 1
-    diagonal += _DAMPING * diagonal.mean()
     # The inputs that matter most first, while most weights are left to make up for them.
     order = torch.argsort(diagonal, descending=True)
-    products = products[order][:, order]
-    inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(products)), upper=True)
+    inverse = _inverse_factor(products[order][:, order])
     whole = torch.empty(left.shape, dtype=torch.int8)
     whole[:, order] = torch.from_numpy(_columns(left[:, order].numpy(), scale.numpy(), inverse.numpy()))
     return RoundedWeight(whole.view_as(weight), scale.view(-1, *[1] * (weight.ndim - 1)))
+
+
+def _inverse_factor(products: Tensor) -> Tensor:
+    """The upper Cholesky factor of the inverse of the damped products, [K, K]."""
+    mean = float(products.diagonal().mean())
+    for damping in _DAMPING:
+        damped = products + damping * mean * torch.eye(len(products))
+        try:
+            return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
+        except torch.linalg.LinAlgError:
+            continue
+    # Each weight by itself.
+    return torch.eye(len(products))
 
 
 def _columns(left: np.ndarray, scale: np.ndarray, inverse: np.ndarray) -> np.ndarray:

@@ -66,6 +66,8 @@ def compute_in_int8(graph: Path, rounded: Mapping[str, RoundedWeight], images: n
         model = onnx.load(quantised)
     _put_weights(model, weights, biases)
     _share_zero_points(model)
+    # Shapes of tensors inside the graph, which ONNX Runtime finds by itself.
+    del model.graph.value_info[:]
     onnx.checker.check_model(model)
     onnx.save_model(model, graph)
 

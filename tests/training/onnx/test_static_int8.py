@@ -100,6 +100,14 @@ def test_rounding_by_photos_keeps_the_features_better_than_to_the_nearest() -> N
     assert 0 < error({name: each.int8 * each.scale for name, each in rounded.items()}) < 0.6 * error(nearest)
 
 
+def test_a_single_photo_without_anything_on_it_is_enough_to_round_by() -> None:
+    made = encoder()
+    for images in (photos(1), np.zeros((1, SIZE, SIZE, 3), np.uint8), np.full((1, SIZE, SIZE, 3), 255, np.uint8)):
+        for name, each in round_convolutions(made, torch.from_numpy(images)).items():
+            weight = made.get_parameter(f"{name}.weight").detach()
+            assert float((each.int8 * each.scale - weight).norm() / weight.norm()) < 0.05, name
+
+
 def test_the_int8_graph_keeps_close_to_the_network(case: Case) -> None:
     images = photos(32)[24:]
     with torch.inference_mode():

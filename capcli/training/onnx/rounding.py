@@ -109,10 +109,13 @@ def _inverse_factor(products: Tensor) -> Tensor:
     mean = float(products.diagonal().mean())
     for damping in _DAMPING:
         damped = products + damping * mean * torch.eye(len(products))
-        try:
-            return torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True)
-        except torch.linalg.LinAlgError:
+        lower, failed = torch.linalg.cholesky_ex(damped)
+        if failed:
             continue
+        upper: Tensor
+        upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+        if not failed:
+            return upper
     # Each weight by itself.
     return torch.eye(len(products))
 

@@ -193,7 +193,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
         export_runs(
             [folder / "run"],
             folder / "bundles" / "bundle",
-            ExportOptions(name="small"),
+            # What the proof compares; int8 is for tests/training/test_export_int8.py.
+            ExportOptions(name="small", precision="float32"),
             overwrite=True,
             note=notes.append,
         )

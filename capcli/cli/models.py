@@ -15,6 +15,7 @@ from capcli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from capcli.bundle.catalogue import BundleFacts, FoundBundle
+    from capcli.bundle.precision import Precision
 
 _LABEL, _LINE = 13, 110
 
@@ -57,7 +58,7 @@ def list_models(as_json: _Json = False) -> None:
 
 @models.command("info")
 def info(model: _Model = "default", as_json: _Json = False) -> None:
-    """Describe a model: licence and terms, sizes, settings, training data, measured scores."""
+    """Describe a model: licence and terms, sizes, precision, settings, training data, measured scores."""
     from capcli.bundle.catalogue import describe_bundle
 
     facts = describe_bundle(model)
@@ -99,6 +100,7 @@ def _lines(facts: BundleFacts) -> Iterator[str]:
     if facts.terms is not None:
         yield from _labelled("terms", *_folded(facts.terms))
     yield from _labelled("input", f"{facts.input_size} x {facts.input_size} pixels, {_resize(facts.resize)}")
+    yield from _labelled("precision", *_precision(facts.precision))
     yield from _labelled("vocabulary", f"{facts.vocabulary} tokens")
     yield from _labelled(
         "search", f"beam {search.beam}, at most {search.max_length} words, length penalty {search.length_penalty}"
@@ -109,6 +111,16 @@ def _lines(facts: BundleFacts) -> Iterator[str]:
     files = [f"{file.path:<{widest}}  {_size(file.size):>8}" for file in facts.files]
     yield from _labelled("files", *files, f"{'in all':<{widest}}  {_size(facts.size):>8}")
     yield from _labelled("card", str(facts.card))
+
+
+def _precision(precision: Precision) -> Iterator[str]:
+    """How the encoder computes, then what is known of it."""
+    yield f"{precision.encoder}, the decoder float32; weights are stored as int8"
+    if precision.calibration is not None:
+        data = ", ".join(precision.calibration.data)
+        yield f"calibrated on {precision.calibration.images} photos" + (f" of {data}" if data else "")
+    if precision.agreement is not None:
+        yield str(precision.agreement)
 
 
 def _labelled(label: str, *values: str) -> Iterator[str]:

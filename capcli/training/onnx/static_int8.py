@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from capcli.extras import need
+from capcli.runtime.telemetry import disable_telemetry
 from capcli.training.onnx.rounding import RoundedWeight
 
 _OPERATORS = ["Conv", "Relu", "MaxPool", "Pad", "Add"]
@@ -36,6 +37,7 @@ def compute_in_int8(graph: Path, rounded: Mapping[str, RoundedWeight], images: n
         images: uint8 [N, S, S, 3], to find the range of each activation on: the mean of its extremes over the images.
     """
     need("train", "quantising a graph")
+    disable_telemetry()
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
 

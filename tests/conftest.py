@@ -128,7 +128,7 @@ def need_scorers() -> str:
 
 @pytest.fixture(scope="session")
 def java_of_quick_meteor(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a `java` that starts METEOR with a thousand of its millions of paraphrases, in 1 s instead of 15."""
+    """A folder with a `java` whose METEOR has a thousand of its millions of paraphrases: 1 s to start, not 15."""
     java = need_scorers()
     from pycocoevalcap.meteor import meteor
 

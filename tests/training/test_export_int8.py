@@ -203,6 +203,7 @@ def test_without_photos_both_ways_to_give_some_are_named(exported: ExportedRun, 
     (tmp_path / "empty").mkdir()
     for name, message in (("nowhere", "nowhere: no such folder; --calibration"), ("empty", "no readable photo in")):
         refused([run], tmp_path / "b", message, calibration_images=tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "run"]
 
 
 def test_what_does_not_go_together_is_refused(exported: ExportedRun, tmp_path: Path) -> None:

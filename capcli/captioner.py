@@ -25,8 +25,8 @@ from capcli.settings import MOST_THREADS, whole_number
 if TYPE_CHECKING:
     from capcli.inputs.sources import ImageSource
 
-# Images captioned together. On two cores 8 and 16 took the same time (an int8 encoder, 64 photos, 3 pairs: 10.6 and
-# 10.5 s of CPU), and the peak of a run was 310 MB instead of 478. A GPU has more arithmetic to fill.
+# Images captioned together. On two cores 8 took the time of 16 (64 photos, a trial int8 encoder, two pairs: 9.5 and
+# 10.7 s of CPU, 9.3 and 10.9); the peak of a run was 310 MB instead of 478. A GPU has more arithmetic to fill.
 _BATCHES = {"cpu": 8, "cuda": 16}
 
 

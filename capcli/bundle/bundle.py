@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -341,7 +340,11 @@ def _check_inside(folder: Path, name: str) -> None:
 def _is_checkout(folder: Path) -> bool:
     """Whether a folder is capcli's own source tree (a clone, or where an editable install points)."""
     try:
-        project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+        text = (folder / "pyproject.toml").read_text("utf-8")
+        # Not needed where capcli is installed.
+        import tomllib
+
+        project = tomllib.loads(text)
     except (OSError, ValueError):
         return False
     return bool(project.get("project", {}).get("name") == "capcli")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from capcli.cli.commands import Command
 from capcli.cli.terminal import answer, say
 from capcli.errors import BundleError, UsageError
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 _LABEL, _LINE = 13, 110
 
-models = typer.Typer(help="List, describe and verify models.", context_settings={"help_option_names": ["-h", "--help"]})
+models = typer.Typer(
+    help="List, describe and verify models.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 _Model = Annotated[str, typer.Argument(metavar="[NAME|FOLDER]", help="A bundle's name or folder.", show_default=True)]
@@ -34,7 +40,7 @@ def _without_command(context: typer.Context, as_json: _Json = False) -> None:
         raise UsageError(f"--json goes after {context.invoked_subcommand}")
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 def list_models(as_json: _Json = False) -> None:
     """List every model that --model can name, and where it lies."""
     from capcli.bundle.catalogue import found_bundles, search_places
@@ -56,7 +62,7 @@ def list_models(as_json: _Json = False) -> None:
             say(bundle.problem)
 
 
-@models.command("info")
+@models.command("info", cls=Command)
 def info(model: _Model = "default", as_json: _Json = False) -> None:
     """Describe a model: licence and terms, sizes, precision, settings, training data, measured scores."""
     from capcli.bundle.catalogue import describe_bundle
@@ -69,7 +75,7 @@ def info(model: _Model = "default", as_json: _Json = False) -> None:
         answer(line)
 
 
-@models.command("verify")
+@models.command("verify", cls=Command)
 def verify(model: _Model = "default") -> None:
     """Check a model as loading it does: manifest, sizes, sha256, graph inputs and outputs."""
     from capcli.captioner import Captioner

@@ -651,3 +651,24 @@ def test_a_file_that_gives_no_bytes_is_told(captioner: Captioner, tmp_path: Path
         captioner.caption(Odd())  # type: ignore[call-overload]
     with open(tmp_path / "x.png", "wb") as written, pytest.raises(ImageError, match="not open for reading"):
         captioner.caption(written)
+
+
+def test_batches_suit_the_provider_unless_the_caller_says_otherwise(
+    captioner: Captioner, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    encode = captioner.encode
+
+    def counting(pixels: np.ndarray) -> list[np.ndarray]:
+        seen.append(len(pixels))
+        return encode(pixels)
+
+    monkeypatch.setattr(captioner, "encode", counting)
+    assert captioner.batch_size == 8
+    captioner.caption([picture] * 17)
+    assert seen == [8, 8, 1]
+    for wanted, largest in ((None, 8), (3, 3)):
+        seen.clear()
+        list(captioner.stream([picture] * 17, batch_size=wanted, workers=1))
+        # A batch that cannot be filled at once is not waited for.
+        assert sum(seen) == 17 and max(seen) <= largest

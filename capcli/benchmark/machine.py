@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from capcli.bundle.bundle import Bundle
+from capcli.bundle.precision import FLOAT32, INT8
 from capcli.runtime.cores import available_cores
 from capcli.runtime.installation import installed_runtimes
 
@@ -50,11 +51,5 @@ def versions(capcli: str) -> dict[str, str]:
 
 
 def precision(bundle: Bundle) -> str:
-    """How the encoder computes, told from the operators that its graph names."""
-    graph = bundle.path("encoder").read_bytes()
-    # "DequantizeLinear" has a small q: it alone unpacks weights, and arithmetic stays in float32.
-    if b"QuantizeLinear" in graph or b"QLinear" in graph or b"ConvInteger" in graph:
-        return "int8"
-    if b"DequantizeLinear" in graph or b"Cast" in graph:
-        return "float32, from int8 weights"
-    return "float32"
+    """How the encoder computes, as the manifest has it; weights are stored as int8 in both forms."""
+    return INT8 if bundle.manifest.precision.encoder == INT8 else f"{FLOAT32}, from int8 weights"

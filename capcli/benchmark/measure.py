@@ -39,14 +39,14 @@ _STARTS = 3
 class BenchmarkSettings:
     """How it is measured.
 
-    `batch_size` and `workers` as a run has them; `threads` None for one a core; `limit`: photos at most; `rounds`: how
-    often each measurement is made.
+    `batch_size` and `workers` as a run has them, None for a run's own batches; `threads` None for one a core; `limit`:
+    photos at most; `rounds`: how often each measurement is made.
     """
 
     model: str = "default"
     provider: str = "auto"
     threads: int | None = None
-    batch_size: int = 16
+    batch_size: int | None = None
     workers: int = 2
     limit: int = 48
     rounds: int = 3
@@ -106,7 +106,7 @@ def measure(
             "precision": precision(captioner.bundle),
             "input_size": captioner.input_size,
             "beam": search.beam,
-            "batch_size": settings.batch_size,
+            "batch_size": meter.batch_size,
             "workers": settings.workers,
             "threads": meter.threads,
         },
@@ -137,6 +137,7 @@ class _Meter:
         self._note = note
         self._runs = 0
         self.threads = captioner.threads
+        self.batch_size = settings.batch_size or captioner.batch_size
 
     def stages(self, photos: Sequence[Path]) -> tuple[Stage, ...]:
         """Each stage alone: loading in one thread, the graphs in all of theirs."""
@@ -212,7 +213,7 @@ class _Meter:
     def memory(self, photos: Sequence[Path], left_out: dict[str, str]) -> list[Limit]:
         """Peak memory of a run in a process of its own."""
         self._note("memory of a whole run")
-        options = [*self._options(), "--batch-size", str(self._settings.batch_size)]
+        options = [*self._options(), "--batch-size", str(self.batch_size)]
         options += ["--workers", str(self._settings.workers)]
         peaks = [processes.capcli_run(photos, options).peak_megabytes for _ in range(self._settings.rounds)]
         known = [peak for peak in peaks if peak is not None]
@@ -228,12 +229,12 @@ class _Meter:
 
     def _batches(self, photos: Sequence[Path]) -> list[np.ndarray]:
         pixels = [self._captioner.load(path) for path in photos]
-        size = self._settings.batch_size
+        size = self.batch_size
         return [np.stack(pixels[begin : begin + size]) for begin in range(0, len(pixels), size)]
 
     def _caption(self, photos: Sequence[Path], beam: int | None = None) -> None:
         """What `capcli caption` does, once the model is loaded."""
-        speed = PipelineSettings(self._settings.batch_size, self._settings.workers)
+        speed = PipelineSettings(self.batch_size, self._settings.workers)
         run = CaptioningRun(lambda: self._captioner, CaptionSettings(beam=beam), Destinations(self._csv()), speed)
         run.run(InputItem(str(path)) for path in photos)
 

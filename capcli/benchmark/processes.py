@@ -19,7 +19,8 @@ from capcli.errors import CapcliError
 
 # Its own words on the command line: encoder, decoder, photo, size in pixels, threads.
 _BARE = """
-import sys
+import os, sys
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import numpy as np
 import onnxruntime as ort
 from PIL import Image

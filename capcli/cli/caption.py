@@ -175,7 +175,10 @@ def caption(
     ] = None,
     model: Annotated[str, typer.Option(help="A bundle's name or folder.", rich_help_panel=_SPEED)] = "default",
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_SPEED)] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Images captioned together.", rich_help_panel=_SPEED)] = 16,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images captioned together. Default: 8 on the CPU, 16 on a GPU.", rich_help_panel=_SPEED),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Threads that read and decode images.", rich_help_panel=_SPEED)] = 2,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads for the model. Default: one for each core.", rich_help_panel=_SPEED)

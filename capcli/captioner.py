@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from capcli.bundle.bundle import DEFAULT, Bundle, load_bundle
+from capcli.bundle.confidence import Confidence
 from capcli.bundle.tokens import raw_text, sentence
 from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, StepResult, search
+from capcli.decoding.signals import are_known, signals_of
 from capcli.errors import BundleError, ImageError
 from capcli.inputs.images import MAX_PIXELS, load_image
 from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
@@ -49,9 +51,10 @@ class Caption:
     """One caption of one image.
 
     `text` is a sentence; `raw` the lower-case words as the decoder said them. `score` is the mean and `log_prob` the
-    sum of the tokens' natural log-probabilities, the end token included. `words`, when details were asked for, are
-    the tokens one by one, the end token last. `confidence`: the probability that a person would call the caption right,
-    0 to 1; None where the bundle cannot tell.
+    sum of the tokens' natural log-probabilities, the end token included. When details were asked for, `words` are the
+    tokens one by one, the end token last, and `signals` what a confidence is made of. `confidence`: the probability
+    that a person would call the caption right, 0 to 1; of an image's best caption with the bundle's own search
+    settings, None elsewhere and where the bundle does not know.
     """
 
     text: str
@@ -60,6 +63,7 @@ class Caption:
     score: float
     log_prob: float
     words: tuple[Word, ...] | None = None
+    signals: Mapping[str, float] | None = None
     confidence: float | None = None
 
     def __str__(self) -> str:
@@ -98,6 +102,7 @@ class Captioner:
         self._decoder = open_session(self.bundle.path("decoder"), provider=same, threads=threads)
         self._check_graphs()
         self._filters = caption_filters(self._tokenizer, manifest.habits)
+        self._confidence = confidence_of(self.bundle)
 
     @property
     def provider(self) -> str:
@@ -145,6 +150,11 @@ class Captioner:
             length_penalty=own.length_penalty if length_penalty is None else length_penalty,
             captions=captions,
         )
+
+    def knows_confidence(self, settings: SearchSettings) -> bool:
+        """Whether captions with these settings have a confidence: with the bundle's own, if it has been fitted."""
+        own = self.settings(captions=settings.captions)
+        return self._confidence is not None and settings == own
 
     def load(self, image: ImageSource, *, max_pixels: int | None = None) -> np.ndarray:
         """Reads one image as the encoder wants it: uint8 [input_size, input_size, 3], RGB.
@@ -347,6 +357,7 @@ class Captioner:
         context = {name: self._decoder.upload(value) for name, value in zip(names.context, encoded, strict=False)}
         first = tuple(encoded[len(names.context) :])
         looks = details and names.attention_grid is not None
+        confidence = self._confidence if self.knows_confidence(settings) else None
         outputs = ["log_probs", *(f"{name}.next" for name in names.state)]
         if looks:
             outputs.append("attention")
@@ -368,11 +379,16 @@ class Captioner:
             settings=settings,
             filters=self._filters,
             with_attention=looks,
+            with_entropy=details or confidence is not None,
         )
-        return [[self._caption(hypothesis, details) for hypothesis in hypotheses] for hypotheses in found]
+        return [
+            [self._caption(each, details, confidence if rank == 0 else None) for rank, each in enumerate(hypotheses)]
+            for hypotheses in found
+        ]
 
-    def _caption(self, hypothesis: Hypothesis, details: bool) -> Caption:
+    def _caption(self, hypothesis: Hypothesis, details: bool, confidence: Confidence | None) -> Caption:
         tokens = self._tokenizer.tokens(hypothesis.tokens)
+        signals = signals_of(hypothesis) if hypothesis.entropy is not None else None
         return Caption(
             text=sentence(tokens, self.bundle.manifest.habits.casing),
             raw=raw_text(tokens),
@@ -380,6 +396,8 @@ class Captioner:
             score=hypothesis.mean_log_prob,
             log_prob=hypothesis.log_prob,
             words=self._words(tokens, hypothesis) if details else None,
+            signals=signals if details else None,
+            confidence=None if confidence is None or signals is None else confidence.probability(signals),
         )
 
     def _words(self, tokens: Sequence[str], hypothesis: Hypothesis) -> tuple[Word, ...]:
@@ -404,6 +422,12 @@ class Captioner:
             raise BundleError(
                 f"{decoder}: the decoder scores {words} tokens but the tokenizer has {len(self._tokenizer)}"
             )
+
+
+def confidence_of(bundle: Bundle) -> Confidence | None:
+    """How sure a bundle is of a caption; None where that is not known, or takes signals that are not known here."""
+    confidence = bundle.confidence
+    return confidence if confidence is not None and are_known(confidence.signals) else None
 
 
 def _check_names(session: Session, graph: Path, role: str, inputs: set[str], outputs: set[str]) -> None:

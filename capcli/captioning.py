@@ -17,7 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from capcli.errors import ImageError
+from capcli.errors import ImageError, UsageError
 from capcli.inputs.paths import InputItem
 from capcli.outputs.destinations import Destinations, Outcome
 from capcli.outputs.provenance import Provenance
@@ -25,6 +25,7 @@ from capcli.outputs.rows import Row
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 
 if TYPE_CHECKING:
+    from capcli.bundle.bundle import Bundle
     from capcli.captioner import Caption, Captioner
     from capcli.decoding.search import SearchSettings
 
@@ -44,7 +45,7 @@ class CaptionSettings:
     """What captions are asked for.
 
     `beam`, `max_length` and `length_penalty` as `Captioner.caption` takes them, None for the model's own; `captions`
-    for each image; `raw`: bare words instead of sentences.
+    for each image; `raw`: bare words instead of sentences; `words`: also each word with its log-probability.
     """
 
     beam: int | None = None
@@ -52,6 +53,19 @@ class CaptionSettings:
     length_penalty: float | None = None
     captions: int = 1
     raw: bool = False
+    words: bool = False
+
+    def why_no_confidence(self, bundle: Bundle) -> str | None:
+        """Why captions of a bundle would have no confidence; None where they have one."""
+        from capcli.captioner import confidence_of
+
+        own = bundle.manifest.search
+        given = ((self.beam, own.beam), (self.max_length, own.max_length), (self.length_penalty, own.length_penalty))
+        if confidence_of(bundle) is None:
+            return f"the model {bundle.manifest.name} has none; capcli export fits one on validation photos"
+        if any(value not in (None, default) for value, default in given):
+            return "it is known for the model's own --beam, --max-length and --length-penalty alone"
+        return None
 
 
 @dataclass(frozen=True)
@@ -59,13 +73,15 @@ class Report:
     """What became of the inputs.
 
     `captioned`: they have captions in every destination now. `skipped`: they had them before. `failed`: they could not
-    be read, or a destination could not be written. `kept_failures`: they failed in an earlier run that this one goes on
+    be read, or a destination could not be written. `unsure`: they were held back from photos and from text for their
+    confidence. `kept_failures`: they failed in an earlier run that this one goes on
     with, and were not tried again. `stopped`: `stop` was called. `found_any`: there was an input.
     """
 
     captioned: int = 0
     skipped: int = 0
     failed: int = 0
+    unsure: int = 0
     kept_failures: int = 0
     stopped: bool = False
     found_any: bool = False
@@ -92,6 +108,9 @@ class Observer:
 
     def failed(self, path: str, reason: str) -> None: ...
 
+    def unsure(self, path: str, reason: str | None) -> None:
+        """A caption was held back; with a reason where no row tells it."""
+
 
 class CaptioningRun:
     """Captions inputs and delivers the captions; made for one run.
@@ -117,7 +136,7 @@ class CaptioningRun:
         self._destinations = destinations
         self._speed = speed or PipelineSettings()
         self._observer = observer or Observer()
-        self._captioned = self._skipped = self._failed = 0
+        self._captioned = self._skipped = self._failed = self._unsure = 0
         self._telling = threading.Lock()
         self._found_any = False
         self._stopped = False
@@ -132,7 +151,8 @@ class CaptioningRun:
         Args:
             items: the inputs, taken as they are needed, in another thread.
         Raises:
-            UsageError: a destination refuses to be written, or a setting is out of range.
+            UsageError: a destination refuses to be written, a setting is out of range, or captions have no confidence
+                and one is asked for.
             OutputError: the rows cannot be written. What was delivered before stays.
             BundleError, ProviderError: the model cannot be loaded.
         """
@@ -169,6 +189,7 @@ class CaptioningRun:
             captioned=self._captioned,
             skipped=self._skipped,
             failed=self._failed,
+            unsure=self._unsure,
             kept_failures=self._destinations.kept_failures,
             stopped=self._stopped,
             found_any=self._found_any,
@@ -202,6 +223,8 @@ class CaptioningRun:
 
     def _caption(self, tasks: Iterable[_Task]) -> None:
         wanted = self._settings
+        from capcli.captioner import confidence_of
+
         captioner = self._load()
         search = captioner.settings(
             beam=wanted.beam,
@@ -209,9 +232,14 @@ class CaptioningRun:
             max_length=wanted.max_length,
             length_penalty=wanted.length_penalty,
         )
+        no_confidence = wanted.why_no_confidence(captioner.bundle)
+        if no_confidence is not None and self._destinations.min_confidence is not None:
+            raise UsageError(f"--min-confidence needs a confidence: {no_confidence}")
+        if no_confidence is not None and self._destinations.tells_confidence and confidence_of(captioner.bundle):
+            self._tell([f"the rows have no confidence: {no_confidence}"])
         self._tell(self._destinations.begin(_provenance(captioner, search, raw=wanted.raw)))
         self._observer.loaded()
-        self._pipeline = captioner.pipeline(search, self._speed)
+        self._pipeline = captioner.pipeline(search, self._speed, details=wanted.words)
         if self._stopped:
             self._pipeline.stop()
         try:
@@ -233,6 +261,9 @@ class CaptioningRun:
             if outcome.failed:
                 self._failed += 1
                 self._observer.failed(path, outcome.reason or "")
+            elif outcome.unsure:
+                self._unsure += 1
+                self._observer.unsure(path, outcome.reason)
             elif outcome.written:
                 self._captioned += 1
                 self._observer.captioned(path)
@@ -257,7 +288,8 @@ class CaptioningRun:
                 found.score,
                 result.error,
                 rank if ranked else None,
-                found.confidence if rank == 1 else None,
+                found.confidence,
+                words=tuple((word.text, word.log_prob) for word in found.words or ()) if self._settings.words else None,
             )
             for rank, found in enumerate(result.captions, start=1)
         ]

@@ -18,6 +18,8 @@ from pathlib import Path
 import pytest
 
 from capcli import Captioner
+from capcli.bundle.bundle import read_bundle, write_manifest
+from capcli.bundle.confidence import Confidence, SignalWeight
 from capcli.training.config import DataSource, TrainConfig
 from tests.shapes import write_data_set
 
@@ -115,6 +117,26 @@ def capcli() -> RunCommand:
 def tiny() -> Path:
     """A real bundle small enough to caption by the thousand (tests/make_tiny_bundle.py)."""
     return TINY_BUNDLE
+
+
+@pytest.fixture(scope="session")
+def sure(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with a confidence: above a half where it sees a shape, below where it sees noise."""
+    folder = tmp_path_factory.mktemp("sure") / "tiny"
+    shutil.copytree(tiny, folder)
+    bundle = read_bundle(folder)
+    search = bundle.manifest.search
+    confidence = Confidence(
+        {"mean_log_prob": SignalWeight(1.0, -0.1, 0.05), "mean_entropy": SignalWeight(-4.0, 0.16, 0.04)},
+        intercept=0.5,
+        photos=300,
+        weights=bundle.fingerprint,
+        beam=search.beam,
+        max_length=search.max_length,
+        length_penalty=search.length_penalty,
+    )
+    write_manifest(folder, replace(bundle.manifest, confidence=confidence))
+    return folder
 
 
 def need_scorers() -> str:

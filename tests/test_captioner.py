@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from PIL import Image
 
 import capcli
 from capcli import BundleError, Caption, Captioner, ImageError, UsageError
+from capcli.bundle.bundle import load_bundle
+from capcli.bundle.confidence import SignalWeight
 from tests.photos import photo_array, write_photo
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
@@ -125,6 +128,66 @@ def test_words_are_given_on_request_each_with_its_probability_and_where_the_mode
     (streamed,) = captioner.stream([image], details=True)
     for again in (other, streamed.captions[0]):
         assert [word.log_prob for word in again.words or ()] == [word.log_prob for word in caption.words]
+
+
+@pytest.fixture(scope="module")
+def sure_captioner(sure: Path) -> Captioner:
+    return Captioner(sure, provider="cpu")
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+def test_confidence_goes_by_the_picture(sure_captioner: Captioner) -> None:
+    shapes = [np.asarray(draw(*ALL[n], seed=7, size=64)) for n in range(0, 24, 4)]
+    sure, unsure = (
+        [each.confidence for each in sure_captioner.caption(some)] for some in (shapes, [noise(1), noise(2)])
+    )
+    assert all(each is not None and each > 0.5 for each in sure)
+    assert len({round(each or 0, 4) for each in sure}) > 3
+    assert all(each is not None and each < 0.5 for each in unsure)
+
+
+@pytest.mark.parametrize(("batch", "captions", "details"), [(1, 1, False), (3, 3, False), (8, 2, True)])
+def test_confidence_is_one_value_a_photo_whatever_else_is_asked_for(
+    sure_captioner: Captioner, batch: int, captions: int, details: bool
+) -> None:
+    images = [np.asarray(draw(*ALL[n], seed=n, size=64)) for n in range(8)] + [noise(3)]
+    alone = [sure_captioner.caption(image).confidence for image in images]
+    results = list(sure_captioner.stream(images, batch_size=batch, captions=captions, details=details))
+    assert len(results) == len(images)
+    for result, wanted in zip(results, alone, strict=True):
+        assert result.captions[0].confidence == pytest.approx(wanted, abs=1e-3)
+        assert [other.confidence for other in result.captions[1:]] == [None] * (captions - 1)
+
+
+@pytest.mark.parametrize("setting", [{"beam": 2}, {"max_length": 11}, {"length_penalty": 0.5}])
+def test_confidence_is_of_the_model_s_own_search_alone(sure_captioner: Captioner, setting: dict[str, Any]) -> None:
+    image = draw("circle", "red", "white", 1)
+    assert sure_captioner.caption(image, **setting).confidence is None
+    own = sure_captioner.bundle.manifest.search
+    named = {name: getattr(own, name) for name in setting}
+    assert sure_captioner.caption(image, **named).confidence == sure_captioner.caption(image).confidence is not None
+
+
+def test_without_a_confidence_that_fits_everything_else_works(captioner: Captioner, sure: Path) -> None:
+    image = draw("circle", "red", "white", 1)
+    plain = captioner.caption(image)
+    assert (plain.confidence, plain.signals) == (None, None)
+    bundle = load_bundle(sure)
+    fitted = bundle.manifest.confidence
+    assert fitted is not None
+    later = replace(fitted, signals={**fitted.signals, "smell": SignalWeight(1, 0, 1)})
+    for other in (later, replace(fitted, weights="other")):
+        unknown = Captioner(replace(bundle, manifest=replace(bundle.manifest, confidence=other)), provider="cpu")
+        assert unknown.caption(image) == plain
+
+
+def test_the_shipped_model_is_surer_of_a_photo_than_of_a_page_of_noise(shipped: Captioner) -> None:
+    photo, odd = shipped.caption(photo_array("coffee")), shipped.caption(noise(1))
+    assert photo.confidence is not None and odd.confidence is not None
+    assert 1 > photo.confidence > odd.confidence > 0
 
 
 def test_bad_input_is_an_error_of_capcli(captioner: Captioner, tmp_path: Path) -> None:

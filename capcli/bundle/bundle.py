@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from capcli.bundle.confidence import Confidence
 from capcli.bundle.habits import Habits
 from capcli.bundle.precision import Precision
 from capcli.errors import BundleError
@@ -99,6 +100,7 @@ class Manifest:
     scores: tuple[Mapping[str, Any], ...] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
     precision: Precision = field(default_factory=Precision)
+    confidence: Confidence | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values as `manifest.json` holds them."""
@@ -124,6 +126,7 @@ class Manifest:
             "trained_on": list(self.trained_on),
             "scores": [dict(score) for score in self.scores],
             "precision": self.precision.as_dict(),
+            **({} if self.confidence is None else {"confidence": self.confidence.as_dict()}),
             "network": dict(self.network),
         }
 
@@ -145,6 +148,18 @@ class Bundle:
         digests = [self.manifest.files[role].sha256 for role in ("encoder", "decoder", "tokenizer")]
         habits = json.dumps(self.manifest.habits.as_dict(), sort_keys=True)
         return hashlib.sha256("".join([*digests, habits]).encode()).hexdigest()[:16]
+
+    @property
+    def confidence(self) -> Confidence | None:
+        """What tells how sure it is of a caption; None where the manifest has none, or that of another model or search.
+
+        It holds for the bundle's own search settings.
+        """
+        confidence, search = self.manifest.confidence, self.manifest.search
+        if confidence is None or confidence.weights != self.fingerprint:
+            return None
+        fitted_for = (confidence.beam, confidence.max_length, confidence.length_penalty)
+        return confidence if fitted_for == (search.beam, search.max_length, search.length_penalty) else None
 
     def tokenizer(self) -> Tokenizer:
         """Reads the vocabulary.
@@ -319,6 +334,7 @@ def _parse(values: dict[str, Any]) -> Manifest:
         scores=tuple(dict(score) for score in values.get("scores", [])),
         network=dict(values.get("network", {})),
         precision=Precision.from_dict(dict(values.get("precision", {}))),
+        confidence=None if values.get("confidence") is None else Confidence.from_dict(values["confidence"]),
     )
 
 

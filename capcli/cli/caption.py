@@ -16,7 +16,7 @@ from capcli.settings import LARGEST_BATCH, LONGEST_CAPTION, MOST_HYPOTHESES, MOS
 
 if TYPE_CHECKING:
     from capcli.captioner import Captioner
-    from capcli.captioning import CaptioningRun
+    from capcli.captioning import CaptioningRun, CaptionSettings
 
 _FAILED, _INTERRUPTED = 1, 130
 _MOST = {
@@ -116,6 +116,19 @@ def caption(
             rich_help_panel=_OUTPUT,
         ),
     ] = "keep",
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            help="Photos whose caption is less likely right get no sidecar, no metadata and no line of text; rows keep "
+            "the caption and note it.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    words: Annotated[
+        bool,
+        typer.Option("--words", help="With --json: each word with its log-probability.", rich_help_panel=_OUTPUT),
+    ] = False,
     captions: Annotated[int, typer.Option(help="Captions for each image, best first.", rich_help_panel=_OUTPUT)] = 1,
     raw: Annotated[
         bool, typer.Option("--raw", help="Bare words: lower case, no full stop.", rich_help_panel=_OUTPUT)
@@ -213,6 +226,7 @@ def caption(
         write_metadata=write_metadata,
         existing=existing,
         captions=captions,
+        words=words,
     )
     # These load NumPy, which need not be waited for to be told of a wrong option.
     from capcli.captioning import CaptioningRun, CaptionSettings
@@ -222,6 +236,9 @@ def caption(
     from capcli.outputs.destinations import Destinations
     from capcli.pipeline import PipelineSettings
 
+    wanted = CaptionSettings(beam, max_length, length_penalty, captions, raw, words)
+    if min_confidence is not None:
+        _check_confidence(min_confidence, model, wanted)
     where.check_inputs(inputs)
     photos = where.photos(inputs)
     rules = FolderRules(recursive, hidden, tuple(include or ()), tuple(exclude or ()))
@@ -238,8 +255,8 @@ def caption(
     )
     run = CaptioningRun(
         lambda: _load(model, provider, threads),
-        CaptionSettings(beam, max_length, length_penalty, captions, raw),
-        Destinations(where.rows(alone=given.alone or given.nameless), photos, feedback.kept),
+        wanted,
+        Destinations(where.rows(alone=given.alone or given.nameless), photos, feedback.kept, min_confidence),
         PipelineSettings(batch_size, workers, max_pixels),
         feedback,
     )
@@ -263,6 +280,22 @@ def _load(model: str, provider: str, threads: int | None) -> Captioner:
     from capcli.captioner import Captioner
 
     return Captioner(model, provider=provider, threads=threads)
+
+
+def _check_confidence(least: float, model: str, wanted: CaptionSettings) -> None:
+    """Refuses to hold captions back for a confidence that they will not have, before anything is loaded or written.
+
+    Raises:
+        UsageError: there will be none, or `least` is none.
+        BundleError: no such model.
+    """
+    from capcli.bundle.bundle import find_bundle, read_bundle
+
+    if not 0 <= least <= 1:
+        raise UsageError(f"--min-confidence is {least:g}; it must be from 0 to 1")
+    reason = wanted.why_no_confidence(read_bundle(find_bundle(model)))
+    if reason is not None:
+        raise UsageError(f"--min-confidence needs a confidence: {reason}")
 
 
 @contextmanager

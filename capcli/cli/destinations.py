@@ -46,6 +46,10 @@ class Stdout(Destination):
         news, self._news = self._news, []
         return news
 
+    @property
+    def columns(self) -> Sequence[str]:
+        return self._form.columns
+
 
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
@@ -67,6 +71,7 @@ class OutputOptions:
     write_metadata: bool
     existing: str
     captions: int
+    words: bool
     # Photos of walked folders that links lead to, as they come; destinations that write to photos look them up.
     _links: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -88,7 +93,9 @@ class OutputOptions:
             raise UsageError("--retry-failed goes with --resume")
         if self.as_json and self.format_ not in (None, "jsonl"):
             raise UsageError("--json is --format jsonl; give one format")
-        format_of(self.file, self.format_)
+        chosen = format_of(self.file, "jsonl" if self.as_json else self.format_)
+        if self.words and chosen != "jsonl":
+            raise UsageError(f"--words is for JSON Lines (--json), not for {chosen}")
 
     @property
     def file(self) -> Path | None:
@@ -188,6 +195,7 @@ class OutputOptions:
             with_path=self.resume or not alone,
             spreadsheet_safe=self.spreadsheet_safe,
             bom=self.bom,
+            words=self.words,
         )
         if self.file is None:
             return Stdout(form) if self.to_stdout else None

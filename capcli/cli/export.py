@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from capcli.errors import UsageError
+
+if TYPE_CHECKING:
+    from capcli.dataset.captions import CaptionedImage
 
 
 def export(
@@ -39,6 +42,19 @@ def export(
     proof_images: Annotated[
         Path | None, typer.Option(help="Folder of images to verify the bundle on. Default: 32 of the run's own.")
     ] = None,
+    val_images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of photos, 200 or more, none of them trained on, to fit the confidence on. Default: those the "
+            "run held back; a bundle keeps its confidence only where it is written as it was."
+        ),
+    ] = None,
+    val_captions: Annotated[
+        Path | None, typer.Option(help="Captions people wrote of them. Default: NAME.txt beside each photo.")
+    ] = None,
+    val_split: Annotated[
+        str | None, typer.Option(help="File naming those to take; or val or test where the captions have split fields.")
+    ] = None,
     beam: Annotated[
         int | None, typer.Option(help="Beam the bundle searches with. Default: the first run's validation beam.")
     ] = None,
@@ -56,6 +72,8 @@ def export(
 
     if card is not None and not card.is_file():
         raise UsageError(f"{card}: no such file; --card takes a Markdown file")
+    if val_images is None and (val_captions is not None or val_split is not None):
+        raise UsageError("--val-captions and --val-split go with --val-images")
     options = ExportOptions(
         name=name or bundle.resolve().name,
         description=description,
@@ -65,6 +83,7 @@ def export(
         precision=precision,
         calibration_images=calibration_images,
         proof_images=proof_images,
+        validation=None if val_images is None else _read_validation(val_images, val_captions, val_split),
         beam=beam,
         length_penalty=length_penalty,
     )
@@ -74,6 +93,18 @@ def export(
     say(f"{bundle}: {result.size / 1e6:.1f} MB; {same}")
     if result.precision.agreement is not None:
         say(f"{bundle}: int8, {result.precision.agreement}")
+    if result.confidence is not None:
+        say(f"{bundle}: confidence fitted on {result.confidence.photos} photos")
+
+
+def _read_validation(images: Path, captions: Path | None, split: str | None) -> tuple[CaptionedImage, ...]:
+    from capcli.cli.terminal import say
+    from capcli.dataset.evaluation_split import read_evaluation_images
+
+    chosen = read_evaluation_images(images, captions, split)
+    for line in chosen.notes:
+        say(line)
+    return tuple(chosen.images)
 
 
 def _read_scores(path: Path) -> dict[str, object]:

@@ -54,6 +54,10 @@ class Feedback(Observer):
         if not self._quiet:
             self._tell(f"{shortened(path)}: {reason}")
 
+    def unsure(self, path: str, reason: str | None) -> None:
+        if reason is not None and not self._quiet:
+            self._tell(f"{shortened(path)}: {reason}")
+
     def kept(self, path: str, what: str) -> None:
         """A photo keeps what it had instead of its caption. Told just before what became of the photo as a whole."""
         with self._counting:
@@ -91,7 +95,7 @@ class BarFeedback(Feedback):
     def __init__(self, count: Callable[[], int | None], left_out: Mapping[str, int] | None = None) -> None:
         super().__init__(summary=True, left_out=left_out)
         self._count_inputs = count
-        self._skipped = self._captioned = self._failed = 0
+        self._skipped = self._captioned = self._failed = self._unsure = 0
         self._bar = _bar()
         self._task = self._bar.add_task("", total=None)
 
@@ -118,12 +122,17 @@ class BarFeedback(Feedback):
         self._show()
         super().failed(path, reason)
 
+    def unsure(self, path: str, reason: str | None) -> None:
+        self._unsure += 1
+        self._show()
+        super().unsure(path, reason)
+
     def close(self, report: Report) -> None:
         self._bar.stop()
         super().close(report)
 
     def _show(self) -> None:
-        done = self._captioned + self._failed
+        done = self._captioned + self._failed + self._unsure
         rate = done / max(1e-3, time.monotonic() - (self._started or 0.0))
         text = f"{rate:.1f} images/s" + (f", {self._failed} failed" if self._failed else "")
         self._bar.update(self._task, completed=done + self._skipped, description=text)
@@ -167,9 +176,10 @@ def summary(report: Report, kept: int, seconds: float) -> str:
     """
     parts = [f"{report.captioned} captioned"]
     parts += [f"{kept} left as {'it was' if kept == 1 else 'they were'}"] if kept else []
+    parts += [f"{report.unsure} unsure"] if report.unsure else []
     parts += [f"{report.skipped} skipped"] if report.skipped else []
     parts += [f"{report.failed} failed"] if report.failed else []
-    rate = (report.captioned + report.failed) / max(1e-3, seconds)
+    rate = (report.captioned + report.failed + report.unsure) / max(1e-3, seconds)
     return f"{', '.join(parts)} in {seconds:.1f} s ({rate:.1f} images/s)"
 
 

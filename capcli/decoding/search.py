@@ -24,6 +24,8 @@ State = tuple[np.ndarray, ...]
 _ROUNDING = 1e-3
 # Groups of columns for each value sought in `_top_of_each_row`.
 _GROUPS_A_VALUE = 32
+# The least whose exponential is above 0 in float32, or near it.
+_LEAST_LOG_PROB = np.float32(-100)
 # Above this, length to the power of the penalty could leave the range of floats.
 _LARGEST_PENALTY = 10.0
 
@@ -120,14 +122,16 @@ class Hypothesis:
     """A sentence.
 
     `tokens` are its ids without start and end; `log_prob` the sum of their natural log-probabilities, the end
-    token included; `log_probs` float64 [T + 1], each token's, the end token's last; `attention`, when asked for,
-    float32 [T + 1, P]: where the model looked as it said each of them.
+    token included; `log_probs` float64 [T + 1], each token's, the end token's last. When asked for: `attention`
+    float32 [T + 1, P], where the model looked as it said each of them; `entropy` float32 [T + 1], in nats, of what it
+    might have said in the place of each.
     """
 
     tokens: tuple[int, ...]
     log_prob: float
     log_probs: np.ndarray = field(compare=False)
     attention: np.ndarray | None = field(default=None, compare=False)
+    entropy: np.ndarray | None = field(default=None, compare=False)
 
     @property
     def length(self) -> int:
@@ -150,6 +154,7 @@ def search(
     settings: SearchSettings,
     filters: Sequence[TokenFilter] = (),
     with_attention: bool = False,
+    with_entropy: bool = False,
 ) -> list[list[Hypothesis]]:
     """Finds the best sentences for each image.
 
@@ -180,6 +185,7 @@ def search(
         settings: widths and lengths.
         filters: applied to the log-probabilities in this order; the rest is not renormalised.
         with_attention: also collect attention, if the step gives it.
+        with_entropy: also collect the entropy of each step's log-probabilities, as they were before the filters.
     Returns:
         For each image at least one and at most `settings.captions` different sentences, best first; fewer
         where fewer were found.
@@ -195,6 +201,7 @@ def search(
             break
         result = step(np.ascontiguousarray(live.tokens[:, -1]), state, live.images)
         log_probs = np.array(result.log_probs, dtype=np.float32)
+        entropy = _entropy(log_probs) if with_entropy else None
         for token_filter in filters:
             token_filter.apply(log_probs, live.tokens[:, 1:])
         if length == settings.max_length:
@@ -202,7 +209,7 @@ def search(
         children = _best_children(log_probs, live, end, settings.width)
         ended.add(children, live)
         children = children.take(ended.can_still_win(children, length + 1))
-        trace.add(live.totals, children.parents, result.attention if with_attention else None)
+        trace.add(live.totals, children.parents, result.attention if with_attention else None, entropy)
         live = live.extended(children)
         state = tuple(part[children.parents] for part in result.state)
     return [[trace.hypothesis(sentence) for sentence in sentences] for sentences in ended.best_of_each()]
@@ -285,6 +292,11 @@ def _best_children(log_probs: np.ndarray, live: _LiveHypotheses, end: int, width
     rank = np.arange(len(order)) - np.searchsorted(images, images)
     kept = order[(rank < width) | children.greedy[order]]
     return children.take(np.sort(kept))
+
+
+def _entropy(log_probs: np.ndarray) -> np.ndarray:
+    """Entropy in nats of each row: float32 [B]. A probability of 0 adds nothing, whatever its logarithm."""
+    return np.asarray(-np.einsum("bv,bv->b", np.exp(log_probs), np.maximum(log_probs, _LEAST_LOG_PROB)))
 
 
 def _top_of_each_row(log_probs: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -372,19 +384,25 @@ class _Trace:
         self._totals: list[np.ndarray] = []
         self._parents: list[np.ndarray] = []
         self._attention: list[np.ndarray] = []
+        self._entropy: list[np.ndarray] = []
 
-    def add(self, totals: np.ndarray, parents: np.ndarray, attention: np.ndarray | None) -> None:
+    def add(
+        self, totals: np.ndarray, parents: np.ndarray, attention: np.ndarray | None, entropy: np.ndarray | None
+    ) -> None:
         """Keeps one step.
 
         Args:
             totals: float64 [B], the sum of log-probabilities of each row before it.
             parents: int64 [C], the row that each row of the next step comes from.
             attention: float32 [B, P], or None where it is not wanted.
+            entropy: float32 [B], or None likewise.
         """
         self._totals.append(totals)
         self._parents.append(parents)
         if attention is not None:
             self._attention.append(attention)
+        if entropy is not None:
+            self._entropy.append(entropy)
 
     def hypothesis(self, sentence: _Ended) -> Hypothesis:
         """The sentence with what belongs to each of its tokens, by going back from its end."""
@@ -394,8 +412,9 @@ class _Trace:
         for place in range(tokens - 1, 0, -1):
             rows[place - 1] = self._parents[place - 1][rows[place]]
         before = np.array([self._totals[place][row] for place, row in enumerate(rows)])
-        attention = None
-        if self._attention:
-            attention = np.stack([self._attention[place][row] for place, row in enumerate(rows)])
         log_probs = np.diff(before, append=sentence.log_prob)
-        return Hypothesis(sentence.tokens, sentence.log_prob, log_probs, attention)
+        attention, entropy = (
+            np.stack([kept[place][row] for place, row in enumerate(rows)]) if kept else None
+            for kept in (self._attention, self._entropy)
+        )
+        return Hypothesis(sentence.tokens, sentence.log_prob, log_probs, attention, entropy)

@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING
 
 from capcli.errors import OutputError
 from capcli.outputs.rows import Row
+from capcli.settings import number_between
 
 if TYPE_CHECKING:
     from capcli.outputs.provenance import Provenance
+
+_UNSURE = "unsure"
 
 
 @dataclass(frozen=True)
@@ -26,13 +29,14 @@ class Outcome:
 
     `written`: they are there now. If not, `reason` says why, without naming the path: either the destination keeps
     what it had before, which with `same` is just these captions, or, with `failed`, it should have taken them and could
-    not.
+    not. `unsure`: they were held back for their confidence; `reason` says so only where no row does.
     """
 
     written: bool
     reason: str | None = None
     failed: bool = False
     same: bool = False
+    unsure: bool = False
 
 
 class Destination(ABC):
@@ -86,6 +90,11 @@ class Destination(ABC):
         """What a place keeps for a path that it does not want, where that is news to the user."""
         return None
 
+    @property
+    def columns(self) -> Sequence[str]:
+        """What its rows tell, where it has rows."""
+        return ()
+
     @abstractmethod
     def put(self, rows: Sequence[Row]) -> Outcome:
         """Takes all rows of one path.
@@ -109,6 +118,10 @@ class Destinations:
         photos: places that belong to the photos: sidecars, metadata. They get captions, not failures.
         kept: told of each photo that keeps something it had instead of its caption: its path, and what. Without it,
             one line at the end of the run says so.
+        min_confidence: captions of a lower one, or of none, are kept from the photos, and from rows of text; other rows
+            note it.
+    Raises:
+        UsageError: `min_confidence` is not from 0 to 1.
     """
 
     def __init__(
@@ -116,13 +129,22 @@ class Destinations:
         rows: Destination | None = None,
         photos: Sequence[Destination] = (),
         kept: Callable[[str, str], object] | None = None,
+        min_confidence: float | None = None,
     ) -> None:
+        if min_confidence is not None:
+            min_confidence = number_between("min confidence", min_confidence, 0, 1)
         self._rows = rows
         self._photos = tuple(photos)
         self._tell_kept = kept
         self._all = (*self._photos, *([] if rows is None else [rows]))
+        self.min_confidence = min_confidence
         self._kept = 0
         self._first_kept = ""
+
+    @property
+    def tells_confidence(self) -> bool:
+        """Whether rows say how sure the model is."""
+        return self._rows is not None and "confidence" in self._rows.columns
 
     @contextmanager
     def opened(self) -> Iterator[None]:
@@ -176,14 +198,19 @@ class Destinations:
             OutputError: the rows cannot be written.
         """
         path, error = rows[0].path, rows[0].error
+        unsure = self._why_unsure(rows[0])
         # The bytes of an image on standard input have no place beside which, or into which, to write.
-        outcomes = self._put_all(rows) if error is None and path != "-" else []
+        outcomes = self._put_all(rows) if error is None and path != "-" and unsure is None else []
         error = _reasons(outcomes) or error
-        if self._rows is not None:
-            note = "; ".join(_kept(outcomes)) or None
+        columns = () if self._rows is None else self._rows.columns
+        # A line of text holds the caption alone, for those who trust it.
+        if self._rows is not None and (unsure is None or "score" in columns):
+            note = unsure or "; ".join(_kept(outcomes)) or None
             self._rows.put([replace(row, error=error, note=note) for row in rows])
         if error is not None:
             return Outcome(False, error, failed=True)
+        if unsure is not None:
+            return Outcome(False, None if "note" in columns else unsure, unsure=True)
         if self._rows is None and outcomes and not any(outcome.written for outcome in outcomes):
             return outcomes[0]
         return Outcome(True)
@@ -199,14 +226,28 @@ class Destinations:
         rows = [] if self._rows is None else self._rows.captions_of(path)
         if self._rows is None or not rows:
             return Outcome(False)
-        outcomes = self._put_all([replace(row, path=path, error=None) for row in rows])
+        unsure = self._why_unsure(rows[0])
+        outcomes = [] if unsure else self._put_all([replace(row, path=path, error=None) for row in rows])
         error = _reasons(outcomes)
         failed_before = any(row.error is not None for row in rows)
         if failed_before:
-            self._rows.put([replace(row, error=error) for row in rows])
+            note = unsure or "; ".join(_kept(outcomes)) or None
+            self._rows.put([replace(row, error=error, note=note) for row in rows])
         if error is not None:
             return Outcome(False, error, failed=True)
+        if unsure is not None:
+            return Outcome(False, None if (rows[0].note or "").startswith(_UNSURE) else unsure, unsure=True)
         return Outcome(failed_before or any(outcome.written for outcome in outcomes))
+
+    def _why_unsure(self, best: Row) -> str | None:
+        """Why a caption is held back; None where it is not, or where there is none."""
+        least, confidence = self.min_confidence, best.confidence
+        if least is None or best.caption is None:
+            return None
+        if confidence is None:
+            return f"{_UNSURE}: its confidence is not known"
+        # As rows tell it: what is read back from them is decided alike.
+        return f"{_UNSURE}: confidence {confidence:.4f} is below {least:g}" if round(confidence, 4) < least else None
 
     def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
         outcomes = [_put(photo, rows) for photo in self._photos]

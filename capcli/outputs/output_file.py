@@ -91,6 +91,11 @@ class OutputFile:
             raise
 
     @property
+    def columns(self) -> Sequence[str]:
+        """What its rows hold: a resumed file of an earlier version keeps its own."""
+        return self._rows.columns
+
+    @property
     def kept(self) -> int:
         """Paths that the resumed file already answers, failed ones included."""
         return self._earlier.kept

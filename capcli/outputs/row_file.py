@@ -99,6 +99,10 @@ class RowFile(Destination):
         return Outcome(True)
 
     @property
+    def columns(self) -> Sequence[str]:
+        return self._rows.columns if self._file is None else self._file.columns
+
+    @property
     def kept_failures(self) -> int:
         return 0 if self._file is None else self._file.kept_failures
 

@@ -43,7 +43,8 @@ class Row:
     """One caption of one path, or the reason why there is none. `rank` counts from 1 where several were asked for.
 
     A row with both was captioned, but the caption could not be delivered everywhere it was to go. `confidence`: the
-    probability that the caption is right. `note`: what was left undone on purpose, which is no failure.
+    probability that the caption is right. `note`: what was left undone on purpose, which is no failure. `words`: each
+    with its log-probability, the end of the sentence last, as "".
     """
 
     path: str
@@ -53,6 +54,7 @@ class Row:
     rank: int | None = None
     confidence: float | None = None
     note: str | None = None
+    words: tuple[tuple[str, float], ...] | None = None
 
 
 class RowFormat(Protocol):
@@ -93,7 +95,13 @@ def format_of(path: Path | None, chosen: str | None, default: str = "text") -> s
 
 
 def row_format(
-    name: str, *, ranked: bool, with_path: bool = True, spreadsheet_safe: bool = False, bom: bool = False
+    name: str,
+    *,
+    ranked: bool,
+    with_path: bool = True,
+    spreadsheet_safe: bool = False,
+    bom: bool = False,
+    words: bool = False,
 ) -> RowFormat:
     """The format with this name.
 
@@ -103,13 +111,16 @@ def row_format(
         with_path: False prints text captions alone, for a single photo.
         spreadsheet_safe: an apostrophe goes before cells that a spreadsheet would run as a formula.
         bom: the header begins with a byte order mark, without which Excel does not take a file for UTF-8.
+        words: rows have their words one by one.
     Raises:
-        UsageError: `spreadsheet_safe` or `bom` for a format that no spreadsheet opens.
+        UsageError: `spreadsheet_safe` or `bom` for a format that no spreadsheet opens, `words` for one without lists.
     """
+    if words and name != "jsonl":
+        raise UsageError(f"--words is for JSON Lines (--json), not for {name}")
     for option, wanted in (("--spreadsheet-safe", spreadsheet_safe), ("--bom", bom)):
         if wanted and name not in ("csv", "tsv"):
             raise UsageError(f"{option} is for csv and tsv, not for {name}")
-    columns = _ranked(_COLUMNS) if ranked else _COLUMNS
+    columns = (*(_ranked(_COLUMNS) if ranked else _COLUMNS), *(("words",) if words else ()))
     if name == "csv":
         return _CsvFormat(columns, spreadsheet_safe, bom)
     if name == "tsv":
@@ -124,7 +135,7 @@ def format_as_in(first_line: bytes, form: RowFormat) -> RowFormat:
     for columns in _EARLIER_COLUMNS if form.name != "text" else ():
         earlier = form.with_columns(_ranked(columns) if "rank" in form.columns else columns)
         if form.name == "jsonl" and _keys(first_line) == set(earlier.columns):
-            return earlier
+            return form.with_columns([*earlier.columns, *(("words",) if "words" in form.columns else ())])
         header = earlier.header().removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n")
         # Without its end it may be the beginning of today's header.
         is_whole = first_line.endswith(b"\n")
@@ -202,6 +213,8 @@ class _JsonFormat:
         values = {column: getattr(row, column) for column in self.columns}
         for column in _NUMBER_COLUMNS & values.keys():
             values[column] = None if values[column] is None else round(values[column], 4)
+        if values.get("words") is not None:
+            values["words"] = [[word, round(log_prob, 4)] for word, log_prob in values["words"]]
         # Undecodable bytes are lone surrogates here; JSON has an escape for them, UTF-8 has no bytes.
         texts = (row.path, row.caption or "", row.error or "", row.note or "")
         odd = any(0xD800 <= ord(char) <= 0xDFFF for text in texts for char in text)

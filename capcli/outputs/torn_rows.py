@@ -40,7 +40,8 @@ def whole_row(name: str, records: Records, tail: bytes, line: int) -> Row | None
     """The row that a tail certainly holds, only without its line end; None where it may be a part of one.
 
     JSON shows its end. In CSV and TSV an empty last cell, the note or the error, does, where there is a caption and no
-    error: no record goes on after it but with what is lost with it. Text never shows it.
+    error: no record goes on after it but with a note, and losing that is better than losing a row that a person wrote.
+    Text never shows it.
     """
     content = tail.removesuffix(b"\r")
     if name == "text" or not records.has_header or not content or b"\n" in content or b"\r" in content:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from capcli.bundle.bundle import GraphNames, Manifest, SearchDefaults, SpecialTokens, describe_file, write_manifest
+from capcli.bundle.confidence import Confidence
 from capcli.bundle.precision import INT8, Precision
 from capcli.decoding.search import SearchSettings
 from capcli.training.model import CaptioningModel
@@ -75,7 +76,7 @@ class BundleWriter:
         )
         self.describe(target, Precision(INT8))
 
-    def describe(self, target: Path, precision: Precision) -> None:
+    def describe(self, target: Path, precision: Precision, confidence: Confidence | None = None) -> None:
         """Writes card and manifest, over those that were there: the manifest holds the checksums of all other files."""
         text, model, tokenizer = self._text, self.rounded, self.rounded.tokenizer
         decoder, settings = model.network.decoder, text.settings
@@ -100,6 +101,7 @@ class BundleWriter:
                 scores=text.scores,
                 network=model.network.describe(),
                 precision=precision,
+                confidence=confidence,
             ),
         )
 

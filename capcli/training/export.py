@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from capcli.bundle.bundle import MANIFEST
+from capcli.bundle.confidence import Confidence
 from capcli.bundle.precision import FLOAT32, INT8, Calibration, Precision
+from capcli.dataset.captions import CaptionedImage
 from capcli.decoding.search import SearchSettings
 from capcli.errors import OutputError, UsageError
 from capcli.outputs.files import why
@@ -20,6 +22,7 @@ from capcli.training.agreement import measure_agreement
 from capcli.training.bundle_swap import put_back, swap_in
 from capcli.training.bundle_writer import BundleText, BundleWriter
 from capcli.training.calibration import CalibrationPhotos, choose_calibration
+from capcli.training.confidence import choose_confidence
 from capcli.training.config import TrainConfig
 from capcli.training.export_source import DEFAULT_TERMS, ExportSource, read_source
 from capcli.training.model_card import export_day, model_card, read_card, with_precision
@@ -35,7 +38,8 @@ class ExportOptions:
 
     `precision`: how its encoder computes, "int8" or "float32". `calibration_images`: a folder of photos to find int8
     ranges on, None for the run's training photos. `proof_images`: a folder of images to verify it on, None for the
-    run's own. `beam`, `length_penalty`: its search settings.
+    run's own. `validation`: photos with captions to fit the confidence on, None for those the run held back. `beam`,
+    `length_penalty`: its search settings.
     """
 
     name: str
@@ -46,6 +50,7 @@ class ExportOptions:
     precision: str = INT8
     calibration_images: Path | None = None
     proof_images: Path | None = None
+    validation: tuple[CaptionedImage, ...] | None = None
     beam: int | None = None
     length_penalty: float | None = None
 
@@ -69,14 +74,15 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The bundle that was written: its size in bytes, how many images verified it, how many of them tied, and how its
-    encoder computes."""
+    """The bundle that was written: its size in bytes, how many images verified it, how many of them tied, how its
+    encoder computes, and how sure it is of a caption, None where that is not known."""
 
     folder: Path
     size: int
     verified: int
     ties: int
     precision: Precision
+    confidence: Confidence | None
 
 
 def export_runs(
@@ -87,10 +93,11 @@ def export_runs(
     Settings come from the first run.
 
     The bundle is made beside its final place and moved there only after its float32 form captioned real images as the
-    PyTorch network holding the same rounded weights does, word for word and score for score. How far int8 then takes it
-    from that form is measured, and kept in manifest and card. A bundle that was there is removed last; a kill at the
-    moment of the exchange leaves it in `.NAME.capcli-old` beside, from where the next export to that place puts it
-    back.
+    PyTorch network holding the same rounded weights does, word for word and score for score. How far int8 then
+    takes it from that form is measured, and kept in manifest and card. How sure it is of a caption is fitted last,
+    on what this very bundle says of validation photos, see `choose_confidence`. A bundle that was there is removed
+    last; a kill at the moment of the exchange leaves it in `.NAME.capcli-old` beside, from where the next export to
+    that place puts it back.
 
     Args:
         sources: folders of runs, or one bundle by folder or name.
@@ -133,6 +140,8 @@ def export_runs(
         precision = Precision()
         if calibration is not None:
             made, precision = _in_int8(writer, made, calibration, calibration.compared or images, text.settings, note)
+        confidence = choose_confidence(made, source, options.validation, note)
+        writer.describe(made, precision, confidence)
         size = sum(file.stat().st_size for file in made.iterdir())
         left = swap_in(made, place)
     except OSError as error:
@@ -141,7 +150,7 @@ def export_runs(
         shutil.rmtree(work, ignore_errors=True)
     if left is not None:
         note(f"{left}: the old bundle cannot be removed; delete it")
-    return ExportResult(bundle, size, len(images.paths), ties, precision)
+    return ExportResult(bundle, size, len(images.paths), ties, precision, confidence)
 
 
 def _check_place(bundle: Path, overwrite: bool) -> None:
@@ -178,9 +187,7 @@ def _in_int8(
     writer.write_int8(made, float32, calibration.photos, note)
     note(f"captioning {len(compared.paths)} photos in float32 and in int8")
     agreement = measure_agreement(float32, made, settings, compared, calibration.references)
-    precision = Precision(INT8, Calibration(len(calibration.photos.paths), calibration.data), agreement)
-    writer.describe(made, precision)
-    return made, precision
+    return made, Precision(INT8, Calibration(len(calibration.photos.paths), calibration.data), agreement)
 
 
 def _text_of(source: ExportSource, options: ExportOptions, card: bytes | None, day: date) -> BundleText:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from capcli.bundle.bundle import MANIFEST, find_bundle, read_bundle
+from capcli.bundle.confidence import Confidence
 from capcli.dataset.captions import CaptionedImage
 from capcli.errors import BundleError, DataError, UsageError
 from capcli.training.config import TrainConfig
@@ -29,8 +30,9 @@ _OLD_SCORES = "its measured scores are not kept, for another form may say other 
 class ExportSource:
     """A model, and what a new bundle says of it unless its maker says otherwise.
 
-    `config`: how it searches. `runs`: what it was trained in, empty for a bundle, whose own `card` goes on. `images`:
-    folders that the runs were trained on. `notes`: what the runs do not agree on, and what of a bundle is not kept.
+    `confidence`: what a bundle knew of how sure it is. `config`: how it searches. `runs`: what it was trained in,
+    empty for a bundle, whose own `card` goes on. `images`: folders that the runs were trained on. `notes`: what the
+    runs do not agree on, and what of a bundle is not kept.
     """
 
     model: CaptioningModel
@@ -42,6 +44,7 @@ class ExportSource:
     weights_terms: str = DEFAULT_TERMS
     card: str | None = None
     notes: tuple[str, ...] = ()
+    confidence: Confidence | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,7 @@ def _of_bundle(folder: Path) -> ExportSource:
         weights_terms=manifest.weights_terms,
         card=bundle.path("card").read_text("utf-8", "replace"),
         notes=(_OLD_SCORES,) if manifest.scores else (),
+        confidence=bundle.confidence,
     )
 
 

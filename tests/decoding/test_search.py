@@ -68,6 +68,7 @@ class TableModel:
         wanted: SearchSettings,
         filters: Sequence[TokenFilter] = (),
         with_attention: bool = False,
+        with_entropy: bool = False,
     ) -> list[list[Hypothesis]]:
         return search(
             self,
@@ -78,6 +79,7 @@ class TableModel:
             settings=wanted,
             filters=filters,
             with_attention=with_attention,
+            with_entropy=with_entropy,
         )
 
     def log_prob(self, image: int, tokens: Sequence[int]) -> float:
@@ -414,9 +416,24 @@ def test_a_log_probability_belongs_to_its_token_and_their_sum_is_the_sentence_s(
             assert abs(hypothesis.log_probs.sum() - hypothesis.log_prob) < 1e-9
 
 
-def test_attention_is_given_only_when_asked_for() -> None:
+@LAW
+@given(seed=SEEDS, beam=st.integers(1, 4), captions=st.integers(1, 3))
+def test_entropy_is_of_what_might_have_been_said_in_each_place(seed: int, beam: int, captions: int) -> None:
+    model = random_model(seed, 3, 5)
+    wanted = SearchSettings(beam=beam, captions=captions, max_length=6)
+    # Filters rule words out; what the model thought of them stays.
+    for image, found in enumerate(model.search(wanted, [NoImmediateRepeat()], with_entropy=True)):
+        for hypothesis in found:
+            pairs = pairwise((START, START, *hypothesis.tokens))
+            rows = [model.table[image, before, last].astype(np.float64) for before, last in pairs]
+            expected = [-np.sum(np.exp(row)[row > -np.inf] * row[row > -np.inf]) for row in rows]
+            np.testing.assert_allclose(hypothesis.entropy, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_attention_and_entropy_are_given_only_when_asked_for() -> None:
     [[hypothesis]] = random_model(0, 1, 5).search(SearchSettings())
     assert hypothesis.attention is None
+    assert hypothesis.entropy is None
 
 
 @LAW

@@ -1,0 +1,107 @@
+"""Fits how sure a bundle is of a caption, on what it says of validation photos that people have captioned too.
+
+How well a caption agrees with its photo's references says how likely a person would call it right; how the model's own
+signals tell that goes into the bundle. Knows nothing of networks: it captions as everybody does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from capcli.bundle.bundle import Bundle, read_bundle
+from capcli.bundle.confidence import Confidence, SignalWeight
+from capcli.captioner import Captioner
+from capcli.dataset.captions import CaptionedImage
+from capcli.decoding.signals import SIGNALS
+from capcli.evaluation.logistic import fit_logistic
+from capcli.evaluation.rightness import chance_of_right
+from capcli.training.export_source import ExportSource, images_of_runs
+
+# Fewer photos would tell how sure the model was of them, not of others.
+FEWEST = 200
+# Six weights are settled by then; a minute or two on two cores for the shipped model.
+_MOST = 1000
+_RIDGE = 0.001
+_DIGITS = 5
+
+
+def choose_confidence(
+    folder: Path, source: ExportSource, images: Sequence[CaptionedImage] | None, note: Callable[[str], None]
+) -> Confidence | None:
+    """How sure a new bundle is of a caption; None where that cannot be known.
+
+    What a bundle knew goes on where the new one holds the same weights and searches alike; another form says other
+    things, and is fitted on photos anew.
+
+    Args:
+        folder: the new bundle, whole but for this.
+        source: a run brings the photos that it held back.
+        images: photos to fit on instead.
+        note: told what is done, and what is missing.
+    """
+    bundle = read_bundle(folder)
+    if images is None:
+        kept = replace(bundle, manifest=replace(bundle.manifest, confidence=source.confidence)).confidence
+        if kept is not None:
+            return kept
+        images = images_of_runs(source.runs).held_back
+    if len(images) < FEWEST:
+        note(
+            f"no confidence is fitted: there are {len(images)} validation photos with captions, {FEWEST} are needed; "
+            "--val-images DIR and --val-captions FILE give others"
+        )
+        return None
+    return fit_confidence(bundle, images, note)
+
+
+def fit_confidence(bundle: Bundle, images: Sequence[CaptionedImage], note: Callable[[str], None]) -> Confidence | None:
+    """Captions photos with the bundle's own search, and fits how its signals tell a right caption.
+
+    Args:
+        bundle: the form that is to be used: another one has other signals.
+        images: with references, none of them trained on; of many, some are taken evenly.
+        note: told what is done, and what is missing.
+    Returns:
+        None where too few can be read.
+    """
+    some = min(_MOST, len(images))
+    chosen = [images[place * len(images) // some] for place in range(some)]
+    note(f"captioning {len(chosen)} validation photos for the confidence")
+    captioner = Captioner(bundle, provider="cpu")
+    signals: list[Mapping[str, float]] = []
+    chances: list[float] = []
+    for image, result in zip(chosen, captioner.stream([image.path for image in chosen], details=True), strict=True):
+        if result.captions and result.captions[0].signals is not None:
+            signals.append(result.captions[0].signals)
+            chances.append(chance_of_right(result.captions[0].raw, image.captions))
+    if len(signals) < FEWEST:
+        note(f"no confidence is fitted: {len(signals)} validation photos can be read, {FEWEST} are needed")
+        return None
+    return weigh_signals(bundle, signals, chances)
+
+
+def weigh_signals(bundle: Bundle, signals: Sequence[Mapping[str, float]], chances: Sequence[float]) -> Confidence:
+    """The confidence that tells those chances best.
+
+    Args:
+        bundle: its captions' signals they are.
+        signals: of each caption.
+        chances: of each caption to be right, from 0 to 1.
+    """
+    table = np.array([[each[name] for name in SIGNALS] for each in signals])
+    fitted = fit_logistic(table, np.array(chances), ridge=_RIDGE)
+    search = bundle.manifest.search
+    numbers = zip(SIGNALS, fitted.weights, fitted.means, fitted.scales, strict=True)
+    return Confidence(
+        {name: SignalWeight(*(round(float(value), _DIGITS) for value in values)) for name, *values in numbers},
+        round(fitted.intercept, _DIGITS),
+        len(signals),
+        bundle.fingerprint,
+        search.beam,
+        search.max_length,
+        search.length_penalty,
+    )

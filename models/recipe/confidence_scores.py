@@ -1,0 +1,90 @@
+"""How well a confidence tells right captions: five folds by photo, on captions that were judged by looking.
+
+    git worktree add /tmp/judged 192445c
+    python models/recipe/confidence_scores.py ../shared/data /tmp/judged/models/default SIGNALS
+
+The verdicts are on captions of the bundle of 192445c. A photo's verdict, references and signals stay out of both steps
+for its fold. Beside it, fitted and measured alike, the mean log-probability alone. SIGNALS as for `confidence.py`.
+Intervals: 95 %, by 2,000 draws of the captions.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from confidence import Measured, measure
+from rightness import FOLDS, auroc, fit, folds_of, read_verdicts
+
+from capcli.bundle.bundle import Bundle, load_bundle
+from capcli.evaluation.rightness import measures
+from capcli.training.confidence import weigh_signals
+
+DRAWS = 2000
+BINS = 10
+
+
+def expected_calibration_error(chances: np.ndarray, right: np.ndarray) -> float:
+    """The mean distance of chance and share, over ten groups of equal size."""
+    groups = np.array_split(np.argsort(chances, kind="stable"), BINS)
+    return float(sum(len(group) * abs(chances[group].mean() - right[group].mean()) for group in groups) / len(chances))
+
+
+def interval(scores: np.ndarray, cases: np.ndarray) -> str:
+    generator = np.random.default_rng(0)
+    draws = [generator.integers(0, len(scores), len(scores)) for _ in range(DRAWS)]
+    low, high = np.quantile([auroc(scores[draw], cases[draw]) for draw in draws], [0.025, 0.975])
+    return f"{auroc(scores, cases):.3f} ({low:.3f} to {high:.3f})"
+
+
+def report(name: str, chances: np.ndarray, right: np.ndarray, wrong: np.ndarray, odd: np.ndarray) -> None:
+    surest = np.argsort(-chances, kind="stable")
+    shares = ", ".join(f"{right[surest[: round(len(surest) * share)]].mean():.2f}" for share in (0.25, 0.5, 0.75, 1))
+    print(
+        f"{name}: AUROC right {interval(chances, right)}, wrong {interval(-chances, wrong)}; calibration error "
+        f"{expected_calibration_error(chances, right):.3f}; right among the surest 25, 50, 75, 100 %: {shares}; odd "
+        f"pictures above 0.5 and not right: {((chances > 0.5) & ~right & odd).sum()} of {odd.sum()}"
+    )
+
+
+def in_folds(bundle: Bundle, measured: list[Measured], verdicts: list, names: tuple[str, ...] | None) -> np.ndarray:
+    """The chances of the judged captions, each by what was fitted without its photo."""
+    place = {(each.data_set, each.image.path.name): number for number, each in enumerate(measured)}
+    rows = np.array([place[verdict.data_set, verdict.image] for verdict in verdicts])
+    agreement = np.array([measures(each.caption, each.image.captions) for each in measured])
+    signals = [
+        each.signals if names is None else {name: each.signals[name] * (name in names) for name in each.signals}
+        for each in measured
+    ]
+    folds, chances = folds_of(verdicts), np.zeros(len(verdicts))
+    for fold in range(FOLDS):
+        labels = fit([verdict for verdict, its in zip(verdicts, folds, strict=True) if its != fold])(agreement)
+        held = set(rows[folds == fold].tolist())
+        others = [number for number in range(len(measured)) if number not in held]
+        fitted = weigh_signals(bundle, [signals[number] for number in others], labels[others])
+        chances[folds == fold] = [fitted.probability(signals[row]) for row in rows[folds == fold]]
+    return chances
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("signals", type=Path, nargs="?")
+    arguments = parser.parse_args()
+    bundle = load_bundle(arguments.bundle)
+    measured = list(measure(bundle, arguments.data, arguments.signals))
+    said = {(each.data_set, each.image.path.name): each.caption for each in measured}
+    every = read_verdicts(arguments.data)
+    # A processor that rounds otherwise may say other things of some photos.
+    verdicts = [each for each in every if said.get((each.data_set, each.image)) == each.caption]
+    print(f"{len(verdicts)} of {len(every)} judged captions are said here")
+    right, wrong = (np.array([each.verdict == kind for each in verdicts]) for kind in ("right", "wrong"))
+    odd = np.array([each.image.startswith("C_") for each in verdicts])
+    for name, names in (("mean log-probability", ("mean_log_prob",)), ("confidence", None)):
+        report(name, in_folds(bundle, measured, verdicts, names), right, wrong, odd)
+
+
+if __name__ == "__main__":
+    main()

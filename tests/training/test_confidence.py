@@ -1,0 +1,92 @@
+"""The confidence that an export fits: on which photos, and what it tells apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("torch", reason="needs the train extra")
+pytest.importorskip("onnx", reason="needs the train extra")
+
+from capcli import Captioner
+from capcli.bundle.bundle import read_bundle
+from capcli.dataset.captions import CaptionedImage
+from capcli.training import confidence as module
+from capcli.training.confidence import choose_confidence, fit_confidence
+from capcli.training.export_source import ExportSource
+from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
+
+
+@pytest.fixture(scope="module")
+def captioned(tmp_path_factory: pytest.TempPathFactory) -> list[CaptionedImage]:
+    """Shapes that the tiny bundle knows, and as much noise, which is no shape."""
+    folder = tmp_path_factory.mktemp("captioned")
+    noise = np.random.default_rng(0)
+    images = []
+    for number, what in enumerate(
+        (shape, colour, ground) for shape in SHAPES for colour in COLOURS for ground in GROUNDS
+    ):
+        draw(*what, 1000 + number, 64).save(folder / f"shape-{number}.png")
+        images.append(CaptionedImage(folder / f"shape-{number}.png", f"shape-{number}", (sentence_for(*what),)))
+        pixels = noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"noise-{number}.png")
+        images.append(CaptionedImage(folder / f"noise-{number}.png", f"noise-{number}", ("noise of many dots",)))
+    return images
+
+
+@pytest.fixture
+def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FEWEST", 20)
+
+
+def source_of(confidence: object = None) -> ExportSource:
+    return ExportSource(None, None, (), confidence=confidence)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_it_is_high_where_captions_agree_with_references(tiny: Path, captioned: list[CaptionedImage]) -> None:
+    bundle = read_bundle(tiny)
+    notes: list[str] = []
+    fitted = fit_confidence(bundle, captioned, notes.append)
+    assert fitted is not None
+    assert (fitted.photos, fitted.weights) == (len(captioned), bundle.fingerprint)
+    assert notes == [f"captioning {len(captioned)} validation photos for the confidence"]
+    sure = Captioner(replace(bundle, manifest=replace(bundle.manifest, confidence=fitted)), provider="cpu")
+    chances = [caption.confidence or 0.0 for caption in sure.caption([image.path for image in captioned])]
+    assert np.mean(chances[::2]) > 0.5 > 0.3 > np.mean(chances[1::2])
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_photos_that_cannot_be_read_do_not_count(tiny: Path, captioned: list[CaptionedImage], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_text("no photo")
+    torn = [replace(image, path=broken) for image in captioned[20:]]
+    notes: list[str] = []
+    fitted = fit_confidence(read_bundle(tiny), captioned[:20] + torn, notes.append)
+    assert fitted is not None and fitted.photos == 20
+    assert fit_confidence(read_bundle(tiny), captioned[:19] + torn, notes.append) is None
+    assert notes[-1] == "no confidence is fitted: 19 validation photos can be read, 20 are needed"
+
+
+def test_below_200_photos_there_is_none_and_it_is_told(tiny: Path, captioned: list[CaptionedImage]) -> None:
+    notes: list[str] = []
+    assert choose_confidence(tiny, source_of(), captioned, notes.append) is None
+    assert notes == [
+        f"no confidence is fitted: there are {len(captioned)} validation photos with captions, 200 are needed; "
+        "--val-images DIR and --val-captions FILE give others"
+    ]
+
+
+def test_a_bundle_keeps_its_own_only_as_long_as_it_is_the_same(sure: Path, tiny: Path) -> None:
+    own = read_bundle(sure).confidence
+    assert own is not None
+    notes: list[str] = []
+    assert choose_confidence(tiny, source_of(own), None, notes.append) == own
+    assert notes == []
+    assert choose_confidence(tiny, source_of(replace(own, weights="another form")), None, notes.append) is None
+    assert choose_confidence(tiny, source_of(replace(own, beam=9)), None, notes.append) is None
+    assert len(notes) == 2

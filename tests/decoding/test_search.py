@@ -427,6 +427,7 @@ def test_entropy_is_of_what_might_have_been_said_in_each_place(seed: int, beam: 
             pairs = pairwise((START, START, *hypothesis.tokens))
             rows = [model.table[image, before, last].astype(np.float64) for before, last in pairs]
             expected = [-np.sum(np.exp(row)[row > -np.inf] * row[row > -np.inf]) for row in rows]
+            assert hypothesis.entropy is not None
             np.testing.assert_allclose(hypothesis.entropy, expected, rtol=1e-4, atol=1e-6)
 
 

@@ -64,8 +64,11 @@ def evaluate(
     from capcli.cli.terminal import say
     from capcli.dataset.evaluation_split import read_evaluation_images
     from capcli.evaluation import check_official_scorers, official_scores
+    from capcli.extras import need
     from capcli.outputs.files import WholeFile
 
+    if report is not None:
+        need("pages", "capcli evaluate --report")
     read = [path for path in (captions, predictions, None if split is None else Path(split)) if path is not None]
     # Before the model captions for minutes: can the report be written, are the scorers there?
     with nullcontext() if report is None else WholeFile(report, overwrite=overwrite, inputs=read) as page:

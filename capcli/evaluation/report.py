@@ -1,35 +1,27 @@
 """Scores and captioned images -> one HTML page that needs nothing else: no network, no other file.
 
-The page is report.html with data put into it; every text travels as JSON and is shown by the page's script as text,
-never as markup. Knows nothing of models, of the command line, or of where the page is written.
+Every text travels as JSON and is shown by the page's script as text, never as markup. Knows nothing of models, of the
+command line, or of where the page is written.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
-import json
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from capcli.errors import ImageError
 from capcli.evaluation.official import Scores
 from capcli.evaluation.wording import compare_wording
 from capcli.inputs.images import load_image
+from capcli.pages.rendering import picture_uri, render
 
 THUMBNAIL_SIDE = 160
 # About 4 KB a picture: a page of 1,000 images stays near 5 MB.
 _QUALITY = 60
 _DIGITS = 4
-_SCRIPT, _STYLE = (re.compile(rf"<{tag}>(.*?)</{tag}>", re.DOTALL) for tag in ("script", "style"))
 
 
 @dataclass(frozen=True)
@@ -59,25 +51,25 @@ def report_page(scores: Scores, images: Iterable[EvaluatedImage], *, captions: s
     Returns:
         ASCII bytes of a whole HTML document.
     """
-    template = resources.files("capcli.evaluation").joinpath("report.html").read_text("utf-8")
-    before, between, after = re.split("{{(?:summary|images)}}", template.replace("{{policy}}", _policy(template)))
     tokens = scores.tokens.values()
     wording = compare_wording(
         [image.caption for image in tokens], [text for image in tokens for text in image.references]
     )
-    yield before.encode("ascii")
-    yield _json({"captions": captions, "data": data, "scores": scores.as_dict(), "wording": asdict(wording)})
-    yield between.encode("ascii") + b"["
-    for number, image in enumerate(images):
-        yield (b",\n" if number else b"\n") + _json(_entry(image, scores))
-    yield b"\n]" + after.encode("ascii")
+    return render(
+        "report",
+        title="capcli evaluate",
+        generator="capcli evaluate --report",
+        summary={"captions": captions, "data": data, "scores": scores.as_dict(), "wording": asdict(wording)},
+        images=(_entry(image, scores) for image in images),
+    )
 
 
 def _entry(image: EvaluatedImage, scores: Scores) -> dict[str, Any]:
     """What the page's script knows of one image."""
     thumbnail, error = None, None
     try:
-        thumbnail = _thumbnail(image.path)
+        pixels = load_image(image.path, size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), keep_aspect=True)
+        thumbnail = picture_uri(pixels, _QUALITY)
     except ImageError as problem:
         error = str(problem)
     tokens = scores.tokens[image.key]
@@ -93,27 +85,3 @@ def _entry(image: EvaluatedImage, scores: Scores) -> dict[str, Any]:
         "thumbnail": thumbnail,
         "error": error,
     }
-
-
-def _thumbnail(path: Path) -> str:
-    """The picture as a data URI, upright, its longer side at most `THUMBNAIL_SIDE` pixels."""
-    pixels = load_image(path, size=(THUMBNAIL_SIDE, THUMBNAIL_SIDE), keep_aspect=True)
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "WEBP", quality=_QUALITY)
-    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode("ascii")
-
-
-def _json(value: Any) -> bytes:
-    # Without "<" nothing in it can end the script element or begin a comment; in JSON it only occurs inside strings.
-    return json.dumps(value, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c").encode("ascii")
-
-
-def _policy(template: str) -> str:
-    """A Content-Security-Policy under which nothing is fetched, and only the template's own script and style run."""
-    script, style = (_hash(part, template) for part in (_SCRIPT, _STYLE))
-    return f"default-src 'none'; img-src data:; script-src {script}; style-src {style}; base-uri 'none'"
-
-
-def _hash(part: re.Pattern[str], template: str) -> str:
-    (content,) = part.findall(template)
-    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode('ascii')}'"

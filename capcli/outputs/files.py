@@ -134,13 +134,16 @@ class WholeFile:
         path: the file. A symbolic link stays one; what it points to is written.
         overwrite: replace an existing file, once the new one is whole.
         inputs: what the same command reads: paths.
+        makes_picture: as `check_output_file` takes it.
     Raises:
         UsageError: the file exists and `overwrite` is false, or it is a photo or one of the inputs.
         OutputError: it cannot be written.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool, inputs: Iterable[Path] = ()) -> None:
-        check_output_file(path, inputs)
+    def __init__(
+        self, path: Path, *, overwrite: bool, inputs: Iterable[Path] = (), makes_picture: bool = False
+    ) -> None:
+        check_output_file(path, inputs, makes_picture=makes_picture)
         self._path = path
         self._overwrite = overwrite
         target = Path(os.path.realpath(path))

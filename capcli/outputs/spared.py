@@ -24,18 +24,21 @@ _OTHER = (
 _OTHER_PICTURES = frozenset(_OTHER.split())
 
 
-def check_output_file(path: Path, inputs: Iterable[str | os.PathLike[str] | int] = ()) -> None:
+def check_output_file(
+    path: Path, inputs: Iterable[str | os.PathLike[str] | int] = (), *, makes_picture: bool = False
+) -> None:
     """Refuses an output file that is a picture, would be taken for one, or is read by the same command.
 
     Args:
         path: the output file, which need not exist. A link is what it points to.
         inputs: paths, or descriptors of open files.
+        makes_picture: it is to be a picture; one that is there is not replaced all the same.
     Raises:
         UsageError: it must not be written.
     """
     place = os.path.realpath(path)
     suffix = next((end for end in map(_suffix, (os.fspath(path), place)) if is_picture_suffix(end)), None)
-    if suffix is not None:
+    if suffix is not None and not makes_picture:
         raise UsageError(f"{path}: ends in {suffix} as photos do; name another output file, such as captions.csv")
     if is_picture(place):
         raise UsageError(f"{path}: is a photo, and is never replaced; name another output file, such as captions.csv")

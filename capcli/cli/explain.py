@@ -35,7 +35,7 @@ def explain(
     model: Annotated[str, typer.Option(help="A bundle's name or folder.")] = "default",
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Show how sure the caption of a photo is, word by word, and where the model looked."""
+    """Show how sure a caption is, word by word, and where the model looked."""
     from capcli.extras import need
     from capcli.outputs.files import WholeFile
 

@@ -97,5 +97,5 @@ def test_the_page_has_every_word_as_a_button_and_every_map_on_one_scale(found: E
     maps = json.loads(text)
     assert maps["largest"] == pytest.approx(found.largest_share, abs=1e-5)
     for shares, word in zip(maps["shares"], found.words, strict=True):
-        np.testing.assert_allclose(shares, np.ravel(word.attention), atol=1e-5)
+        np.testing.assert_allclose(shares, np.ravel(np.asarray(word.attention)), atol=1e-5)
     assert maps["told"][-1].startswith("The end of the sentence: probability ")

@@ -44,6 +44,7 @@ EXTRAS = (
         "capcli train and export need it",
     ),
     Extra("eval", ("pycocoevalcap",), ("pycocoevalcap",), "capcli evaluate needs it"),
+    Extra("ray", ("ray", "pyarrow"), ("ray", "pyarrow"), "capcli ray needs it"),
 )
 
 

@@ -11,6 +11,7 @@ from capcli.cli.doctor import doctor
 from capcli.cli.evaluate import evaluate
 from capcli.cli.export import export
 from capcli.cli.models import models
+from capcli.cli.ray import ray
 from capcli.cli.terminal import answer
 from capcli.cli.train import train
 
@@ -44,5 +45,6 @@ app.command("caption")(caption)
 app.command("train")(train)
 app.command("export")(export)
 app.command("evaluate")(evaluate)
+app.command("ray")(ray)
 app.add_typer(models, name="models")
 app.command("doctor")(doctor)

@@ -1,0 +1,146 @@
+"""A Ray cluster for a job: one that is started here, or one that is there, if it has what the job needs.
+
+Ray's statistics of usage are switched off, as capcli promises. Knows nothing of photos.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from capcli.errors import BundleError, CapcliError, ProviderError, UsageError
+from capcli.runtime.native_output import captured
+
+# Only paths and captions pass through it: pictures stay in the actors that read them.
+_STORE_BYTES = 256 << 20
+_PATIENCE_S = 120
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a job asks a cluster for: actors, CPUs and GPUs of each, and a CPU for all that is no actor."""
+
+    actors: int
+    cpus: int
+    gpus: float
+
+    @property
+    def cpus_in_all(self) -> int:
+        return self.actors * self.cpus + 1
+
+
+@contextmanager
+def cluster(address: str | None, need: Need) -> Iterator[None]:
+    """A context in which Ray runs.
+
+    Args:
+        address: of a cluster; None starts one here, with as many logical CPUs as the job needs.
+        need: of the job.
+    Raises:
+        UsageError: there is no cluster, or it has less than the job needs.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Otherwise it warns of its own ways, of which nobody here can do anything.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    here = {"num_cpus": need.cpus_in_all, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
+    terminate = signal.getsignal(signal.SIGTERM)
+    with captured():
+        try:
+            # "local", since without an address it would join a cluster that an environment variable names.
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                logging_level=logging.CRITICAL,
+                **({} if address else here),
+            )
+        except Exception as error:  # of many kinds: no connection, no room in shared memory, another version
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            where = f"no Ray cluster at {address}" if address else "Ray does not start"
+            raise UsageError(f"{where}: {reason}") from error
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    if threading.current_thread() is threading.main_thread():
+        # Ray has put its own in its place.
+        signal.signal(signal.SIGTERM, terminate)
+    try:
+        _check(need, address)
+        yield
+    finally:
+        with captured():
+            ray.shutdown()
+
+
+def check_bundle(folder: str, fingerprint: str, provider: str, need: Need) -> None:
+    """Asks every node whether it has the bundle, and one whether it has the provider.
+
+    Raises:
+        BundleError, ProviderError: one has not.
+        CapcliError: one has no capcli.
+    """
+    asked = {
+        f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})": ray.remote(
+            num_cpus=0,
+            max_retries=0,
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False),
+        )(_lacks_bundle).remote(folder, fingerprint)
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    for node, answer in asked.items():
+        try:
+            reason = ray.get(answer, timeout=_PATIENCE_S)
+        except ray.exceptions.RayError as error:
+            raise CapcliError(f"node {node} cannot caption: {last_line(error)}") from error
+        if reason is not None:
+            raise BundleError(f"node {node} does not have the model as it is here, which every node must: {reason}")
+    if provider == "cuda":
+        reason = ray.get(ray.remote(num_cpus=need.cpus, num_gpus=need.gpus)(_lacks_provider).remote(folder, provider))
+        if reason is not None:
+            raise ProviderError(reason)
+
+
+def last_line(error: BaseException) -> str:
+    """What an error of Ray's, which tells whole traces, ends with."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _check(need: Need, address: str | None) -> None:
+    there = ray.cluster_resources()
+    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    if cpus < need.cpus_in_all:
+        raise UsageError(
+            f"the cluster at {address} has {cpus:g} CPUs; {need.actors} actors with {need.cpus} each and one for all "
+            f"else need {need.cpus_in_all}"
+        )
+    if gpus < need.actors * need.gpus:
+        where = f"the cluster at {address}" if address else "this machine"
+        raise UsageError(f"{where} has {gpus:g} GPUs; {need.actors} actors with {need.gpus:g} each need more")
+
+
+def _lacks_bundle(folder: str, fingerprint: str) -> str | None:
+    from capcli.bundle.bundle import load_bundle
+
+    try:
+        found = load_bundle(folder).fingerprint
+    except CapcliError as error:
+        return str(error)
+    return None if found == fingerprint else f"{folder}: another version of it"
+
+
+def _lacks_provider(folder: str, provider: str) -> str | None:
+    from capcli.captioner import Captioner
+
+    try:
+        Captioner(folder, provider=provider, threads=1)
+    except CapcliError as error:
+        return str(error)
+    return None

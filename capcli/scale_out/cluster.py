@@ -71,11 +71,29 @@ def cluster(address: str | None, need: Need) -> Iterator[None]:
         # Ray has put its own in its place.
         signal.signal(signal.SIGTERM, terminate)
     try:
-        _check(need, address)
+        check_need(need, address)
         yield
     finally:
         with captured():
             ray.shutdown()
+
+
+def check_need(need: Need, address: str | None) -> None:
+    """Asks the cluster whether it has as much as a job needs.
+
+    Raises:
+        UsageError: it has not.
+    """
+    there = ray.cluster_resources()
+    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    if cpus < need.cpus_in_all:
+        raise UsageError(
+            f"the cluster at {address} has {cpus:g} CPUs; {need.actors} actors with {need.cpus} each and one for all "
+            f"else need {need.cpus_in_all}"
+        )
+    if gpus < need.actors * need.gpus:
+        where = f"the cluster at {address}" if address else "this machine"
+        raise UsageError(f"{where} has {gpus:g} GPUs; {need.actors} actors with {need.gpus:g} each need more")
 
 
 def check_bundle(folder: str, fingerprint: str, provider: str, need: Need) -> None:
@@ -111,19 +129,6 @@ def last_line(error: BaseException) -> str:
     """What an error of Ray's, which tells whole traces, ends with."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__
-
-
-def _check(need: Need, address: str | None) -> None:
-    there = ray.cluster_resources()
-    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-    if cpus < need.cpus_in_all:
-        raise UsageError(
-            f"the cluster at {address} has {cpus:g} CPUs; {need.actors} actors with {need.cpus} each and one for all "
-            f"else need {need.cpus_in_all}"
-        )
-    if gpus < need.actors * need.gpus:
-        where = f"the cluster at {address}" if address else "this machine"
-        raise UsageError(f"{where} has {gpus:g} GPUs; {need.actors} actors with {need.gpus:g} each need more")
 
 
 def _lacks_bundle(folder: str, fingerprint: str) -> str | None:

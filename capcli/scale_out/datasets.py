@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def read_photos(paths: str | Sequence[str], **options: Any) -> Dataset:
     """The photos of files, folders and URLs, as a dataset with the columns `bytes` and `path`.
 
-    Ray reads them: a file that is gone ends the job, and `path` comes without its scheme. `capcli ray` does neither.
+    Ray reads them: a file that is gone, or a name that is not UTF-8, ends the job, and `path` comes without its scheme.
+    `capcli ray` has none of that.
 
     Args:
         paths: as `ray.data.read_binary_files` takes them.

@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 
 import ray
@@ -72,7 +72,9 @@ def cluster(address: str | None, need: Need) -> Iterator[None]:
         signal.signal(signal.SIGTERM, terminate)
     try:
         check_need(need, address)
-        yield
+        # Of a worker that is lost, whose work it does again, Ray tells at length, and on stdout.
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+            yield
     finally:
         with captured():
             ray.shutdown()

@@ -5,9 +5,10 @@ What is done is found in the folder, and left out before anything is read. Knows
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,8 @@ from capcli.pipeline import PipelineSettings
 from capcli.scale_out.caption_images import CaptionImages
 from capcli.scale_out.cluster import Need, check_bundle, cluster, last_line
 from capcli.scale_out.datasets import with_rows
-from capcli.scale_out.output_folder import OutputFolder
-from capcli.scale_out.photos import Photo, as_tables, images_of
+from capcli.scale_out.output_folder import Done, OutputFolder
+from capcli.scale_out.photos import Photo, as_table, images_of
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileSystem
@@ -92,51 +93,72 @@ def run_job(
         done, notes = out.done()
         for line in notes:
             note(line)
-        skipped, again, left, seen = 0, set[bytes](), list[Photo](), set[bytes]()
-        for photo in photos:
-            key = out.key(photo.path)
-            retried = key in done.failed and settings.retry_failed
-            if key in seen or key in done.captioned or (key in done.failed and not retried):
-                skipped += 1
-                continue
-            seen.add(key)
-            left.append(photo)
-            if retried:
-                again.add(key)
-        report = Report(skipped=skipped, kept_failures=len(done.failed - again), found_any=bool(skipped or left))
-        if not left:
+        choice = _Choice(out, done, retry_failed=settings.retry_failed)
+        left = as_table(choice.left_of(photos))
+        report = Report(
+            skipped=choice.skipped,
+            kept_failures=len(done.failed - choice.again),
+            found_any=bool(choice.skipped or left.num_rows),
+        )
+        if not left.num_rows:
             return report
         folder = os.path.abspath(bundle.folder)
         with cluster(settings.address, settings.need):
             check_bundle(folder, bundle.fingerprint, settings.provider, settings.need)
-            out.forget(again)
+            out.forget(choice.again)
             differs = out.begin(provenance_of(bundle, search, raw=wanted.raw))
             if differs is not None:
                 note(differs)
             _run(left, filesystems, out, replace(settings, model=folder))
-        captioned, wrong = set[bytes](), set[bytes]()
-        for row in out.written():
-            key = out.key(row.path)
-            if row.error is None:
-                captioned.add(key)
+        captioned = wrong = 0
+        # The captions of one photo follow each other.
+        for path, rows in itertools.groupby(out.written(), key=lambda row: row.path):
+            error = next(rows).error
+            if error is None:
+                captioned += 1
             else:
-                wrong.add(key)
-                failed(row.path, row.error)
-    if len(captioned) + len(wrong) < len(left):
-        raise CapcliError(f"{len(left) - len(captioned) - len(wrong)} photos have no row; --resume captions them")
-    return replace(report, captioned=len(captioned), failed=len(wrong))
+                wrong += 1
+                failed(path, error)
+    if captioned + wrong < left.num_rows:
+        raise CapcliError(f"{left.num_rows - captioned - wrong} photos have no row; --resume captions them")
+    return replace(report, captioned=captioned, failed=wrong)
 
 
-def _run(photos: Sequence[Photo], filesystems: Sequence[FileSystem], out: OutputFolder, settings: JobSettings) -> None:
+class _Choice:
+    """What is left to do, of each photo once. `skipped`: those left out. `again`: keys of those that failed before."""
+
+    def __init__(self, out: OutputFolder, done: Done, *, retry_failed: bool) -> None:
+        self._out = out
+        self._done = done
+        self._retry_failed = retry_failed
+        self.skipped = 0
+        self.again: set[bytes] = set()
+
+    def left_of(self, photos: Iterable[Photo]) -> Iterator[Photo]:
+        seen: set[bytes] = set()
+        for photo in photos:
+            key = self._out.key(photo.path)
+            failed = key in self._done.failed
+            if key in seen or key in self._done.captioned or (failed and not self._retry_failed):
+                self.skipped += 1
+                continue
+            seen.add(key)
+            if failed:
+                self.again.add(key)
+            yield photo
+
+
+def _run(photos: pa.Table, filesystems: Sequence[FileSystem], out: OutputFolder, settings: JobSettings) -> None:
     need, form = settings.need, out.form
-    rows = -(-len(photos) // (need.actors * _BLOCKS_AN_ACTOR))
+    rows = -(-photos.num_rows // (need.actors * _BLOCKS_AN_ACTOR))
     rows = min(_MOST_ROWS, max(settings.speed.batch_size, rows))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = settings.progress
     # A worker that is lost is no reason to give up: its block is done again.
     context.print_on_execution_start = False
     kept = {"udf_modifying_row_count": False} if settings.captions.captions == 1 else {}
-    dataset = ray.data.from_arrow(as_tables(photos, rows)).map_batches(
+    blocks = [photos.slice(start, rows) for start in range(0, photos.num_rows, rows)]
+    dataset = ray.data.from_arrow(blocks).map_batches(
         CaptionPhotos,
         fn_constructor_kwargs={
             "filesystems": list(filesystems),

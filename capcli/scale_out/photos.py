@@ -6,6 +6,7 @@ Rows hold a path as it was typed; actors read an absolute one, as bytes, so that
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import posixpath
 import re
@@ -26,6 +27,7 @@ _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # As much as of a member of a tar: it is held in memory.
 _MOST_BYTES = 1 << 30
 _LOCAL = -1
+_AT_ONCE = 10_000
 SCHEMA = pa.schema([("path", pa.string()), ("place", pa.binary()), ("source", pa.int32()), ("problem", pa.string())])
 
 
@@ -111,14 +113,12 @@ def filesystem_of(url: str) -> tuple[FileSystem, str]:
     return filesystem, root
 
 
-def as_tables(photos: Sequence[Photo], rows: int) -> list[pa.Table]:
-    """Photos as the blocks of a dataset, of so many rows each."""
-    return [
-        pa.table(
-            {name: [getattr(photo, name) for photo in photos[start : start + rows]] for name in SCHEMA.names}, SCHEMA
-        )
-        for start in range(0, len(photos), rows)
-    ]
+def as_table(photos: Iterable[Photo]) -> pa.Table:
+    """Photos as a table, which takes much less memory."""
+    photos, tables = iter(photos), [SCHEMA.empty_table()]
+    while some := list(itertools.islice(photos, _AT_ONCE)):
+        tables.append(pa.table({name: [getattr(each, name) for each in some] for name in SCHEMA.names}, SCHEMA))
+    return pa.concat_tables(tables)
 
 
 def images_of(table: pa.Table, filesystems: Sequence[FileSystem]) -> list[Any]:

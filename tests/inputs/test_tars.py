@@ -323,13 +323,6 @@ def test_the_bytes_of_a_plain_tar_are_read_only_when_they_are_asked_for(tmp_path
         first.content()
 
 
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root reads everything")
-def test_a_tar_that_may_not_be_read_is_an_input_like_others(tmp_path: Path) -> None:
-    path = pack(tmp_path / "x.tar", END)
-    os.chmod(path, 0)
-    assert list(find_inputs([path], FolderRules())) == [InputItem(path)]
-
-
 def test_memory_is_flat_in_the_number_of_members(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
     with path.open("wb") as file:

@@ -145,7 +145,7 @@ def test_killed_in_mid_run_nothing_is_lost_doubled_or_done_twice(
     out = tmp_path / "out"
     arguments: list[Any] = [command(), "ray", "photos", out, "--model", tiny, "--batch-size", "2", "--actors", "2"]
     process = subprocess.Popen(
-        arguments, cwd=photos.parent, env=environment(**home), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        arguments, cwd=photos.parent, env=environment(**home), stderr=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
 
     def wait_for_parts(count: int) -> None:
@@ -162,6 +162,7 @@ def test_killed_in_mid_run_nothing_is_lost_doubled_or_done_twice(
     wait_for_parts(4)
     process.kill()
     assert process.wait(60) == -signal.SIGKILL
+    assert process.stdout is not None and process.stdout.read() == b""
     # Its workers end a moment after it.
     deadline = time.monotonic() + 60
     while any(os.path.exists(f"/proc/{actor}") for actor in actors) and time.monotonic() < deadline:

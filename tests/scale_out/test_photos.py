@@ -13,7 +13,7 @@ from capcli import ImageError, UsageError
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs
 from capcli.scale_out.photos import (
     Photo,
-    as_tables,
+    as_table,
     filesystem_of,
     images_of,
     is_url,
@@ -38,9 +38,7 @@ def test_rows_hold_the_path_as_typed_and_actors_read_an_absolute_one(
         "./p/a.jpg",
         "gone.jpg",
     }
-    tables = as_tables(photos, 3)
-    assert [table.num_rows for table in tables] == [3, 3, 2]
-    images = [image for table in tables for image in images_of(table, [])]
+    images = images_of(as_table(photos), [])
     assert [os.path.relpath(image, tmp_path) for image in images] == [
         *(item.path for item in find_inputs(["p"], FolderRules())),
         "p/a.jpg",
@@ -54,7 +52,7 @@ def test_what_has_no_file_of_its_own_is_refused_or_told(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"lies in a tar.*read_webdataset"):
         list(local_photos([InputItem("x.tar/a.jpg", lambda: b"x")]))
     (photo,) = local_photos([InputItem("d", error="the folder cannot be read")])
-    (image,) = images_of(as_tables([photo], 1)[0], [])
+    (image,) = images_of(as_table([photo]), [])
     with pytest.raises(ImageError, match="the folder cannot be read"):
         image()
 
@@ -69,7 +67,7 @@ def test_what_lies_at_a_url_is_listed_and_fetched(tmp_path: Path) -> None:
     filesystem, root = filesystem_of(url)
     photos = list(remote_photos(url, 0, filesystem, root, FolderRules()))
     assert [photo.path for photo in photos] == [f"{url}{name}" for name in ("1.png", "2.jpg", "t/3.gif")]
-    images = images_of(as_tables([*photos, Photo("gone", b"/gone.jpg", 0)], 9)[0], [filesystem])
+    images = images_of(as_table([*photos, Photo("gone", b"/gone.jpg", 0)]), [filesystem])
     assert [image() for image in images[:3]] == [b"b/1.png", b"b/2.jpg", b"b/t/3.gif"]
     with pytest.raises(ImageError, match="no such file"):
         images[3]()

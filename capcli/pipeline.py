@@ -20,11 +20,13 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from capcli.errors import ImageError
-from capcli.settings import whole_number
+from capcli.settings import LARGEST_BATCH, MOST_THREADS, whole_number
 
 Source = TypeVar("Source")
 Said = TypeVar("Said")
 
+# Where neither the caller nor the model says how many images suit it.
+_BATCH = 8
 # Captions of this many files are remembered, for streams that name a file again and again.
 _REMEMBERED = 1024
 # No further image is taken while so many bytes of images wait to be decoded.
@@ -57,23 +59,24 @@ class Result(Generic[Source, Said]):
 class PipelineSettings:
     """How much is done at once.
 
-    `batch_size`: images captioned together. `workers`: threads that read and decode. `max_pixels`: larger images are
-    refused before they are decoded; None for the default limit. `flush_after_s`: seconds that a started batch waits for
-    the next image.
+    `batch_size`: images captioned together; None for what suits the model's provider. `workers`: threads that read and
+    decode. `max_pixels`: larger images are refused before they are decoded; None for the default limit.
+    `flush_after_s`: seconds that a started batch waits for the next image.
 
     Raises:
-        UsageError: no image at once, no thread, or no pixel.
+        UsageError: no image at once, no thread, or no pixel; or more of them than any machine has use for.
         TypeError: what should be a whole number is none.
     """
 
-    batch_size: int = 16
+    batch_size: int | None = None
     workers: int = 2
     max_pixels: int | None = None
     flush_after_s: float = 0.02
 
     def __post_init__(self) -> None:
-        whole_number("batch size", self.batch_size)
-        whole_number("workers", self.workers)
+        if self.batch_size is not None:
+            whole_number("batch size", self.batch_size, most=LARGEST_BATCH)
+        whole_number("workers", self.workers, most=MOST_THREADS)
         if self.max_pixels is not None:
             whole_number("max pixels", self.max_pixels)
 
@@ -110,7 +113,8 @@ class Pipeline(Generic[Said]):
         self._load_image = load
         self._caption = caption
         self._settings = settings
-        self._window = max(2 * settings.batch_size, settings.batch_size + settings.workers)
+        self._batch_size = settings.batch_size or _BATCH
+        self._window = max(2 * self._batch_size, self._batch_size + settings.workers)
         self._stopping = threading.Event()
 
     def stop(self) -> None:
@@ -168,7 +172,7 @@ class Pipeline(Generic[Said]):
             to_caption += job.pixels is not None
             # Inputs without a picture of their own (errors, repeats) need no batch; behind one they wait their turn,
             # but not without end.
-            if to_caption >= self._settings.batch_size or not to_caption or len(waiting) >= self._window:
+            if to_caption >= self._batch_size or not to_caption or len(waiting) >= self._window:
                 yield from self._flush(waiting, reader)
                 waiting, to_caption = [], 0
 

@@ -1,4 +1,4 @@
-"""Numbers that callers set: of the right type and large enough, or one clear error.
+"""Numbers that callers set: of the right type and within their limits, or one clear error.
 
 Knows nothing of what they are for.
 """
@@ -10,24 +10,36 @@ from numbers import Real
 
 from capcli.errors import UsageError
 
+# Far more than helps anybody: what is asked for beyond only fills the memory, or is more threads than systems start.
+MOST_HYPOTHESES = 1000
+LONGEST_CAPTION = 1000
+MOST_THREADS = 1024
+LARGEST_BATCH = 4096
 
-def whole_number(name: str, value: object, least: int = 1) -> int:
+
+def whole_number(name: str, value: object, least: int = 1, most: int | None = None) -> int:
     """A whole number of any type that has such numbers (NumPy's too), as an int.
 
     Raises:
         TypeError: it is something else: "3", 3.0, True, None.
-        UsageError: it is below `least`.
+        UsageError: it is below `least` or above `most`.
     """
-    wrong = TypeError(f"{name} must be a whole number, not {value!r}")
-    if isinstance(value, bool):
-        raise wrong
     try:
+        if isinstance(value, bool):
+            raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise wrong from None
+        raise TypeError(f"{name} must be a whole number, not {value!r}") from None
     if number < least:
-        raise UsageError(f"{name} must be at least {least}, not {number}")
+        raise UsageError(f"{name} must be at least {least}, not {_shown(number)}")
+    if most is not None and number > most:
+        raise UsageError(f"{name} must be at most {most}, not {_shown(number)}")
     return number
+
+
+def _shown(number: int) -> str:
+    # Python refuses to write numbers of thousands of digits.
+    return str(number) if abs(number) < 10**20 else f"a number of {number.bit_length()} bits"
 
 
 def number_between(name: str, value: object, low: float, high: float) -> float:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import itertools
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -114,11 +117,48 @@ def tiny() -> Path:
     return TINY_BUNDLE
 
 
-def need_scorers() -> None:
-    """Skips the test where the official scorers cannot run."""
+def need_scorers() -> str:
+    """Skips the test where the official scorers cannot run; gives the path of `java`."""
     pytest.importorskip("pycocoevalcap", reason="needs the eval extra")
-    if shutil.which("java") is None:
+    java = shutil.which("java")
+    if java is None:
         pytest.skip("needs Java")
+    return java
+
+
+@pytest.fixture(scope="session")
+def java_of_quick_meteor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a `java` whose METEOR has a thousand of its millions of paraphrases: 1 s to start, not 15."""
+    java = need_scorers()
+    from pycocoevalcap.meteor import meteor
+
+    if os.name == "nt":
+        return Path(java).parent
+    folder, jar = tmp_path_factory.mktemp("meteor"), Path(meteor.__file__).with_name(meteor.METEOR_JAR)
+    # METEOR looks for its paraphrases beside its program.
+    shutil.copy(jar, folder)
+    (folder / "data").mkdir()
+    with (
+        gzip.open(jar.with_name("data") / "paraphrase-en.gz", "rb") as every,
+        gzip.open(folder / "data" / "paraphrase-en.gz", "wb") as few,
+    ):
+        # A probability and two phrases each.
+        few.writelines(itertools.islice(every, 3000))
+    script = folder / "java"
+    # The command is: java -jar -Xmx2G meteor-1.5.jar ...
+    script.write_text(
+        "#!/bin/sh\n"
+        f'[ "$3" = {jar.name} ] || exec {shlex.quote(java)} "$@"\n'
+        f'shift 3; exec {shlex.quote(java)} -Xmx2G -jar {shlex.quote(str(folder / jar.name))} "$@"\n'
+    )
+    script.chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def quick_meteor(java_of_quick_meteor: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """METEOR with few paraphrases, here and in what is started; the test is skipped where there is no METEOR."""
+    monkeypatch.setenv("PATH", f"{java_of_quick_meteor}{os.pathsep}{os.environ['PATH']}")
 
 
 @pytest.fixture(scope="session")
@@ -193,7 +233,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
         export_runs(
             [folder / "run"],
             folder / "bundles" / "bundle",
-            ExportOptions(name="small"),
+            # What the proof compares; int8 is for tests/training/test_export_int8.py.
+            ExportOptions(name="small", precision="float32"),
             overwrite=True,
             note=notes.append,
         )

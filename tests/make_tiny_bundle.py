@@ -98,6 +98,7 @@ def main() -> None:
                 name="tiny",
                 description="Coloured shapes on plain ground; for capcli's own tests.",
                 weights_terms="Apache-2.0",
+                precision="float32",
             ),
             overwrite=False,
             note=print,

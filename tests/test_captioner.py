@@ -404,6 +404,9 @@ def test_a_file_that_is_open_as_text_is_a_type_error(
         ({"beam": [3]}, TypeError, "beam must be a whole number"),
         ({"beam": -1}, UsageError, "beam must be at least 1, not -1"),
         ({"beam": np.int64(0)}, UsageError, "beam must be at least 1, not 0"),
+        ({"beam": 10**9}, UsageError, "beam must be at most 1000, not 1000000000"),
+        ({"beam": 10**5000}, UsageError, "beam must be at most 1000, not a number of 16610 bits"),
+        ({"max_length": 10**9}, UsageError, "max length must be at most 1000"),
         ({"max_length": "9"}, TypeError, "max length must be a whole number"),
         ({"max_length": 0}, UsageError, "max length must be at least 1"),
         ({"length_penalty": "0.7"}, TypeError, "length penalty must be a number, not '0.7'"),
@@ -441,6 +444,15 @@ def test_wrong_counts_are_one_clear_error(captioner: Captioner, picture: Image.I
         Captioner(tiny, threads="2")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="captions must be at least 1, not 0"):
         captioner.candidates(picture, 0)
+    # Each would fill the memory, or start threads until the system refuses.
+    with pytest.raises(UsageError, match="captions must be at most 1000, not 1000000000"):
+        captioner.candidates(picture, 10**9)
+    for name in ("captions", "batch_size", "workers"):
+        many: dict[str, Any] = {name: 10**9}
+        with pytest.raises(UsageError, match=f"^{name.replace('_', ' ')} must be at most "):
+            captioner.stream([picture], **many)
+    with pytest.raises(UsageError, match="threads must be at most 1024"):
+        Captioner(tiny, threads=10**9)
 
 
 def test_numbers_of_numpy_are_numbers(captioner: Captioner, picture: Image.Image) -> None:
@@ -629,3 +641,24 @@ def test_a_file_that_gives_no_bytes_is_told(captioner: Captioner, tmp_path: Path
         captioner.caption(Odd())  # type: ignore[call-overload]
     with open(tmp_path / "x.png", "wb") as written, pytest.raises(ImageError, match="not open for reading"):
         captioner.caption(written)
+
+
+def test_batches_suit_the_provider_unless_the_caller_says_otherwise(
+    captioner: Captioner, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    encode = captioner.encode
+
+    def counting(pixels: np.ndarray) -> list[np.ndarray]:
+        seen.append(len(pixels))
+        return encode(pixels)
+
+    monkeypatch.setattr(captioner, "encode", counting)
+    assert captioner.batch_size == 8
+    captioner.caption([picture] * 17)
+    assert seen == [8, 8, 1]
+    for wanted, largest in ((None, 8), (3, 3)):
+        seen.clear()
+        list(captioner.stream([picture] * 17, batch_size=wanted, workers=1))
+        # A batch that cannot be filled at once is not waited for.
+        assert sum(seen) == 17 and max(seen) <= largest

@@ -409,6 +409,13 @@ def test_counts_below_1_start_nothing(option: str, capcli: RunCommand, photos: l
     assert not (tmp_path / "x.csv").exists()
 
 
+@pytest.mark.parametrize("option", ["--beam", "--captions", "--max-length", "--batch-size", "--workers", "--threads"])
+def test_counts_beyond_all_use_start_nothing(option: str, capcli: RunCommand, photos: list[str]) -> None:
+    done = capcli("caption", photos[1], option, "1000000000", "--model", "no such model")
+    assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)
+    assert done.errors.startswith(f"capcli: {option} is 1000000000; it must be at most ")
+
+
 def test_the_limit_on_pixels_is_the_users_to_set(capcli: RunCommand, photos: list[str], tiny: Path) -> None:
     done = capcli("caption", photos[1], "--max-pixels", "100", "--model", tiny)
     assert done.code == 1 and "is too large: 64 x 64 pixels, more than 100" in done.errors

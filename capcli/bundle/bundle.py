@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from capcli.bundle.habits import Habits
+from capcli.bundle.precision import Precision
 from capcli.errors import BundleError
+from capcli.settings import LONGEST_CAPTION, MOST_HYPOTHESES
 from capcli.user_folders import data_folder
 
 if TYPE_CHECKING:
@@ -70,9 +71,11 @@ class SearchDefaults:
     length_penalty: float
 
     def __post_init__(self) -> None:
-        if self.beam < 1 or self.max_length < 1 or not 0 <= self.length_penalty <= 10:
+        widths = 1 <= self.beam <= MOST_HYPOTHESES and 1 <= self.max_length <= LONGEST_CAPTION
+        if not widths or not 0 <= self.length_penalty <= 10:
             raise ValueError(
-                f"search settings out of range: beam {self.beam} and max_length {self.max_length} must be at least 1, "
+                f"search settings out of range: beam {self.beam} must be between 1 and {MOST_HYPOTHESES}, "
+                f"max_length {self.max_length} between 1 and {LONGEST_CAPTION}, "
                 f"length_penalty {self.length_penalty} between 0 and 10"
             )
 
@@ -95,6 +98,7 @@ class Manifest:
     trained_on: tuple[str, ...] = ()
     scores: tuple[Mapping[str, Any], ...] = ()
     network: Mapping[str, Any] = field(default_factory=dict)
+    precision: Precision = field(default_factory=Precision)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values as `manifest.json` holds them."""
@@ -119,6 +123,7 @@ class Manifest:
             **self.habits.as_dict(),
             "trained_on": list(self.trained_on),
             "scores": [dict(score) for score in self.scores],
+            "precision": self.precision.as_dict(),
             "network": dict(self.network),
         }
 
@@ -313,6 +318,7 @@ def _parse(values: dict[str, Any]) -> Manifest:
         trained_on=tuple(_text(entry) for entry in values.get("trained_on", [])),
         scores=tuple(dict(score) for score in values.get("scores", [])),
         network=dict(values.get("network", {})),
+        precision=Precision.from_dict(dict(values.get("precision", {}))),
     )
 
 
@@ -334,7 +340,11 @@ def _check_inside(folder: Path, name: str) -> None:
 def _is_checkout(folder: Path) -> bool:
     """Whether a folder is capcli's own source tree (a clone, or where an editable install points)."""
     try:
-        project = tomllib.loads((folder / "pyproject.toml").read_text("utf-8"))
+        text = (folder / "pyproject.toml").read_text("utf-8")
+        # Not needed where capcli is installed.
+        import tomllib
+
+        project = tomllib.loads(text)
     except (OSError, ValueError):
         return False
     return bool(project.get("project", {}).get("name") == "capcli")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from capcli.bundle.bundle import DEFAULT, FORMAT, MANIFEST, BundleFile, SearchDefaults, bundle_folders, load_bundle
+from capcli.bundle.precision import Precision
 from capcli.errors import BundleError
 
 _TERMS_SECTION = re.compile(
@@ -67,6 +68,7 @@ class BundleFacts:
     input_size: int
     resize: str
     vocabulary: int
+    precision: Precision
     search: SearchDefaults
     trained_on: tuple[str, ...]
     scores: tuple[Mapping[str, Any], ...]
@@ -117,6 +119,7 @@ def describe_bundle(model: str | os.PathLike[str] = DEFAULT) -> BundleFacts:
         input_size=manifest.input_size,
         resize=manifest.resize,
         vocabulary=len(bundle.tokenizer()),
+        precision=manifest.precision,
         search=manifest.search,
         trained_on=manifest.trained_on,
         scores=manifest.scores,

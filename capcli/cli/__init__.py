@@ -14,8 +14,14 @@ import sys
 import traceback
 from types import FrameType
 
-from capcli.cli.app import app
-from capcli.cli.terminal import ReaderGoneError, open_closed_streams, say, stdout_problem
+from capcli.cli.terminal import (
+    Interrupted,
+    ReaderGoneError,
+    open_closed_streams,
+    say,
+    shorten_in_messages,
+    stdout_problem,
+)
 from capcli.errors import CapcliError, OutputError
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -42,14 +48,18 @@ def run(arguments: list[str]) -> int:
         signal.signal(signal.SIGTERM, functools.partial(_stop, os.getpid(), Terminated))
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, functools.partial(_stop, os.getpid(), KeyboardInterrupt))
+    shorten_in_messages(arguments)
     try:
+        # Typer takes its time to load, and whoever stops the program meanwhile gets no traceback.
+        from capcli.cli.app import app
+
         result = app(arguments, prog_name="capcli", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except CapcliError as error:
         say(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         say("stopped")
         return INTERRUPTED
     except Terminated:
@@ -66,8 +76,6 @@ def run(arguments: list[str]) -> int:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):
             say(_usage(error, arguments))
             return int(error.exit_code)
-        if type(error).__name__ == "Abort":
-            return INTERRUPTED
         if isinstance(error, OSError) and error.filename is None and error.errno in (errno.EBADF, errno.ENOSPC):
             # The text of --help, which Typer prints itself.
             say(f"standard output cannot be written ({stdout_problem(error)})")

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 import typer
 
-from capcli.cli.caption import caption
-from capcli.cli.doctor import doctor
-from capcli.cli.evaluate import evaluate
-from capcli.cli.export import export
-from capcli.cli.models import models
-from capcli.cli.ray import ray
+from capcli.cli.commands import Commands, Place
 from capcli.cli.terminal import answer
-from capcli.cli.train import train
+
+
+class _Capcli(Commands):
+    # What a command does is told here once more, so that the list of them needs no command.
+    places: ClassVar[Mapping[str, Place]] = {
+        "caption": Place("capcli.cli.caption", "Say in a sentence what a photo shows."),
+        "train": Place("capcli.cli.train", "Train a model of your own on photos with captions."),
+        "export": Place(
+            "capcli.cli.export",
+            "Turn a training run, or the mean of several, into a bundle, and verify that both give the same captions.",
+        ),
+        "evaluate": Place(
+            "capcli.cli.evaluate",
+            "Score captions with BLEU, METEOR, ROUGE-L and CIDEr, as papers do (needs the eval extra and Java).",
+        ),
+        "ray": Place(
+            "capcli.cli.ray", "Caption millions of photos on a Ray cluster, or with several processes and GPUs here."
+        ),
+        "models": Place("capcli.cli.models", "List, describe and verify models."),
+        "doctor": Place("capcli.cli.doctor", "Check the installation, and make a caption to prove it works."),
+        "bench": Place(
+            "capcli.cli.bench",
+            "Measure how fast captioning is here, stage by stage and against its targets. Takes a minute or two.",
+        ),
+    }
+
 
 app = typer.Typer(
     name="capcli",
+    cls=_Capcli,
     help="Photos to sentences, offline.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -39,12 +61,3 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-app.command("caption")(caption)
-app.command("train")(train)
-app.command("export")(export)
-app.command("evaluate")(evaluate)
-app.command("ray")(ray)
-app.add_typer(models, name="models")
-app.command("doctor")(doctor)

@@ -12,12 +12,21 @@ import typer
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
 from capcli.messages import shortened
+from capcli.settings import LARGEST_BATCH, LONGEST_CAPTION, MOST_HYPOTHESES, MOST_THREADS
 
 if TYPE_CHECKING:
     from capcli.captioner import Captioner
     from capcli.captioning import CaptioningRun
 
 _FAILED, _INTERRUPTED = 1, 130
+_MOST = {
+    "beam": MOST_HYPOTHESES,
+    "captions": MOST_HYPOTHESES,
+    "max_length": LONGEST_CAPTION,
+    "batch_size": LARGEST_BATCH,
+    "workers": MOST_THREADS,
+    "threads": MOST_THREADS,
+}
 _OUTPUT, _SEARCH, _FOLDERS, _SPEED = "Output", "Search", "Folders, tars and standard input", "Model and speed"
 
 
@@ -166,7 +175,10 @@ def caption(
     ] = None,
     model: Annotated[str, typer.Option(help="A bundle's name or folder.", rich_help_panel=_SPEED)] = "default",
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_SPEED)] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Images captioned together.", rich_help_panel=_SPEED)] = 16,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images captioned together. Default: 8 on the CPU, 16 on a GPU.", rich_help_panel=_SPEED),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Threads that read and decode images.", rich_help_panel=_SPEED)] = 2,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads for the model. Default: one for each core.", rich_help_panel=_SPEED)
@@ -179,7 +191,15 @@ def caption(
     """
     from capcli.cli.destinations import OutputOptions
 
-    _check_counts(captions=captions, batch_size=batch_size, workers=workers, max_pixels=max_pixels, threads=threads)
+    check_counts(
+        beam=beam,
+        max_length=max_length,
+        captions=captions,
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
+        threads=threads,
+    )
     where = OutputOptions(
         output=output,
         format_=format_,
@@ -234,6 +254,8 @@ def caption(
     if report.stopped:
         say(where.how_to_go_on())
         return _INTERRUPTED
+    if report.kept_failures and not quiet:
+        say(where.failed_before(report.kept_failures))
     return _FAILED if report.failed or report.kept_failures else 0
 
 
@@ -258,7 +280,17 @@ def interrupt_stops(run: CaptioningRun) -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _check_counts(**counts: int | None) -> None:
+def check_counts(**counts: int | None) -> None:
+    """Refuses numbers that cannot be meant, before anything is loaded.
+
+    Args:
+        counts: by the names of their options; None where one was not given.
+    Raises:
+        UsageError: one is below 1, or above its limit.
+    """
     for name, value in counts.items():
+        option, most = name.replace("_", "-"), _MOST.get(name)
         if value is not None and value < 1:
-            raise UsageError(f"--{name.replace('_', '-')} is {value}; it must be at least 1")
+            raise UsageError(f"--{option} is {value}; it must be at least 1")
+        if value is not None and most is not None and value > most:
+            raise UsageError(f"--{option} is {value}; it must be at most {most}")

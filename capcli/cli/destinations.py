@@ -202,4 +202,17 @@ class OutputOptions:
         if self.file is None:
             return "stopped; what was captioned so far is written"
         resume = "--resume instead of --overwrite" if self.overwrite else "--resume"
-        return f"stopped; {self.file} holds what was captioned so far; the same command with {resume} goes on"
+        file = shortened(str(self.file))
+        return f"stopped; {file} holds what was captioned so far; the same command with {resume} goes on"
+
+    def failed_before(self, count: int) -> str:
+        """What to say of photos whose failure in the resumed file stays: the run that met them told why.
+
+        Args:
+            count: their number, at least 1.
+        """
+        file = shortened(str(self.file))
+        photos = f"{count} photo{'' if count == 1 else 's'} in {file} failed in an earlier run"
+        if self.retry_failed:
+            return f"{photos} and {'is' if count == 1 else 'are'} not among the inputs of this one"
+        return f"{photos}; --retry-failed tries {'it' if count == 1 else 'them'} again"

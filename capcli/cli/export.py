@@ -1,4 +1,4 @@
-"""`capcli export RUNS... BUNDLE`."""
+"""`capcli export SOURCES... BUNDLE`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,26 @@ from capcli.errors import UsageError
 
 
 def export(
-    runs: Annotated[
+    sources: Annotated[
         list[Path],
-        typer.Argument(help="Folder of a finished run of capcli train. Several runs: the mean of their weights."),
+        typer.Argument(
+            help="Folder of a finished run of capcli train. Several runs: the mean of their weights. Or one bundle, by "
+            "name or folder."
+        ),
     ],
     bundle: Annotated[Path, typer.Argument(help="Folder to write the bundle to.")],
     name: Annotated[str | None, typer.Option(help="The bundle's name. Default: its folder's.")] = None,
-    description: Annotated[str, typer.Option(help="One sentence on the model.")] = "",
+    precision: Annotated[
+        str, typer.Option(help="How the encoder computes: int8, about twice as fast on a CPU, or float32.")
+    ] = "int8",
+    calibration_images: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of photos, 100 or more like those to be captioned, that int8 is made to fit. Default: the "
+            "run's own training photos."
+        ),
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="One sentence on the model.")] = None,
     terms: Annotated[str | None, typer.Option(help="Licence or terms of the weights.")] = None,
     card: Annotated[Path | None, typer.Option(help="Model card to use instead of a generated one.")] = None,
     scores: Annotated[
@@ -34,29 +47,33 @@ def export(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
-    """Turn a training run, or the mean of several, into a bundle, and verify that both give the same captions."""
+    """Turn a training run, the mean of several, or a bundle into a bundle, and verify that it captions as they do."""
     from capcli.cli.terminal import say
     from capcli.extras import need
 
     need("train", "capcli export")
-    from capcli.training.export import DEFAULT_TERMS, ExportOptions, export_runs
+    from capcli.training.export import ExportOptions, export_runs
 
     if card is not None and not card.is_file():
         raise UsageError(f"{card}: no such file; --card takes a Markdown file")
     options = ExportOptions(
         name=name or bundle.resolve().name,
         description=description,
-        weights_terms=DEFAULT_TERMS if terms is None else terms,
+        weights_terms=terms,
         card=card,
         scores=tuple(_read_scores(path) for path in scores or ()),
+        precision=precision,
+        calibration_images=calibration_images,
         proof_images=proof_images,
         beam=beam,
         length_penalty=length_penalty,
     )
-    result = export_runs(runs, bundle, options, overwrite=overwrite, note=say)
+    result = export_runs(sources, bundle, options, overwrite=overwrite, note=say)
     ties = f" ({result.ties} {'tie' if result.ties == 1 else 'ties'})" if result.ties else ""
     same = f"the network's captions and scores on {result.verified} images{ties}"
     say(f"{bundle}: {result.size / 1e6:.1f} MB; {same}")
+    if result.precision.agreement is not None:
+        say(f"{bundle}: int8, {result.precision.agreement}")
 
 
 def _read_scores(path: Path) -> dict[str, object]:

@@ -10,15 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from capcli.cli.commands import Command
 from capcli.cli.terminal import answer, say
 from capcli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from capcli.bundle.catalogue import BundleFacts, FoundBundle
+    from capcli.bundle.precision import Precision
 
 _LABEL, _LINE = 13, 110
 
-models = typer.Typer(help="List, describe and verify models.", context_settings={"help_option_names": ["-h", "--help"]})
+models = typer.Typer(
+    help="List, describe and verify models.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")]
 _Model = Annotated[str, typer.Argument(metavar="[NAME|FOLDER]", help="A bundle's name or folder.", show_default=True)]
@@ -33,7 +40,7 @@ def _without_command(context: typer.Context, as_json: _Json = False) -> None:
         raise UsageError(f"--json goes after {context.invoked_subcommand}")
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 def list_models(as_json: _Json = False) -> None:
     """List every model that --model can name, and where it lies."""
     from capcli.bundle.catalogue import found_bundles, search_places
@@ -55,9 +62,9 @@ def list_models(as_json: _Json = False) -> None:
             say(bundle.problem)
 
 
-@models.command("info")
+@models.command("info", cls=Command)
 def info(model: _Model = "default", as_json: _Json = False) -> None:
-    """Describe a model: licence and terms, sizes, settings, training data, measured scores."""
+    """Describe a model: licence and terms, sizes, precision, settings, training data, measured scores."""
     from capcli.bundle.catalogue import describe_bundle
 
     facts = describe_bundle(model)
@@ -68,7 +75,7 @@ def info(model: _Model = "default", as_json: _Json = False) -> None:
         answer(line)
 
 
-@models.command("verify")
+@models.command("verify", cls=Command)
 def verify(model: _Model = "default") -> None:
     """Check a model as loading it does: manifest, sizes, sha256, graph inputs and outputs."""
     from capcli.captioner import Captioner
@@ -99,6 +106,7 @@ def _lines(facts: BundleFacts) -> Iterator[str]:
     if facts.terms is not None:
         yield from _labelled("terms", *_folded(facts.terms))
     yield from _labelled("input", f"{facts.input_size} x {facts.input_size} pixels, {_resize(facts.resize)}")
+    yield from _labelled("precision", *_precision(facts.precision))
     yield from _labelled("vocabulary", f"{facts.vocabulary} tokens")
     yield from _labelled(
         "search", f"beam {search.beam}, at most {search.max_length} words, length penalty {search.length_penalty}"
@@ -109,6 +117,16 @@ def _lines(facts: BundleFacts) -> Iterator[str]:
     files = [f"{file.path:<{widest}}  {_size(file.size):>8}" for file in facts.files]
     yield from _labelled("files", *files, f"{'in all':<{widest}}  {_size(facts.size):>8}")
     yield from _labelled("card", str(facts.card))
+
+
+def _precision(precision: Precision) -> Iterator[str]:
+    """How the encoder computes, then what is known of it."""
+    yield f"{precision.encoder}, the decoder float32; weights are stored as int8"
+    if precision.calibration is not None:
+        data = ", ".join(precision.calibration.data)
+        yield f"calibrated on {precision.calibration.images} photos" + (f" of {data}" if data else "")
+    if precision.agreement is not None:
+        yield str(precision.agreement)
 
 
 def _labelled(label: str, *values: str) -> Iterator[str]:

@@ -7,13 +7,23 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from capcli.errors import OutputError
+from capcli.messages import shortened
 
 # Directions of text (Unicode, annex 9), and its ends of lines and paragraphs.
 _TURNING = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+# What the command line names and would fill the screen, and how messages have it instead.
+_shortened: dict[str, str] = {}
+
+
+class Interrupted(BaseException):
+    """Ctrl-C, as it leaves Typer, which would end the program without a word if it saw a KeyboardInterrupt."""
 
 
 class ReaderGoneError(BaseException):
@@ -40,8 +50,20 @@ def open_closed_streams() -> None:
             setattr(sys, name, open(number, mode, encoding="utf-8", errors="surrogateescape", closefd=False))  # noqa: SIM115
 
 
+def shorten_in_messages(arguments: Iterable[str]) -> None:
+    """Has messages show the long names among a command's arguments by their beginning and end, whoever names them."""
+    _shortened.clear()
+    for argument in arguments:
+        for name in (argument, argument.partition("=")[2]):
+            # As they were typed, and as paths are written.
+            for spelled in {name, str(Path(name)), os.path.expanduser(name)} if shortened(name) != name else ():
+                _shortened[spelled] = shortened(spelled)
+
+
 def say(message: str) -> None:
     """Prints one line on stderr, prefixed with the program's name."""
+    for name, short in _shortened.items():
+        message = message.replace(name, short)
     line = f"capcli: {(on_screen if sys.stderr.isatty() else one_line)(message)}\n"
     try:
         sys.stderr.buffer.write(line.encode(sys.stderr.encoding or "utf-8", "surrogateescape"))

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from capcli.errors import BundleError
-from capcli.settings import number_between, whole_number
+from capcli.settings import LONGEST_CAPTION, MOST_HYPOTHESES, number_between, whole_number
 
 # What a decoder carries from token to token: each float32 [B, ...], row i belongs to hypothesis i.
 State = tuple[np.ndarray, ...]
@@ -89,8 +89,9 @@ class SearchSettings:
     captions: int = 1
 
     def __post_init__(self) -> None:
-        for field_name in ("beam", "max_length", "captions"):
-            value = whole_number(field_name.replace("_", " "), getattr(self, field_name))
+        most = {"beam": MOST_HYPOTHESES, "max_length": LONGEST_CAPTION, "captions": MOST_HYPOTHESES}
+        for field_name, limit in most.items():
+            value = whole_number(field_name.replace("_", " "), getattr(self, field_name), most=limit)
             object.__setattr__(self, field_name, value)
         penalty = number_between("length penalty", self.length_penalty, 0, _LARGEST_PENALTY)
         object.__setattr__(self, "length_penalty", penalty)

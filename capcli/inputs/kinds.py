@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import struct
 from typing import BinaryIO
 
@@ -116,6 +118,18 @@ def sniff(head: bytes) -> str | None:
             # A general brand: the compatible brands tell AVIF from HEIC.
             return "AVIF" if b"avif" in head[16:] else "HEIC"
     return None
+
+
+def head_of(path: str, count: int = HEAD_BYTES) -> bytes | None:
+    """The first bytes of a regular file, at most `count`; None where there is none, or it cannot be read."""
+    try:
+        # A pipe or a device would block for ever when it is opened or read, and reading takes from others.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return None
+        with open(path, "rb") as file:
+            return file.read(count)
+    except (OSError, ValueError):
+        return None
 
 
 def is_foreign(head: bytes) -> bool:

@@ -5,10 +5,7 @@ Knows nothing of what is in it.
 
 from __future__ import annotations
 
-import os
-import stat
-
-from capcli.inputs.kinds import HEAD_BYTES, is_foreign, sniff
+from capcli.inputs.kinds import HEAD_BYTES, head_of, is_foreign, sniff
 
 _SUFFIXES = (".tar", ".tar.gz", ".tgz")
 GZIP = b"\x1f\x8b"
@@ -19,13 +16,8 @@ def is_tar(path: str) -> bool:
     """Whether a file is called like a tar, and does not begin like something else that is known."""
     if not path.lower().endswith(_SUFFIXES):
         return False
-    try:
-        # A pipe or device that is named like a tar would block for ever when it is opened or read.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return False
-        with open(path, "rb") as file:
-            start = file.read(_BLOCK)
-    except (OSError, ValueError):
+    start = head_of(path, _BLOCK)
+    if start is None:
         return False
     if start.startswith(GZIP):
         return True

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from capcli.errors import UsageError
-from capcli.inputs.kinds import HEAD_BYTES, is_foreign, is_netpbm, sniff
+from capcli.inputs.kinds import head_of, is_foreign, is_netpbm, sniff
 from capcli.inputs.paths import PHOTO_SUFFIXES, UNREAD_SUFFIXES
 
 # Pictures that folders are not searched for. Some begin like anything.
@@ -50,13 +50,8 @@ def is_picture_suffix(suffix: str) -> bool:
 
 def is_picture(path: str) -> bool:
     """Whether a file begins like a picture, one that cannot be read here included; False where that cannot be known."""
-    try:
-        # Reading from a pipe would wait, and take from others what they should get.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return False
-        with open(path, "rb") as file:
-            head = file.read(HEAD_BYTES)
-    except (OSError, ValueError):
+    head = head_of(path)
+    if head is None:
         return False
     # What is foreign and holds no NUL may be text: rows of photos in a folder "mmorpg" begin like a raw photo.
     return sniff(head) is not None or is_netpbm(head) or (b"\0" in head and is_foreign(head))

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 
 # Everything on the package index whose files lie in `onnxruntime/`.
 _RUNTIMES = (
@@ -55,6 +54,9 @@ class Obstacle:
 
 def installed_runtimes() -> tuple[Distribution, ...]:
     """The distributions that are installed and own the module `onnxruntime`; more than one is one too many."""
+    # Captions are made without it, and it takes as long to load as Pillow does.
+    from importlib import metadata
+
     found = []
     for name in _RUNTIMES:
         try:

@@ -29,6 +29,7 @@ from capcli.runtime.installation import (
     right_runtime,
 )
 from capcli.runtime.native_output import captured, one_reason
+from capcli.runtime.telemetry import disable_telemetry
 
 Provider: TypeAlias = Literal["cpu", "cuda"]
 PROVIDERS = ("auto", "cpu", "cuda")
@@ -217,13 +218,13 @@ def _load_onnxruntime() -> Any:
     if hasattr(known, "InferenceSession"):
         return known
     reason = None
+    disable_telemetry()
     # Looking for devices, it may warn on stderr as soon as it is imported.
     with captured():
         try:
             ort = importlib.import_module("onnxruntime")
             if hasattr(ort, "InferenceSession"):
                 ort.set_default_logger_severity(_FATAL)
-                # capcli is used offline; builds for Windows would report usage to Microsoft.
                 ort.disable_telemetry_events()
                 return ort
         except ModuleNotFoundError as error:

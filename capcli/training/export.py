@@ -1,61 +1,59 @@
-"""Export: a finished run, or the mean of several, becomes a bundle that is shown to caption as the network does."""
+"""Export: a run, the mean of several, or a bundle becomes a bundle that is shown to caption as the network does."""
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from capcli.bundle.bundle import (
-    MANIFEST,
-    BundleFile,
-    GraphNames,
-    Manifest,
-    SearchDefaults,
-    SpecialTokens,
-    describe_file,
-    write_manifest,
-)
+from capcli.bundle.bundle import MANIFEST
+from capcli.bundle.precision import FLOAT32, INT8, Calibration, Precision
 from capcli.decoding.search import SearchSettings
 from capcli.errors import OutputError, UsageError
 from capcli.outputs.files import why
+from capcli.training.agreement import measure_agreement
 from capcli.training.bundle_swap import put_back, swap_in
+from capcli.training.bundle_writer import BundleText, BundleWriter
+from capcli.training.calibration import CalibrationPhotos, choose_calibration
 from capcli.training.config import TrainConfig
-from capcli.training.model import CaptioningModel, mean_of
-from capcli.training.model_card import export_day, model_card, read_card, trained_on
-from capcli.training.network.caption_network import CaptionNetwork
-from capcli.training.onnx.quantise import quantise
-from capcli.training.onnx.write import write_decoder, write_encoder
+from capcli.training.export_source import DEFAULT_TERMS, ExportSource, read_source
+from capcli.training.model_card import export_day, model_card, read_card, with_precision
+from capcli.training.photos import Photos
 from capcli.training.proof import prove, read_proof_images
-from capcli.training.run_folder import TrainedRun, load_trained_run
 
-FILES = {"encoder": "encoder.onnx", "decoder": "decoder.onnx", "tokenizer": "tokenizer.json", "card": "MODEL_CARD.md"}
-DEFAULT_TERMS = "The terms of the images and captions it was trained on; see MODEL_CARD.md."
+__all__ = ["DEFAULT_TERMS", "ExportOptions", "ExportResult", "export_runs"]
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What a bundle says of itself beyond what the run knows.
+    """What a bundle says of itself beyond what its source knows; None for what the source says.
 
-    `proof_images`: a folder of images to verify it on, None for the run's own. `beam`, `length_penalty`: its search
-    settings; None for those the run validated with.
+    `precision`: how its encoder computes, "int8" or "float32". `calibration_images`: a folder of photos to find int8
+    ranges on, None for the run's training photos. `proof_images`: a folder of images to verify it on, None for the
+    run's own. `beam`, `length_penalty`: its search settings.
     """
 
     name: str
-    description: str = ""
-    weights_terms: str = DEFAULT_TERMS
+    description: str | None = None
+    weights_terms: str | None = None
     card: Path | None = None
     scores: tuple[dict[str, Any], ...] = ()
+    precision: str = INT8
+    calibration_images: Path | None = None
     proof_images: Path | None = None
     beam: int | None = None
     length_penalty: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in (INT8, FLOAT32):
+            raise UsageError(f"--precision is {self.precision!r}; it must be {INT8} or {FLOAT32}")
+        if self.precision == FLOAT32 and self.calibration_images is not None:
+            raise UsageError("--calibration-images goes with --precision int8")
 
     def search_settings(self, config: TrainConfig) -> SearchSettings:
         """How a bundle of a run with these settings searches.
@@ -71,30 +69,36 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """The bundle that was written: its size in bytes, how many images verified it, and how many of them tied."""
+    """The bundle that was written: its size in bytes, how many images verified it, how many of them tied, and how its
+    encoder computes."""
 
     folder: Path
     size: int
     verified: int
     ties: int
+    precision: Precision
 
 
 def export_runs(
-    runs: Sequence[Path], bundle: Path, options: ExportOptions, *, overwrite: bool, note: Callable[[str], None]
+    sources: Sequence[Path], bundle: Path, options: ExportOptions, *, overwrite: bool, note: Callable[[str], None]
 ) -> ExportResult:
-    """Writes the best checkpoint of a run, or the mean weights of several runs' best, as a bundle.
+    """Writes the best checkpoint of a run, the mean weights of several runs' best, or another bundle, as a bundle.
 
     Settings come from the first run.
 
-    The bundle is made beside its final place and moved there only after it captioned real images as the PyTorch network
-    holding the same rounded weights does, word for word and score for score. A bundle that was there is removed last; a
-    kill at the moment of the exchange leaves it in `.NAME.capcli-old` beside, from where the next export to that place
-    puts it back.
+    The bundle is made beside its final place and moved there only after its float32 form captioned real images as the
+    PyTorch network holding the same rounded weights does, word for word and score for score. How far int8 then takes it
+    from that form is measured, and kept in manifest and card. A bundle that was there is removed last; a kill at the
+    moment of the exchange leaves it in `.NAME.capcli-old` beside, from where the next export to that place puts it
+    back.
 
+    Args:
+        sources: folders of runs, or one bundle by folder or name.
     Raises:
-        UsageError: the folder exists and `overwrite` is false, or holds something else; the runs are of two kinds; or
-            an option is out of range or names a file that cannot be read.
+        UsageError: the folder exists and `overwrite` is false, or holds something else; the runs are of two kinds; an
+            option is out of range or names a file that cannot be read; or there is no photo to calibrate int8 on.
         DataError: not a finished run, or no image to verify the bundle on.
+        BundleError: the bundle to export is damaged, or not one that this version builds.
         CapcliError: bundle and network disagree.
         OutputError: the bundle cannot be written.
     """
@@ -105,38 +109,39 @@ def export_runs(
     _check_place(bundle, overwrite)
     if options.proof_images is not None and not options.proof_images.exists():
         raise UsageError(f"{options.proof_images}: no such folder; --proof-images takes a folder of photos")
-    card, day = None if options.card is None else read_card(options.card), export_day()
-    trained = [load_trained_run(run) for run in runs]
-    settings = options.search_settings(trained[0].config)
-    model = mean_of([(str(run.path), run.model) for run in trained])
-    for line in _differences(trained):
+    card = None if options.card is None else read_card(options.card)
+    day = export_day()
+    source = read_source(sources)
+    text = _text_of(source, options, card, day)
+    for line in source.notes:
         note(line)
-    folders = [Path(source.images) for run in trained for source in run.config.data]
-    images = read_proof_images([options.proof_images] if options.proof_images else folders, model.input_size)
-    model = replace(model, network=quantise(model.network))
+    calibration = None
+    if options.precision == INT8:
+        calibration = choose_calibration(source, options.calibration_images, options.proof_images, note)
+    images = _proof_images(source, options)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+        work = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
     except OSError as error:
         raise OutputError(f"{bundle}: cannot be written ({why(error)})") from error
     try:
         note("writing the graphs")
-        if card is None:
-            card = model_card(trained, options.name, options.description, options.weights_terms, day).encode("utf-8")
-        (partial / FILES["card"]).write_bytes(card)
-        _write(partial, model, trained_on([run.config for run in trained]), settings, options)
+        writer, made = BundleWriter(source.model, text), work / FLOAT32
+        writer.write_float32(made)
         note(f"captioning {len(images.paths)} images with the network and with the bundle")
-        ties = prove(partial, model, settings, images)
-        size = sum(file.stat().st_size for file in partial.iterdir())
-        partial.chmod(0o755)
-        left = swap_in(partial, place)
+        ties = prove(made, writer.rounded, text.settings, images)
+        precision = Precision()
+        if calibration is not None:
+            made, precision = _in_int8(writer, made, calibration, calibration.compared or images, text.settings, note)
+        size = sum(file.stat().st_size for file in made.iterdir())
+        left = swap_in(made, place)
     except OSError as error:
         raise OutputError(f"{bundle}: cannot be written ({why(error)})") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
     if left is not None:
         note(f"{left}: the old bundle cannot be removed; delete it")
-    return ExportResult(bundle, size, len(images.paths), ties)
+    return ExportResult(bundle, size, len(images.paths), ties, precision)
 
 
 def _check_place(bundle: Path, overwrite: bool) -> None:
@@ -149,56 +154,46 @@ def _check_place(bundle: Path, overwrite: bool) -> None:
         raise UsageError(f"{bundle}: not a bundle, so not replaced; choose another folder")
 
 
-def _differences(trained: Sequence[TrainedRun]) -> list[str]:
-    """What the runs do not agree on and a mean of weights cannot settle, a line each."""
-    first = trained[0]
-    lines = []
-    if len({run.model.input_size for run in trained}) > 1:
-        sizes = ", ".join(f"{run.path} {run.model.input_size}" for run in trained)
-        lines.append(
-            f"the runs' images are of different sizes in pixels ({sizes}); the bundle takes {first.model.input_size}"
-        )
-    if any(run.model.habits != first.model.habits for run in trained):
-        lines.append(f"the runs' captions differ in which words return and keep capitals; {first.path} decides")
-    return lines
+def _proof_images(source: ExportSource, options: ExportOptions) -> Photos:
+    if options.proof_images is not None:
+        places = [options.proof_images]
+    else:
+        # What calibrates proves too where a run's own photos are gone, and for a bundle, which has none.
+        own = [folder for folder in source.images if folder.exists()]
+        given = [options.calibration_images] if options.calibration_images is not None else []
+        places = own or given or list(source.images)
+    return read_proof_images(places, source.model.input_size)
 
 
-def _write(
-    target: Path,
-    model: CaptioningModel,
-    data_sets: tuple[str, ...],
+def _in_int8(
+    writer: BundleWriter,
+    float32: Path,
+    calibration: CalibrationPhotos,
+    compared: Photos,
     settings: SearchSettings,
-    options: ExportOptions,
-) -> None:
-    """Writes all but the card, which must be there already: the manifest holds its checksum."""
-    network, tokenizer, decoder = model.network, model.tokenizer, model.network.decoder
-    side = _grid_side(network, model.input_size)
-    write_encoder(network, target / FILES["encoder"], model.input_size)
-    write_decoder(network, target / FILES["decoder"], side * side)
-    tokenizer.save(target / FILES["tokenizer"])
-    files: dict[str, BundleFile] = {role: describe_file(target, name) for role, name in FILES.items()}
-    write_manifest(
-        target,
-        Manifest(
-            name=options.name,
-            description=options.description,
-            code_licence="Apache-2.0",
-            weights_terms=options.weights_terms,
-            files=files,
-            input_size=model.input_size,
-            resize="squash",
-            graph=GraphNames(decoder.context_names, decoder.state_names, (side, side) if decoder.attends else None),
-            tokens=SpecialTokens(tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown),
-            search=SearchDefaults(settings.beam, settings.max_length, settings.length_penalty),
-            habits=model.habits,
-            trained_on=data_sets,
-            scores=options.scores,
-            network=network.describe(),
-        ),
-    )
+    note: Callable[[str], None],
+) -> tuple[Path, Precision]:
+    """Writes the int8 form beside the float32 one, and says how far they agree."""
+    made = float32.with_name(INT8)
+    writer.write_int8(made, float32, calibration.photos, note)
+    note(f"captioning {len(compared.paths)} photos in float32 and in int8")
+    agreement = measure_agreement(float32, made, settings, compared, calibration.references)
+    precision = Precision(INT8, Calibration(len(calibration.photos.paths), calibration.data), agreement)
+    writer.describe(made, precision)
+    return made, precision
 
 
-def _grid_side(network: CaptionNetwork, input_size: int) -> int:
-    with torch.inference_mode():
-        grid = network.encoder(torch.zeros(1, input_size, input_size, 3, dtype=torch.uint8))
-    return math.isqrt(grid.shape[1])
+def _text_of(source: ExportSource, options: ExportOptions, card: bytes | None, day: date) -> BundleText:
+    description = source.description if options.description is None else options.description
+    terms = source.weights_terms if options.weights_terms is None else options.weights_terms
+
+    def card_of(precision: Precision) -> bytes:
+        if card is not None:
+            return card
+        own = source.card
+        if own is None:
+            own = model_card(source.runs, options.name, description, terms, day)
+        return with_precision(own, precision).encode("utf-8")
+
+    settings = options.search_settings(source.config)
+    return BundleText(options.name, description, terms, source.data_sets, options.scores, settings, card_of)

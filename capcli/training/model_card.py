@@ -1,16 +1,24 @@
-"""A bundle's model card: the one its maker gives, or a first one from what the runs know. Knows nothing of networks."""
+"""A bundle's model card: the one its maker gives, or a first one from what the runs know, with a section on precision.
+
+Knows nothing of networks.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+from capcli.bundle.precision import Precision
 from capcli.errors import UsageError
 from capcli.outputs.files import why
 from capcli.training.config import TrainConfig
 from capcli.training.run_folder import TrainedRun
+
+# The section and all up to the next heading of its level.
+_PRECISION = re.compile(r"^## Precision\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def read_card(path: Path) -> bytes:
@@ -83,6 +91,20 @@ comparable with published figures; `capcli evaluate` gives those.
 | --- | --- |
 {rows}
 """
+
+
+def with_precision(card: str, precision: Precision) -> str:
+    """A card whose section "Precision" says how the encoder computes; it comes last where there was none."""
+    lines = [f"The encoder computes in {precision.encoder}, the decoder in float32; weights are stored as int8."]
+    if precision.calibration is not None:
+        data = ", ".join(precision.calibration.data)
+        lines.append(f"Ranges of activations were found on {precision.calibration.images} photos of {data}.")
+    if precision.agreement is not None:
+        lines.append(f"Of photos captioned with both forms: {precision.agreement}.")
+    section = "## Precision\n" + "\n".join(lines) + "\n"
+    if _PRECISION.search(card):
+        return _PRECISION.sub(lambda found: section + ("\n" if found[0].endswith("\n\n") else ""), card, count=1)
+    return f"{card.rstrip()}\n\n{section}"
 
 
 def _set_name(images: str) -> str:

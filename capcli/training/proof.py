@@ -1,27 +1,24 @@
-"""The proof of an export: bundle and PyTorch network caption real images alike, in words and in scores.
+"""The proof of an export: float32 bundle and PyTorch network caption real images alike, in words and in scores.
 
 Both hold the same rounded weights, so all that may part them is the order in which float32 sums are taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from capcli.bundle.tokens import Tokenizer
 from capcli.captioner import Captioner
 from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings
-from capcli.errors import CapcliError, DataError, ImageError
-from capcli.inputs.images import load_image
-from capcli.inputs.paths import FolderRules, find_inputs
+from capcli.errors import CapcliError, DataError
 from capcli.training.model import CaptioningModel
 from capcli.training.network.decoder import Decoder
 from capcli.training.network.search import search_grid
+from capcli.training.photos import Photos, photos_of, read_evenly
 
 IMAGES = 32
 # Largest difference of two scores, mean log-probabilities of a token. Between the shipped bundle and its network it was
@@ -33,53 +30,29 @@ TOLERANCE = 1e-4
 IMAGES_A_TIE = 16
 
 
-@dataclass(frozen=True)
-class ProofImages:
-    """Real images: their paths, and pixels uint8 [N, S, S, 3]."""
+def read_proof_images(places: Sequence[Path], size: int) -> Photos:
+    """Reads up to `IMAGES` images of folders, see `photos_of`.
 
-    paths: tuple[str, ...]
-    pixels: np.ndarray
-
-
-def read_proof_images(places: Sequence[Path], size: int) -> ProofImages:
-    """Reads up to `IMAGES` images, evenly spaced over all that the places hold: several data sets are all there.
-
-    Args:
-        places: folders of images, with their sub-folders, or single images; what does not exist is left out.
-        size: width and height in pixels that they are resized to.
     Raises:
         DataError: there is no readable image.
     """
-    found = [path for place in places if place.exists() for path in _images_of(place)]
-    count = min(IMAGES, len(found))
-    even = [found[row * len(found) // count] for row in range(count)]
-    paths: list[str] = []
-    pixels: list[np.ndarray] = []
-    # The others stand in for those that cannot be read.
-    for path in dict.fromkeys([*even, *found]):
-        try:
-            pixels.append(load_image(path, size=(size, size)))
-        except ImageError:
-            continue
-        paths.append(path)
-        if len(paths) == IMAGES:
-            break
-    if not paths:
+    photos = read_evenly(photos_of(places), IMAGES, size)
+    if photos is None:
         looked = ", ".join(str(place) for place in places)
         raise DataError(
             f"no readable image in {looked} to verify the bundle on; give a folder of photos with --proof-images DIR"
         )
-    return ProofImages(tuple(paths), np.stack(pixels))
+    return photos
 
 
-def prove(bundle: Path, model: CaptioningModel, settings: SearchSettings, images: ProofImages) -> int:
+def prove(bundle: Path, model: CaptioningModel, settings: SearchSettings, images: Photos) -> int:
     """Captions real images with the network and with the bundle, and compares sentences and scores.
 
     A tie is another sentence of the same score: rounding decided between two that the network finds equally good. It
     must give the bundle's sentence the score that the bundle gives it.
 
     Args:
-        bundle: the folder of the bundle.
+        bundle: the folder of the bundle, in its float32 form; what int8 changes, `agreement` measures.
         model: its network is rounded as the bundle's weights are, on the CPU, in evaluation mode.
         settings: how both search.
         images: resized as the bundle wants them.
@@ -144,16 +117,3 @@ def _scored(decoder: Decoder, grid: torch.Tensor, tokenizer: Tokenizer, tokens: 
 def _near(one: float, other: float, factor: float = 1.0) -> bool:
     # NaN is near nothing.
     return abs(one - other) <= TOLERANCE * factor
-
-
-def _images_of(place: Path) -> list[str]:
-    """Photos by their suffix; all files where none has one."""
-    for rules in (FolderRules(), FolderRules(include=("*",))):
-        if found := list(_walk(place, rules)):
-            return found
-    return []
-
-
-def _walk(place: Path, rules: FolderRules) -> Iterator[str]:
-    inputs = find_inputs([str(place)], rules)
-    return (item.path for item in inputs if item.error is None)

@@ -25,7 +25,6 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from capcli import Captioner
-from capcli.captioner import _ENCODER_BATCH
 from capcli.errors import ImageError
 from capcli.runtime.sessions import Session, open_session
 
@@ -121,7 +120,7 @@ def main() -> None:
             loaded.append(captioner.load(str(path)))
         except (ImageError, OSError):
             continue
-        if len(loaded) == _ENCODER_BATCH:
+        if len(loaded) == captioner.batch_size:
             break
     pixels = np.stack(loaded)
     print(f"{sum(file.stat().st_size for file in captioner.bundle.folder.iterdir()) / 1e6:.1f} MB")

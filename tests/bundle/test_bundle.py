@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from capcli import Captioner
 from capcli.bundle.bundle import find_bundle, load_bundle, read_bundle, write_manifest
+from capcli.bundle.precision import Agreement, Calibration, Precision
 from capcli.errors import BundleError
 from tests.conftest import TINY_BUNDLE, RunCommand
 
@@ -33,7 +35,8 @@ def change_manifest(folder: Path, change: Change) -> None:
 
 
 def test_the_manifest_survives_a_round_trip(copy: Path) -> None:
-    before = read_bundle(copy).manifest
+    precision = Precision("int8", Calibration(192, ("a", "b")), Agreement(100, 93, 81.5, 82.25))
+    before = replace(read_bundle(copy).manifest, precision=precision)
     write_manifest(copy, before)
     assert read_bundle(copy).manifest == before
 
@@ -110,6 +113,8 @@ def test_a_link_out_of_the_folder_is_refused(copy: Path, tmp_path: Path) -> None
         (lambda values: values["tokens"].update(end="x"), "malformed"),
         (lambda values: values.update(files=[]), "malformed"),
         (lambda values: values.update(search=None), "malformed"),
+        (lambda values: values.update(precision={"encoder": 8}), "malformed"),
+        (lambda values: values.update(precision={"calibration": {"images": 3}}), "malformed"),
     ],
 )
 def test_a_malformed_manifest_is_one_clear_error(copy: Path, change: Change, message: str) -> None:

@@ -171,4 +171,5 @@ def test_forty_photos_with_the_shipped_model(capcli: RunCommand, tmp_path: Path)
     # The same photo under another name gets the same words.
     assert len({row["caption"] for row in rows if row["caption"]}) <= len(NAMES)
     again = capcli("caption", folder, "-o", out, "--resume")
-    assert (again.code, again.out, again.err) == (1, b"", b"")
+    assert (again.code, again.out, again.errors.count("\n")) == (1, b"", 1)
+    assert "2 photos in" in again.errors and "--retry-failed" in again.errors

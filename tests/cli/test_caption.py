@@ -205,7 +205,7 @@ def test_odd_names_are_captioned(capcli: RunCommand, tiny: Path, photo: Path, na
         (("--beam", "0"), "beam"),
         (("--beam", "many"), "--beam"),
         (("--captions", "0"), "captions"),
-        (("--max-length", "0"), "max length"),
+        (("--max-length", "0"), "max-length"),
         (("--length-penalty", "-1"), "length penalty"),
         (("--threads", "0"), "threads"),
         (("--batch-size", "0"), "batch"),

@@ -140,6 +140,16 @@ def test_new_photos_are_added_and_mended_ones_retried(
     done = capcli("caption", few, "-o", out, "--model", tiny, "--resume")
     assert done.code == 1, "a failure kept from the resumed file counts"
     assert out.read_bytes().startswith(first)
+    told = f"capcli: 1 photo in {out} failed in an earlier run"
+    assert done.errors == f"{told}; --retry-failed tries it again\n"
+    # Nothing else is left to do, and the model is not needed to say so.
+    done = capcli("caption", few, "-o", out, "--model", tmp_path / "no such model", "--resume")
+    assert (done.code, done.errors) == (1, f"{told}; --retry-failed tries it again\n")
+    done = capcli("caption", few, "-o", out, "--model", tiny, "--resume", "-q")
+    assert (done.code, done.errors) == (1, "")
+    others = few / "10.png"
+    done = capcli("caption", others, "-o", out, "--model", tiny, "--resume", "--retry-failed")
+    assert (done.code, done.errors) == (1, f"{told} and is not among the inputs of this one\n")
     done = capcli("caption", few, "-o", out, "--model", tiny, "--resume", "--retry-failed")
     assert (done.code, done.err) == (0, b"")
     rows = list(read_rows(out, "csv"))

@@ -154,6 +154,7 @@ def test_info_says_what_a_bundle_is(capcli: RunCommand, tiny: Path, place: Path)
         "weights": "Apache-2.0",
         "terms": "Apache-2.0",
         "input": "64 x 64 pixels, squash (without keeping the aspect ratio)",
+        "precision": "float32, the decoder float32; weights are stored as int8",
         "vocabulary": "16 tokens",
         "search": "beam 3, at most 12 words, length penalty 0.7",
         "trained on": "tinydata",
@@ -171,6 +172,8 @@ def test_info_for_machines_holds_the_same(capcli: RunCommand, tiny: Path) -> Non
     values = json.loads(done.text)
     manifest = json.loads((tiny / "manifest.json").read_text("utf-8"))
     assert values["search"] == manifest["search"]
+    # A manifest from before int8 says nothing of it.
+    assert "precision" not in manifest and values["precision"]["encoder"] == "float32"
     assert (values["format"], values["input_size"], values["resize"]) == (1, 64, "squash")
     assert values["vocabulary"] == manifest["network"]["decoder"]["vocabulary"]
     assert values["weights_terms"] == manifest["licence"]["weights"]

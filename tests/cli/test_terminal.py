@@ -80,6 +80,31 @@ def test_a_long_name_shows_its_beginning_and_its_end(capcli: RunCommand, tiny: P
     assert row["path"] == name
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("-o", "LONG.csv"),
+        ("--output=LONG.csv",),
+        ("-o", "LONG"),
+        ("--model", "LONG"),
+        ("--model=deep//LONG",),
+        ("--provider", "LONG"),
+        ("--LONG",),
+        ("--sidecar", "LONG"),
+        ("--format", "LONG"),
+    ],
+)
+def test_so_does_a_long_name_in_any_option(
+    options: tuple[str, ...], capcli: RunCommand, tiny: Path, tmp_path: Path
+) -> None:
+    draw("circle", "red", "white", 1, 64).save(tmp_path / "x.png")
+    given = [option.replace("LONG", "y" * 3000) for option in options]
+    model = [] if "--model" in options[0] else ["--model", tiny]
+    done = capcli("caption", "x.png", *model, *given, cwd=tmp_path)
+    assert done.code in (2, 3, 4) and len(done.errors) < 700 and "y" * 95 + "..." in done.errors
+    assert done.errors.count("\n") == 1
+
+
 def test_a_name_cannot_turn_the_text_of_a_terminal_round() -> None:
     # Shown raw, this is "holiday-exe.jpg", or part of the line before it.
     assert on_screen("holiday-\u202egpj.exe") == "holiday-\\u202egpj.exe"

@@ -108,7 +108,8 @@ def test_the_cursor_comes_back_and_nothing_else_stays(
     assert shown.count(HIDE) >= 1
     assert shown.rfind(SHOW) > shown.rfind(HIDE)
     assert b"Traceback" not in shown and b"Error" not in shown
-    assert (b"capcli: " in shown) == (end == "an error")
+    assert (b"capcli: " in shown) == (end != "SIGTERM")
+    assert (b"capcli: stopped" in shown) == (end == "Ctrl-C")
 
 
 def test_a_forked_process_ends_without_a_word() -> None:

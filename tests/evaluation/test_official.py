@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capcli.errors import DataError, DependencyError
-from capcli.evaluation import ImageTokens, Scores, official_scores, plain_cider
+from capcli.evaluation import ImageTokens, official_scores, plain_cider
 from capcli.evaluation.java import find_java
 from capcli.evaluation.plain import plain_tokens
 from capcli.evaluation.predictions import Prediction, match_predictions, read_predictions
@@ -36,19 +36,28 @@ CAPTIONS = {
 }
 
 
-@pytest.fixture(scope="module")
-def scores() -> Scores:
-    need_scorers()
-    return official_scores(CAPTIONS, REFERENCES)
+def times_of_the_installed_package() -> list[int]:
+    from pycocoevalcap.meteor import meteor
+    from pycocoevalcap.tokenizer import ptbtokenizer
+
+    # A temporary file that is gone again has still changed its folder's time.
+    return [Path(module.__file__).parent.stat().st_mtime_ns for module in (meteor, ptbtokenizer)]
 
 
-def test_official_scores_are_those_of_the_official_code(scores: Scores) -> None:
+def test_official_scores_are_those_of_the_official_code(
+    java_of_quick_meteor: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.meteor.meteor import Meteor
     from pycocoevalcap.rouge.rouge import Rouge
     from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
+    before = times_of_the_installed_package()
+    scores = official_scores(CAPTIONS, REFERENCES)
+    assert times_of_the_installed_package() == before
+    # Once with all paraphrases is enough, of which these texts use none.
+    monkeypatch.setenv("PATH", f"{java_of_quick_meteor}{os.pathsep}{os.environ['PATH']}")
     wanted = PTBTokenizer().tokenize({name: [{"caption": text} for text in REFERENCES[name]] for name in REFERENCES})
     said = PTBTokenizer().tokenize({name: [{"caption": CAPTIONS[name]}] for name in REFERENCES})
     bleu, bleu_each = Bleu(4).compute_score(wanted, said)
@@ -113,18 +122,13 @@ def test_images_without_captions_are_counted_and_named() -> None:
         official_scores({"one.jpg": "x"}, {})
 
 
+@pytest.mark.usefixtures("quick_meteor")
 def test_scoring_prints_nothing_and_leaves_the_installed_package_alone(capfd: pytest.CaptureFixture[str]) -> None:
-    need_scorers()
-    from pycocoevalcap.meteor import meteor
-    from pycocoevalcap.tokenizer import ptbtokenizer
-
-    # A temporary file that is gone again has still changed its folder's time.
-    folders = [Path(module.__file__).parent for module in (meteor, ptbtokenizer)]
-    before = [folder.stat().st_mtime_ns for folder in folders]
+    before = times_of_the_installed_package()
     texts = {name: [f"a {word} thing stands on the table"] for name, word in (("x", "red"), ("y", "blue"))}
     perfect = official_scores({name: words[0] for name, words in texts.items()}, texts)
     assert (perfect.bleu_4, perfect.rouge_l, perfect.meteor) == pytest.approx((100, 100, 100))
-    assert [folder.stat().st_mtime_ns for folder in folders] == before
+    assert times_of_the_installed_package() == before
     assert capfd.readouterr() == ("", "")
 
 
@@ -255,8 +259,8 @@ def test_a_name_without_suffix_is_not_enough_where_two_images_share_it() -> None
     assert match_predictions({"1": "either"}, names) == {}
 
 
+@pytest.mark.usefixtures("quick_meteor")
 def test_the_command_scores_a_bundle_and_its_own_output_alike(capcli: RunCommand, tiny: Path, tmp_path: Path) -> None:
-    need_scorers()
     captions = write_data_set(tmp_path / "data", copies=1, size=64)
     data = ("--images", tmp_path / "data" / "images", "--captions", captions)
     done = capcli("evaluate", "--model", tiny, *data, "--json")

@@ -20,7 +20,7 @@ from PIL import Image
 from capcli.evaluation import ImageScores, ImageTokens, Scores
 from capcli.evaluation.report import THUMBNAIL_SIDE, EvaluatedImage, report_page
 from capcli.outputs.rows import Row, row_format
-from tests.conftest import RunCommand, need_scorers
+from tests.conftest import RunCommand
 from tests.shapes import draw, write_data_set
 
 HOSTILE = (
@@ -157,8 +157,8 @@ def test_a_score_that_is_no_number_is_left_out(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.usefixtures("quick_meteor")
 def test_the_command_reports_what_it_prints(capcli: RunCommand, tiny: Path, tmp_path: Path) -> None:
-    need_scorers()
     captions = write_data_set(tmp_path / "data", copies=1, size=64)
     images, report = tmp_path / "data" / "images", tmp_path / "report.html"
     data = ("--images", images, "--captions", captions, "--json")
@@ -187,8 +187,8 @@ def test_the_command_reports_what_it_prints(capcli: RunCommand, tiny: Path, tmp_
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names of any bytes are a Linux thing")
+@pytest.mark.usefixtures("quick_meteor")
 def test_hostile_names_and_predictions_are_reported_as_they_are(capcli: RunCommand, tmp_path: Path) -> None:
-    need_scorers()
     images = tmp_path / "images"
     images.mkdir()
     names = ["<img src=x onerror=alert(1)>", "a\nb & \"c\" 'd'", "\U0001f436", "\udcff", "-plain"]

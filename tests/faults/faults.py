@@ -38,6 +38,7 @@ FEATURES = "tests/training/inputs/test_features.py"
 CACHE = "tests/training/inputs/test_cache.py"
 PROOF = "tests/training/test_proof.py"
 EXPORT = "tests/training/test_export.py"
+INT8 = "tests/training/onnx/test_static_int8.py"
 SETTINGS = "tests/training/test_every_setting.py::test_settings_reach_their_place"
 RESUME = f"{TRAINER}::test_a_run_that_was_stopped_ends_bit_for_bit_like_one_that_was_not"
 
@@ -192,6 +193,19 @@ SECTIONS = {
         Fault("the new bundle goes in before the old one is aside",
               "        os.rename(target, aside)\n        os.rename(new, target)",
               "        shutil.rmtree(target)\n        os.rename(new, target)", "tests/training/test_bundle_swap.py"),
+        Fault("int8 weights of 8 bits", "_LEVELS = 63", "_LEVELS = 127",
+              f"{INT8}::test_no_sum_of_two_products_can_leave_16_bits"),
+        Fault("int8 rounding makes up for nothing",
+              "errors[row] = (block[row] - steps * scale) / inverse[column, column]",
+              "errors[row] = 0",
+              f"{INT8}::test_rounding_by_photos_keeps_the_features_better_than_to_the_nearest"),
+        Fault("int8 biases may leave 32 bits", "np.maximum(np.maximum(scale, _SMALLEST_SCALE), wanted)",
+              "np.maximum(scale, _SMALLEST_SCALE)", INT8),
+        Fault("int8 takes in what the decoder computes", "nodes[convolutions[0] : end] if",
+              "nodes if", INT8),
+        Fault("int8 is compared with nothing", "sum(one == other for one, other in",
+              "sum(one == one for one, other in",
+              "tests/training/test_export_int8.py::test_most_captions_are_those_of_the_float32_form"),
     ],
     "optimiser": [
         Fault("schedule is one update late", "set_learning_rate(self._optimizer, self._rate(self._update + 1))",

@@ -214,6 +214,30 @@ def test_importing_the_module_loads_no_onnxruntime() -> None:
     assert done == Finished(0, b"", b"")
 
 
+def test_onnxruntime_reports_to_nobody_and_keeps_nothing(graph: Path, tmp_path: Path) -> None:
+    """Its builds report to Microsoft, and keep an identifier and a database, where the environment lets them."""
+    silent = {"CI", "GITHUB_ACTIONS", "TF_BUILD", "ORT_RUNNING_UNIT_TESTS", "XDG_CACHE_HOME", "PYTEST_CURRENT_TEST"}
+    kept = {name: value for name, value in os.environ.items() if name not in silent and not name.startswith("ORT_")}
+    for place in ("home", "tmp"):
+        (tmp_path / place).mkdir()
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c"),
+            "import sys, numpy as np\n"
+            "from pathlib import Path\n"
+            "from capcli.runtime.sessions import open_session\n"
+            "session = open_session(Path(sys.argv[1]), provider='cpu')\n"
+            "session.run({'x': np.ones((1, 3), np.float32), 'k': np.arange(1)}, ['y'])\n",
+            str(graph),
+        ],
+        env={**kept, "HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")},
+        capture_output=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (b"", b"")
+    assert [path for place in ("home", "tmp") for path in (tmp_path / place).rglob("*")] == []
+
+
 @pytest.mark.parametrize("provider", ["auto", "cpu"])
 def test_a_run_prints_nothing_of_its_own(provider: str, graph: Path) -> None:
     done = python(

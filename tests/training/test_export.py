@@ -39,7 +39,11 @@ def export(
 ) -> tuple[ExportResult, list[str]]:
     notes: list[str] = []
     result = export_runs(
-        runs, bundle, ExportOptions(**{"name": "x", **options}), overwrite=overwrite, note=notes.append
+        runs,
+        bundle,
+        ExportOptions(**{"name": "x", "precision": "float32", **options}),
+        overwrite=overwrite,
+        note=notes.append,
     )
     return result, notes
 
@@ -76,6 +80,7 @@ def test_a_model_learns_exports_and_captions_through_the_installed_command(
         shutil.copytree(TINY_BUNDLE, bundle)
         done = capcli("export", tmp_path / "run", bundle)
         assert (done.code, done.errors.count("\n")) == (2, 1) and "--overwrite" in done.errors
+        # int8, calibrated on the photos that it was trained on.
         done = capcli("export", tmp_path / "run", bundle, "--overwrite")
         wanted: dict[str, object] = {"name": "my bundle", "terms": DEFAULT_TERMS, "scores": [], "search": (3, 0.7)}
         verified = f"captions and scores on {IMAGES} images"
@@ -90,12 +95,14 @@ def test_a_model_learns_exports_and_captions_through_the_installed_command(
             *("export", tmp_path / "run", bundle, "--scores", tmp_path / "scores.json", "--card", tmp_path / "card.md"),
             *("--terms", "mine", "--name", "own", "--description", "It sees shapes.", "--beam", "4"),
             *("--length-penalty", "0.9", "--proof-images", tmp_path / "elsewhere"),
+            *("--precision", "int8", "--calibration-images", tmp_path / "elsewhere"),
         )
         scores = [{"cider": 12.5, "images": 3}]
         wanted = {"name": "own", "terms": "mine", "scores": scores, "search": (4, 0.9)}
         verified = f"captions and scores on {IMAGES} images"
     assert done.code == 0, done.errors
     assert done.out == b"" and verified in done.errors
+    assert "bundle: int8, " in done.errors and "captions as in float32" in done.errors
     assert {file.name for file in bundle.iterdir()} == {
         *("manifest.json", "encoder.onnx", "decoder.onnx", "tokenizer.json", "MODEL_CARD.md")
     }
@@ -255,7 +262,9 @@ def test_a_bundle_that_a_killed_export_had_moved_aside_is_put_back(tmp_path: Pat
     shutil.copytree(TINY_BUNDLE, aside_of(bundle))
     notes: list[str] = []
     with pytest.raises(UsageError, match="bundle: exists"):
-        export_runs([tmp_path / "run"], bundle, ExportOptions("x"), overwrite=False, note=notes.append)
+        export_runs(
+            [tmp_path / "run"], bundle, ExportOptions("x", precision="float32"), overwrite=False, note=notes.append
+        )
     read_bundle(bundle).verify()
     assert len(notes) == 1 and "put back" in notes[0]
 

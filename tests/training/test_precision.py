@@ -39,7 +39,13 @@ def test_bfloat16_trains_on_captions_then_on_rewards_and_becomes_a_bundle(tmp_pa
     shared = weights[0].keys() & weights[1].keys()
     assert any(not torch.equal(weights[0][name], weights[1][name]) for name in shared)
 
-    export_runs([second.path], tmp_path / "bundle", ExportOptions(name="x"), overwrite=False, note=lambda _: None)
+    export_runs(
+        [second.path],
+        tmp_path / "bundle",
+        ExportOptions("x", precision="float32"),
+        overwrite=False,
+        note=lambda _: None,
+    )
     photo = write_photo(tmp_path / "photo.jpg", "coffee")
     (answer,) = Captioner(tmp_path / "bundle", provider="cpu").caption([photo])
     assert answer.text

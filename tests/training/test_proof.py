@@ -23,7 +23,8 @@ from capcli.bundle.bundle import describe_file, read_bundle, write_manifest  # n
 from capcli.errors import CapcliError  # noqa: E402
 from capcli.training.onnx.quantise import quantise  # noqa: E402
 from capcli.training.onnx.read import read_model  # noqa: E402
-from capcli.training.proof import IMAGES, ProofImages, prove, read_proof_images  # noqa: E402
+from capcli.training.photos import Photos  # noqa: E402
+from capcli.training.proof import IMAGES, prove, read_proof_images  # noqa: E402
 
 # The images it is proved on
 
@@ -59,7 +60,7 @@ class Case:
         self.settings = Captioner(self.bundle, provider="cpu").settings()
 
     def prove(self, count: int = IMAGES) -> int:
-        images = ProofImages(self.images.paths[:count], self.images.pixels[:count])
+        images = Photos(self.images.paths[:count], self.images.pixels[:count])
         return prove(self.bundle, self.model, self.settings, images)
 
     def change_file(self, role: str, change: Callable[[Path], None]) -> None:

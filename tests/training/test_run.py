@@ -247,10 +247,8 @@ def test_images_are_as_large_as_those_of_the_bundle_it_starts_from(shapes: Path,
     assert [RunFolder(tmp_path / name).read_config().input_size for name in ("one", "two")] == [64, 64]
 
 
+@pytest.mark.usefixtures("quick_meteor")
 def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cache: Path, tmp_path: Path) -> None:
-    pytest.importorskip("pycocoevalcap", reason="needs the eval extra")
-    if shutil.which("java") is None:
-        pytest.skip("needs Java")
     config = replace(
         small_run(shapes), **AS_INIT, objective="self-critical", beam_samples=2, init=(str(TINY_BUNDLE),), meteor=2.0
     )

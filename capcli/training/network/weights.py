@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-_INT8 = ".weight_int8"
+_INT8, _INT32 = ".weight_int8", ".bias_int32"
 # Modules by the names they had before: bundles, run folders and checkpoints from then hold weights under them.
 _RENAMED = {"look": "attention_lstm", "say": "language_lstm"}
 
@@ -26,8 +26,9 @@ def dequantised(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Float32 weights from arrays as they are stored.
 
     Args:
-        arrays: int8 `LAYER.weight_int8` with `LAYER.scale` that broadcasts to it, which make `LAYER.weight`; floats of
-            any width. Others are left out.
+        arrays: int8 `LAYER.weight_int8` with `LAYER.scale`, one for all or for each output channel, which make
+            `LAYER.weight`; int32 `LAYER.bias_int32` with `LAYER.bias_scale`, which make `LAYER.bias`; floats of any
+            width. Others are left out.
     Raises:
         KeyError: a scale is missing.
     """
@@ -35,8 +36,14 @@ def dequantised(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     for name, array in arrays.items():
         if name.endswith(_INT8):
             layer = name.removesuffix(_INT8)
-            weight = np.ascontiguousarray(array.astype(np.float32) * arrays[f"{layer}.scale"], dtype=np.float32)
+            scale = arrays[f"{layer}.scale"]
+            if scale.ndim == 1:
+                scale = scale.reshape(-1, *[1] * (array.ndim - 1))
+            weight = np.ascontiguousarray(array.astype(np.float32) * scale, dtype=np.float32)
             weights[f"{layer}.weight"] = torch.from_numpy(weight)
+        elif name.endswith(_INT32):
+            layer = name.removesuffix(_INT32)
+            weights[f"{layer}.bias"] = torch.from_numpy(array.astype(np.float32) * arrays[f"{layer}.bias_scale"])
         elif np.issubdtype(array.dtype, np.floating) and name.removesuffix(".scale") + _INT8 not in arrays:
             weights[name] = torch.from_numpy(np.array(array, dtype=np.float32))
     return weights

@@ -1,7 +1,7 @@
 """Weights as int8 with a scale for each output channel.
 
-Only the storage is int8: the graph multiplies weight by scale as it is loaded and computes in float32, so that a
-caption depends on nothing but its image. Four bytes a weight become one. Knows nothing of files.
+Only the storage is int8 here: the network multiplies weight by scale and computes in float32. Four bytes a weight
+become one. `static_int8` makes the encoder compute in int8 too. Knows nothing of files.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class Int8Embedding(Int8Weight):
 
 def quantise(network: CaptionNetwork) -> CaptionNetwork:
     """A copy of the network, in evaluation mode, whose convolutions, linear layers and embeddings are rounded."""
-    rounded = copy.deepcopy(network).cpu().float().eval()
-    for module in list(rounded.modules()):
+    copied = copy.deepcopy(network).cpu().float().eval()
+    for module in list(copied.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Conv2d):
                 setattr(module, name, Int8Conv2d(child))
@@ -80,4 +80,4 @@ def quantise(network: CaptionNetwork) -> CaptionNetwork:
                 setattr(module, name, Int8Linear(child))
             elif isinstance(child, nn.Embedding):
                 setattr(module, name, Int8Embedding(child))
-    return rounded
+    return copied

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 
 import pytest
 from hypothesis import given, settings
@@ -43,10 +42,9 @@ def test_it_is_the_mean_of_the_official_bleus(sentences: list[list[int]], refere
     assert BleuReward().score(sentences, references, 0) == pytest.approx(theirs, abs=1e-6)
 
 
+@pytest.mark.usefixtures("quick_meteor")
 def test_it_is_the_official_meteor() -> None:
     meteor = pytest.importorskip("pycocoevalcap.meteor.meteor", reason="needs the eval extra")
-    if shutil.which("java") is None:
-        pytest.skip("needs Java")
     vocabulary = ["<end>", "a", "dog", "dogs", "hound", "runs", "running", "quickly", "on", "the", "grass"]
     number = {word: place for place, word in enumerate(vocabulary)}
     said = ["a dog runs on the grass", "a hound running", "the the the", "grass"]

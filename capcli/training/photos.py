@@ -1,0 +1,63 @@
+"""Photos that an export looks at: evenly chosen of folders or lists, and read. Knows nothing of what they are for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from capcli.errors import ImageError
+from capcli.inputs.images import load_image
+from capcli.inputs.paths import FolderRules, find_inputs
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Their paths, and pixels uint8 [N, S, S, 3]."""
+
+    paths: tuple[str, ...]
+    pixels: np.ndarray
+
+
+def photos_of(places: Iterable[Path]) -> list[str]:
+    """All photos of folders and their sub-folders, and single ones; what does not exist is left out.
+
+    A photo of a folder is known by its suffix; where no file has one, all files are taken.
+    """
+    return [path for place in places if place.exists() for path in _images_of(place)]
+
+
+def read_evenly(paths: Sequence[str], count: int, size: int) -> Photos | None:
+    """Reads up to `count` photos, evenly spaced over all: several data sets are all there. None if none can be read.
+
+    Args:
+        size: width and height in pixels that they are resized to.
+    """
+    some = min(count, len(paths))
+    even = [paths[row * len(paths) // some] for row in range(some)]
+    read: list[str] = []
+    pixels: list[np.ndarray] = []
+    # The others stand in for those that cannot be read.
+    for path in dict.fromkeys([*even, *paths]):
+        try:
+            pixels.append(load_image(path, size=(size, size)))
+        except ImageError:
+            continue
+        read.append(path)
+        if len(read) == count:
+            break
+    return Photos(tuple(read), np.stack(pixels)) if read else None
+
+
+def _images_of(place: Path) -> list[str]:
+    for rules in (FolderRules(), FolderRules(include=("*",))):
+        if found := list(_walk(place, rules)):
+            return found
+    return []
+
+
+def _walk(place: Path, rules: FolderRules) -> Iterator[str]:
+    inputs = find_inputs([str(place)], rules)
+    return (item.path for item in inputs if item.error is None)

@@ -7,12 +7,14 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from capcli.cli.caption import check_counts
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
+from capcli.messages import shortened
 
 if TYPE_CHECKING:
     from capcli.inputs.paths import FolderRules, InputItem
@@ -20,9 +22,11 @@ if TYPE_CHECKING:
     from capcli.scale_out.photos import Photo
 
 _FAILED, _INTERRUPTED = 1, 130
+_MOST_GPUS = 1024
 # Each has its row; stderr need not repeat all of ten million.
 _MOST_TOLD = 20
-_OUTPUT, _CLUSTER, _SEARCH, _FOLDERS, _MODEL = "Output", "Cluster", "Search", "Folders and standard input", "Model"
+_OUTPUT, _CLUSTER, _SEARCH = "Output", "Cluster", "Search"
+_FOLDERS, _SPEED = "Folders and standard input", "Model and speed"
 
 
 def ray(
@@ -68,7 +72,10 @@ def ray(
     ] = True,
     address: Annotated[
         str | None,
-        typer.Option(help="Of a Ray cluster. Default: one is started on this machine.", rich_help_panel=_CLUSTER),
+        typer.Option(
+            help="Of a Ray cluster: HOST:PORT, or auto. Default: one is started on this machine.",
+            rich_help_panel=_CLUSTER,
+        ),
     ] = None,
     actors: Annotated[int, typer.Option(help="Processes that caption.", rich_help_panel=_CLUSTER)] = 1,
     cpus_per_actor: Annotated[
@@ -77,10 +84,6 @@ def ray(
     gpus_per_actor: Annotated[
         float, typer.Option(help="GPUs of each; 0.5 lets two share one.", rich_help_panel=_CLUSTER)
     ] = 0.0,
-    batch_size: Annotated[int, typer.Option(help="Images captioned together.", rich_help_panel=_CLUSTER)] = 16,
-    workers: Annotated[
-        int, typer.Option(help="Threads of each actor that read and decode images.", rich_help_panel=_CLUSTER)
-    ] = 2,
     beam: Annotated[
         int | None,
         typer.Option(
@@ -120,9 +123,16 @@ def ray(
         typer.Option(help="Refuse images with more pixels than this. Default: 200 million.", rich_help_panel=_FOLDERS),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A bundle's name or folder; every node must have it.", rich_help_panel=_MODEL)
+        str, typer.Option(help="A bundle's name or folder; every node must have it.", rich_help_panel=_SPEED)
     ] = "default",
-    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_MODEL)] = "auto",
+    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_SPEED)] = "auto",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(help="Images captioned together. Default: 8 on the CPU, 16 on a GPU.", rich_help_panel=_SPEED),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="Threads of each actor that read and decode images.", rich_help_panel=_SPEED)
+    ] = 2,
 ) -> int:
     """Caption millions of photos on a Ray cluster, or with several processes and GPUs here.
 
@@ -131,12 +141,18 @@ def ray(
     from capcli.extras import need as need_extra
     from capcli.scale_out.formats import FORMATS
 
-    least = {"actors": actors, "cpus-per-actor": cpus_per_actor, "batch-size": batch_size, "workers": workers}
-    for name, value in {**least, "captions": captions, "max-pixels": max_pixels}.items():
-        if value is not None and value < 1:
-            raise UsageError(f"--{name} is {value}; it must be at least 1")
-    if not 0 <= gpus_per_actor < 1024:
-        raise UsageError(f"--gpus-per-actor is {gpus_per_actor:g}; it must be at least 0")
+    check_counts(
+        actors=actors,
+        cpus_per_actor=cpus_per_actor,
+        beam=beam,
+        max_length=max_length,
+        captions=captions,
+        batch_size=batch_size,
+        workers=workers,
+        max_pixels=max_pixels,
+    )
+    if not 0 <= gpus_per_actor <= _MOST_GPUS or (gpus_per_actor > 1 and gpus_per_actor % 1):
+        raise UsageError(f"--gpus-per-actor is {gpus_per_actor:g}; it must be from 0 to 1, or a whole number")
     if format_ not in FORMATS:
         raise UsageError(f"no format {format_!r}; choose one of {', '.join(FORMATS)}")
     if resume and overwrite:
@@ -151,6 +167,7 @@ def ray(
     need_extra("ray", "capcli ray")
 
     from capcli.captioning import CaptionSettings
+    from capcli.cli.destinations import failed_before, how_to_go_on
     from capcli.cli.feedback import Feedback, kinds_left_out
     from capcli.inputs.paths import FolderRules
     from capcli.outputs.output_file import Existing
@@ -194,22 +211,25 @@ def ray(
             failed=failed,
         )
     except KeyboardInterrupt:
-        say(f"stopped; {out_path} holds what was captioned so far; the same command with --resume goes on")
+        say(how_to_go_on(out_path, overwrite=overwrite))
         return _INTERRUPTED
     if not report.found_any:
         unread = f" ({kinds_left_out(left_out)})" if left_out else ""
-        raise UsageError(f"no image found in {', '.join(given)}{unread}")
+        raise UsageError(f"no image found in {', '.join(map(shortened, given))}{unread}")
     if told > _MOST_TOLD and not quiet:
         say(f"{told - _MOST_TOLD} more failed; their rows in {out_path} say why")
     feedback.close(report)
+    if report.kept_failures and not quiet:
+        say(failed_before(out_path, report.kept_failures, retry_failed=retry_failed))
     return _FAILED if report.failed or report.kept_failures else 0
 
 
 def _photos(
     arguments: list[str], rules: FolderRules, out: OutputFolder, *, null: bool, left_out: Counter[str]
-) -> tuple[Iterator[Photo], list[object]]:
+) -> tuple[Iterator[Photo], list[Any]]:
     """All photos in their order, and the file systems that URLs name."""
-    from capcli.inputs.paths import find_inputs
+    from capcli.inputs.paths import InputItem, find_inputs
+    from capcli.inputs.stdin import read_stdin
     from capcli.scale_out.photos import filesystem_of, is_url, local_photos, remote_photos
 
     remote = {argument: filesystem_of(argument) for argument in arguments if is_url(argument)}
@@ -217,21 +237,27 @@ def _photos(
     for argument in arguments:
         if argument not in remote and argument != "-":
             out.check_apart(argument)
+    for filesystem, root in remote.values():
+        if filesystem.type_name == "local":
+            out.check_apart(root)
 
-    def local(argument: str) -> Iterator[InputItem]:
-        return find_inputs(
-            [argument],
-            rules,
-            read_stdin=lambda count: os.read(sys.stdin.fileno(), count),
-            nul_separated=null,
-            left_out=left_out,
-        )
+    def listed() -> Iterator[InputItem]:
+        for held in read_stdin(lambda count: os.read(sys.stdin.fileno(), count), nul_separated=null):
+            if isinstance(held, bytes):
+                yield InputItem("-", held)
+            elif os.path.isdir(held):
+                out.check_apart(held)
+                yield from find_inputs([os.path.join(held, "")], rules, left_out=left_out)
+            else:
+                yield InputItem(held)
 
     def found() -> Iterator[Photo]:
         for argument in arguments:
             if argument in remote:
                 yield from remote_photos(argument, numbers[argument], *remote[argument], rules)
+            elif argument == "-":
+                yield from local_photos(listed())
             else:
-                yield from local_photos(local(argument))
+                yield from local_photos(find_inputs([argument], rules, left_out=left_out))
 
     return found(), [filesystem for filesystem, _ in remote.values()]

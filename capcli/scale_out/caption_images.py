@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,8 @@ from capcli.bundle.bundle import DEFAULT
 from capcli.captioner import Captioner
 from capcli.captioning import CaptionSettings, rows_of
 from capcli.errors import ImageError
-from capcli.outputs.rows import Row
-from capcli.pipeline import PipelineSettings
-
-# Images that are fetched at once: each of them mostly waits.
-_FETCHED_AT_ONCE = 8
+from capcli.outputs.rows import Row, row_format
+from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings
 
 
 class CaptionImages:
@@ -35,7 +33,7 @@ class CaptionImages:
         threads: CPU threads for the model; by default as many CPUs as Ray has given the actor, which ONNX Runtime does
             not learn by itself. Without Ray, one for each core.
         settings: what captions are asked for.
-        speed: images captioned together, and threads that decode, in one call.
+        speed: images captioned together, and threads that fetch and decode, in one call.
     Raises:
         BundleError, ProviderError: the model cannot be used.
         UsageError: a setting is out of range.
@@ -53,8 +51,9 @@ class CaptionImages:
     ) -> None:
         self.image = image
         self.settings = settings or CaptionSettings()
-        self._speed = speed or PipelineSettings()
+        speed = speed or PipelineSettings()
         self._captioner = Captioner(model, provider=provider, threads=threads or _assigned_cpus())
+        self._speed = replace(speed, batch_size=speed.batch_size or self._captioner.batch_size)
         self._search = self._captioner.settings(
             beam=self.settings.beam,
             captions=self.settings.captions,
@@ -68,24 +67,27 @@ class CaptionImages:
         Args:
             batch: columns of equal length, the images' among them; read only.
         Returns:
-            The other columns, and caption (str or None), score (float or None, four decimals) and error (str or None)
-            as object arrays; with several captions an image a row and a rank, counted from 1 (0 with an error), for
-            each of them.
+            The other columns, and as object arrays those of `capcli caption`'s rows but the path, None where there is
+            nothing to say, numbers of four decimals; with several captions an image a row for each of them.
         Raises:
             KeyError: there is no such column of images.
         """
-        rows = self.rows(list(batch[self.image]))
+        rows = self.rows(batch[self.image])
         counts = [len(each) for each in rows]
         columns = {name: np.repeat(values, counts, axis=0) for name, values in batch.items() if name != self.image}
         flat = [row for each in rows for row in each]
-        if self.settings.captions > 1:
-            columns["rank"] = np.array([row.rank or 0 for row in flat], dtype=np.int32)
-        for name in ("caption", "score", "error"):
+        for name in self.columns:
             columns[name] = np.empty(len(flat), dtype=object)
             columns[name][:] = [getattr(row, name) for row in flat]
         return columns
 
-    def rows(self, images: Sequence[Any]) -> list[list[Row]]:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What a batch gets: the columns of `capcli caption`'s rows but the path."""
+        every = row_format("jsonl", ranked=self.settings.captions > 1).columns
+        return tuple(name for name in every if name != "path")
+
+    def rows(self, images: Iterable[Any]) -> list[list[Row]]:
         """What is to be said of each of several images.
 
         Args:
@@ -93,36 +95,25 @@ class CaptionImages:
         Returns:
             For each image its rows, best caption first, without paths.
         """
-        with ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
-            fetched = list(pool.map(_fetch, images))
-        pictures = [image for image in fetched if not isinstance(image, ImageError)]
-        pipeline = self._captioner.pipeline(self._search, self._speed)
-        results = self._results(pipeline, pictures)
-        return [
-            [Row("", None, None, str(image))] if isinstance(image, ImageError) else next(results) for image in fetched
-        ]
+        caption = partial(self._captioner.caption_pixels, settings=self._search)
+        results = Pipeline(self._load, caption, self._speed).run(PipelineInput(None, image) for image in images)
+        return [[_rounded(row) for row in rows_of("", result, self.settings)] for result in results]
 
-    def _results(self, pipeline: Any, pictures: list[Any]) -> Any:
-        from capcli.pipeline import PipelineInput
-
-        for result in pipeline.run(PipelineInput(None, picture) for picture in pictures):
-            yield [
-                Row("", row.caption, None if row.score is None else round(row.score, 4), row.error, row.rank)
-                for row in rows_of("", result, self.settings)
-            ]
+    def _load(self, image: Any) -> np.ndarray:
+        if callable(image):
+            image = image()
+        elif isinstance(image, Mapping):
+            image = image.get("bytes") or image.get("path")
+        if image is None:
+            raise ImageError("has no image")
+        return self._captioner.load(image, max_pixels=self._speed.max_pixels)
 
 
-def _fetch(image: Any) -> Any:
-    """An image as `Captioner.load` takes it, or the error that it is."""
-    if callable(image):
-        fetch: Callable[[], bytes] = image
-        try:
-            return fetch()
-        except ImageError as error:
-            return error
-    if isinstance(image, Mapping):
-        image = image.get("bytes") or image.get("path")
-    return ImageError("has no image") if image is None else image
+def _rounded(row: Row) -> Row:
+    """Numbers as `capcli caption` writes them."""
+    values = ((field.name, getattr(row, field.name)) for field in fields(row))
+    rounded: dict[str, Any] = {name: round(value, 4) for name, value in values if isinstance(value, float)}
+    return replace(row, **rounded)
 
 
 def _assigned_cpus() -> int | None:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 
@@ -22,6 +24,9 @@ from capcli.runtime.native_output import captured
 # Only paths and captions pass through it: pictures stay in the actors that read them.
 _STORE_BYTES = 256 << 20
 _PATIENCE_S = 120
+# Ray itself would wait without end for a cluster that is not there.
+_ANSWER_S = 15
+_HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:/\s]+):(\d{1,5})")
 
 
 @dataclass(frozen=True)
@@ -42,17 +47,24 @@ def cluster(address: str | None, need: Need) -> Iterator[None]:
     """A context in which Ray runs.
 
     Args:
-        address: of a cluster; None starts one here, with as many logical CPUs as the job needs.
+        address: of a cluster, HOST:PORT or "auto"; None takes the one that this process is connected to, or starts one
+            here, with as many logical CPUs as the job needs.
         need: of the job.
     Raises:
         UsageError: there is no cluster, or it has less than the job needs.
     """
+    if address is None and ray.is_initialized():
+        check_need(need, "hand")
+        yield
+        return
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Otherwise it warns of its own ways, of which nobody here can do anything.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     here = {"num_cpus": need.cpus_in_all, "object_store_memory": _STORE_BYTES, "include_dashboard": False}
     terminate = signal.getsignal(signal.SIGTERM)
     with captured():
+        if address not in (None, "auto"):
+            check_answers(address)
         try:
             # "local", since without an address it would join a cluster that an environment variable names.
             ray.init(
@@ -63,8 +75,14 @@ def cluster(address: str | None, need: Need) -> Iterator[None]:
             )
         except Exception as error:  # of many kinds: no connection, no room in shared memory, another version
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
-            where = f"no Ray cluster at {address}" if address else "Ray does not start"
-            raise UsageError(f"{where}: {reason}") from error
+            if "AF_UNIX" in reason:
+                folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+                reason = (
+                    f"the path of {folder} is too long for its sockets; set RAY_TMPDIR to a shorter one, such as /tmp"
+                )
+            raise UsageError(
+                f"no Ray cluster at {address}: {reason}" if address else f"Ray does not start: {reason}"
+            ) from error
     for name in ("ray", "ray.data"):
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     if threading.current_thread() is threading.main_thread():
@@ -80,22 +98,78 @@ def cluster(address: str | None, need: Need) -> Iterator[None]:
             ray.shutdown()
 
 
+def check_answers(address: str) -> None:
+    """Asks whether a cluster answers.
+
+    Raises:
+        UsageError: none does, or it is no address.
+    """
+    found = _HOST_AND_PORT.fullmatch(address)
+    if found is None:
+        raise UsageError(f"{address!r} is no address of a Ray cluster; give HOST:PORT, as ray start shows it, or auto")
+    try:
+        socket.create_connection((found[1].strip("[]"), int(found[2])), timeout=_ANSWER_S).close()
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UsageError(f"no Ray cluster at {address}: {reason.lower()}") from error
+    # What listens there may be something else, for which Ray waits too.
+    asking = threading.Thread(target=_ask, args=(address, answered := threading.Event()), daemon=True)
+    asking.start()
+    if not answered.wait(_ANSWER_S):
+        raise UsageError(f"no Ray cluster at {address}: what listens there does not answer")
+
+
+def _ask(address: str, answered: threading.Event) -> None:
+    try:
+        ray._raylet.GcsClient(address=address)
+    except ray.exceptions.RpcError:
+        return
+    except Exception:  # of another version, say: `ray.init` tells
+        pass
+    answered.set()
+
+
 def check_need(need: Need, address: str | None) -> None:
     """Asks the cluster whether it has as much as a job needs.
 
     Raises:
         UsageError: it has not.
     """
-    there = ray.cluster_resources()
-    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    where = "this machine" if address is None else f"the cluster at {address}"
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
     if cpus < need.cpus_in_all:
         raise UsageError(
-            f"the cluster at {address} has {cpus:g} CPUs; {need.actors} actors with {need.cpus} each and one for all "
-            f"else need {need.cpus_in_all}"
+            f"{where} has {cpus:g} CPUs; {need.actors} actors with {need.cpus} each and one for all else need "
+            f"{need.cpus_in_all}"
         )
     if gpus < need.actors * need.gpus:
-        where = f"the cluster at {address}" if address else "this machine"
         raise UsageError(f"{where} has {gpus:g} GPUs; {need.actors} actors with {need.gpus:g} each need more")
+    room = room_for_actors(nodes, need)
+    if room < need.actors:
+        each = f"{need.cpus} CPUs" + (f" and {need.gpus:g} GPUs" if need.gpus else "")
+        raise UsageError(
+            f"{where} has room for {room} of {need.actors} actors: none lies on two nodes or GPUs, with {each}"
+        )
+
+
+def room_for_actors(nodes: Iterable[Mapping[str, float]], need: Need) -> int:
+    """How many actors nodes can hold, with a CPU left over; none lies on two nodes, and part of a GPU is of one.
+
+    Args:
+        nodes: their resources, as Ray names them.
+        need: of the job.
+    """
+    room = spare = 0
+    for node in nodes:
+        cpus = int(node.get("CPU", 0))
+        held = cpus // need.cpus
+        if need.gpus:
+            gpus = int(node.get("GPU", 0))
+            held = min(held, int(gpus // need.gpus) if need.gpus >= 1 else gpus * int(1 / need.gpus + 1e-9))
+        room += held
+        spare += cpus - held * need.cpus
+    return room if spare else room - 1
 
 
 def check_bundle(folder: str, fingerprint: str, provider: str, need: Need) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pyarrow as pa
 import ray.data
@@ -19,6 +20,8 @@ from capcli.scale_out.caption_images import CaptionImages
 
 if TYPE_CHECKING:
     from ray.data import Dataset
+
+_ARROW = {str: pa.string(), float: pa.float64(), int: pa.int32()}
 
 
 def read_photos(paths: str | Sequence[str], **options: Any) -> Dataset:
@@ -62,26 +65,51 @@ def caption_dataset(
             decoded.
         settings, speed: as `CaptionImages` takes them.
     Returns:
-        The dataset, lazily: without the images, with rank (where several captions are asked for), caption, score and
-        error.
+        The dataset, lazily: without the images, with the columns that `CaptionImages` adds.
     """
     settings = settings or CaptionSettings()
-    kept = {"udf_modifying_row_count": False} if settings.captions == 1 else {}
-    return dataset.map_batches(
+    return in_actors(
+        dataset,
         CaptionTable,
-        fn_constructor_kwargs={
+        {
             "image": image,
             "model": os.path.abspath(find_bundle(model)),
             "provider": provider,
             "settings": settings,
             "speed": speed,
         },
+        actors=actors,
+        cpus=cpus_per_actor,
+        gpus=gpus_per_actor,
+        batch_size=batch_size,
+        one_for_one=settings.captions == 1,
+    )
+
+
+def in_actors(
+    dataset: Dataset,
+    kind: type,
+    options: dict[str, Any],
+    *,
+    actors: int,
+    cpus: int,
+    gpus: float,
+    batch_size: int,
+    one_for_one: bool,
+) -> Dataset:
+    """Has a pool of actors of one kind, made with `options`, turn Arrow tables of `batch_size` rows into others.
+
+    `cpus` and `gpus` are those of each; `one_for_one`: a row comes out for each that goes in.
+    """
+    return dataset.map_batches(
+        kind,
+        fn_constructor_kwargs=options,
         compute=ray.data.ActorPoolStrategy(size=actors),
-        num_cpus=cpus_per_actor,
-        num_gpus=gpus_per_actor,
+        num_cpus=cpus,
+        num_gpus=gpus,
         batch_size=batch_size,
         batch_format="pyarrow",
-        **kept,
+        **({"udf_modifying_row_count": False} if one_for_one else {}),
     )
 
 
@@ -95,16 +123,16 @@ class CaptionTable:
         image = self._caption.image
         images = BlockAccessor.for_block(table.select([image])).to_batch_format("numpy")[image]
         rest = table.drop_columns([image])
-        return with_rows(rest, self._caption.rows(list(images)), ranked=self._caption.settings.captions > 1)
+        return with_rows(rest, self._caption.rows(images), self._caption.columns)
 
 
-def with_rows(table: pa.Table, rows: Sequence[Sequence[Row]], *, ranked: bool) -> pa.Table:
+def with_rows(table: pa.Table, rows: Sequence[Sequence[Row]], columns: Sequence[str]) -> pa.Table:
     """A table with the rows of each of its lines beside it, each line as often as it has rows."""
     flat = [row for each in rows for row in each]
     if len(flat) != table.num_rows:
         table = table.take([line for line, each in enumerate(rows) for _ in each])
-    if ranked:
-        table = table.append_column("rank", pa.array([row.rank for row in flat], pa.int32()))
-    for name, kind in (("caption", pa.string()), ("score", pa.float64()), ("error", pa.string())):
+    hints = get_type_hints(Row)
+    for name in columns:
+        (kind,) = (_ARROW[each] for each in get_args(hints[name]) if each is not NoneType)
         table = table.append_column(name, pa.array([getattr(row, name) for row in flat], kind))
     return table

@@ -24,7 +24,7 @@ from capcli.errors import CapcliError, OutputError
 from capcli.pipeline import PipelineSettings
 from capcli.scale_out.caption_images import CaptionImages
 from capcli.scale_out.cluster import Need, check_bundle, cluster, last_line
-from capcli.scale_out.datasets import with_rows
+from capcli.scale_out.datasets import in_actors, with_rows
 from capcli.scale_out.output_folder import Done, OutputFolder
 from capcli.scale_out.photos import Photo, as_table, images_of
 
@@ -37,6 +37,7 @@ _MOST_ROWS = 1000
 _BLOCKS_AN_ACTOR = 4
 # An actor decodes images of the next batches while it captions one: it is given several at once.
 _BATCHES_A_CALL = 4
+_USUAL_BATCH = 16
 _NO_SPACE = re.compile(r"no space left|Errno 28", re.IGNORECASE)
 
 
@@ -93,6 +94,7 @@ def run_job(
         done, notes = out.done()
         for line in notes:
             note(line)
+        out.check_columns(wanted.captions)
         choice = _Choice(out, done, retry_failed=settings.retry_failed)
         left = as_table(choice.left_of(photos))
         report = Report(
@@ -150,29 +152,27 @@ class _Choice:
 
 def _run(photos: pa.Table, filesystems: Sequence[FileSystem], out: OutputFolder, settings: JobSettings) -> None:
     need, form = settings.need, out.form
-    rows = -(-photos.num_rows // (need.actors * _BLOCKS_AN_ACTOR))
-    rows = min(_MOST_ROWS, max(settings.speed.batch_size, rows))
+    batch = settings.speed.batch_size or _USUAL_BATCH
+    rows = min(_MOST_ROWS, max(batch, -(-photos.num_rows // (need.actors * _BLOCKS_AN_ACTOR))))
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = settings.progress
-    # A worker that is lost is no reason to give up: its block is done again.
     context.print_on_execution_start = False
-    kept = {"udf_modifying_row_count": False} if settings.captions.captions == 1 else {}
     blocks = [photos.slice(start, rows) for start in range(0, photos.num_rows, rows)]
-    dataset = ray.data.from_arrow(blocks).map_batches(
+    dataset = in_actors(
+        ray.data.from_arrow(blocks),
         CaptionPhotos,
-        fn_constructor_kwargs={
+        {
             "filesystems": list(filesystems),
             "model": settings.model,
             "provider": settings.provider,
             "settings": settings.captions,
             "speed": settings.speed,
         },
-        compute=ray.data.ActorPoolStrategy(size=need.actors),
-        num_cpus=need.cpus,
-        num_gpus=need.gpus,
-        batch_size=min(rows, _BATCHES_A_CALL * settings.speed.batch_size),
-        batch_format="pyarrow",
-        **kept,
+        actors=need.actors,
+        cpus=need.cpus,
+        gpus=need.gpus,
+        batch_size=min(rows, _BATCHES_A_CALL * batch),
+        one_for_one=settings.captions.captions == 1,
     )
     write = {"parquet": dataset.write_parquet, "csv": dataset.write_csv, "jsonl": dataset.write_json}[form]
     try:
@@ -193,4 +193,4 @@ class CaptionPhotos:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = self._caption.rows(images_of(table, self._filesystems))
-        return with_rows(table.select(["path"]), rows, ranked=self._caption.settings.captions > 1)
+        return with_rows(table.select(["path"]), rows, self._caption.columns)

@@ -129,6 +129,21 @@ class OutputFolder:
                     (self.path / _LOCK).unlink()
                     self.path.rmdir()
 
+    def check_columns(self, captions: int) -> None:
+        """Refuses to go on with rows that have a rank, or none, where the new ones have none, or one.
+
+        Args:
+            captions: for each image, in this run.
+        Raises:
+            UsageError: one table cannot hold both.
+        """
+        before = self._state.provenance
+        if self._existing is Existing.RESUME and before is not None and (before.captions > 1) != (captions > 1):
+            raise UsageError(
+                f"{self._shown}: holds {before.captions} captions for each image, and rows with other columns than "
+                f"these; add --captions {before.captions}"
+            )
+
     def begin(self, provenance: Provenance) -> str | None:
         """Makes the folder ready for this run: removes what is to be replaced, and names the run.
 

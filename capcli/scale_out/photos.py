@@ -58,6 +58,7 @@ def local_photos(items: Iterable[InputItem]) -> Iterator[Photo]:
     Raises:
         UsageError: an image has no file of its own, on standard input or in a tar.
     """
+    here = os.getcwd()
     for item in items:
         if item.is_nameless:
             raise UsageError("a picture on standard input has no name; give its path")
@@ -66,7 +67,8 @@ def local_photos(items: Iterable[InputItem]) -> Iterator[Photo]:
                 f"{shortened(item.path)}: lies in a tar, which capcli ray does not read; capcli caption does, and so "
                 "does capcli.scale_out.caption_dataset on ray.data.read_webdataset"
             )
-        yield Photo(in_rows(item.path), os.fsencode(os.path.abspath(item.path)), problem=item.error)
+        # Not shortened: only the file system knows what "link/.." is.
+        yield Photo(in_rows(item.path), os.fsencode(os.path.join(here, item.path)), problem=item.error)
 
 
 def remote_photos(url: str, source: int, filesystem: FileSystem, root: str, rules: FolderRules) -> Iterator[Photo]:

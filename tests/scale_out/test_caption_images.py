@@ -11,6 +11,7 @@ import pytest
 
 from capcli import ImageError
 from capcli.captioning import CaptionSettings
+from capcli.outputs.rows import row_format
 from capcli.pipeline import PipelineSettings
 from capcli.scale_out import CaptionImages
 from tests.conftest import python
@@ -68,7 +69,7 @@ def test_several_captions_are_several_rows(tiny: Path) -> None:
     caption = CaptionImages("jpg", model=tiny, provider="cpu", settings=settings)
     found = caption({"jpg": column([photo_bytes(), b"x", photo_bytes()]), "__key__": column(["a", "b", "c"])})
     assert list(found["__key__"]) == ["a"] * 3 + ["b"] + ["c"] * 3
-    assert list(found["rank"]) == [1, 2, 3, 0, 1, 2, 3]
+    assert list(found["rank"]) == [1, 2, 3, None, 1, 2, 3]
     assert list(found["caption"][:3]) == list(found["caption"][4:]) and found["caption"][3] is None
     assert found["caption"][0] == SAID[0].lower() + SAID[1:-1]
 
@@ -92,6 +93,13 @@ def test_one_call_goes_through_several_batches_in_order(tiny: Path, caption: Cap
     assert small.rows([]) == [] and small({"bytes": column([])})["caption"].shape == (0,)
 
 
+def test_it_says_what_the_rows_of_capcli_caption_say(tiny: Path) -> None:
+    for captions in (1, 2):
+        caption = CaptionImages(model=tiny, provider="cpu", settings=CaptionSettings(captions=captions))
+        assert {"path", *caption.columns} == set(row_format("csv", ranked=captions > 1).columns)
+
+
 def test_it_needs_no_ray() -> None:
-    done = python("import sys, capcli.scale_out as s; s.CaptionImages; print({'ray', 'pyarrow'} & set(sys.modules))")
+    loaded = "print({'ray', 'pyarrow'} & set(sys.modules))"
+    done = python(f"import sys, capcli.cli.ray, capcli.scale_out as s; s.CaptionImages; {loaded}")
     assert (done.text, done.errors) == ("set()\n", "")

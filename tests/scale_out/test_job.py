@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -17,9 +17,12 @@ import pytest
 pytest.importorskip("ray", reason="needs the ray extra")
 pytest.importorskip("pyarrow", reason="needs the ray extra")
 
+from capcli import BundleError, UsageError
+from capcli.cli.ray import ray as capcli_ray
 from capcli.outputs import Existing
 from capcli.outputs.provenance import Provenance
 from capcli.outputs.records import read_rows
+from capcli.outputs.rows import row_format
 from capcli.scale_out.output_folder import OutputFolder
 from tests.cli.test_caption_tars import pack, write_set
 from tests.conftest import Finished, RunCommand, command, environment
@@ -34,6 +37,21 @@ Row = tuple[str, str | None, float | None, str | None]
 def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Ray writes into the user's home."""
     return {"HOME": str(tmp_path_factory.mktemp("home")), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def address(home: dict[str, str]) -> Iterator[str]:
+    """That of a cluster, to which this process is connected: a start for each test would take most of the time."""
+    import ray
+    import ray.data
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**home, "RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}.items():
+            patch.setenv(name, value)
+        ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        yield ray.get_runtime_context().gcs_address
+        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +80,8 @@ def rows_of(out: Path) -> list[Row]:
     rows: list[Row] = []
     for part in out.glob("captions-*.parquet"):
         table = pyarrow.parquet.read_table(part)
-        assert [str(kind) for kind in table.schema.types] == ["string", "string", "double", "string"]
+        kinds = {"string": ("path", "caption", "error"), "double": ("score",)}
+        assert all(str(table.schema.field(name).type) == kind for kind, which in kinds.items() for name in which)
         rows += zip(*(table.column(name).to_pylist() for name in names), strict=True)
     for part in (*out.glob("captions-*.csv"), *out.glob("captions-*.jsonl")):
         rows += [(row.path, row.caption, row.score, row.error) for row in read_rows(part, part.suffix[1:])]
@@ -76,51 +95,68 @@ def same(found: list[Row], wanted: list[Row]) -> bool:
 
 
 @pytest.fixture
-def job(capcli: RunCommand, tiny: Path, photos: Path, home: dict[str, str], tmp_path: Path) -> Callable[..., Finished]:
-    """Runs a job from the folder above the photos, with its rows in `out`."""
+def job(
+    address: str,
+    tiny: Path,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[int, list[str]]]:
+    """Runs a job in the cluster that is there, with its rows in `out`: the exit code, and the lines on stderr."""
 
-    def run(*options: str, given: str = "photos") -> Finished:
-        arguments = ("ray", given, tmp_path / "out", "--model", tiny, *options)
-        return capcli(*arguments, cwd=photos.parent, env=home)
+    def run(**options: Any) -> tuple[int, list[str]]:
+        monkeypatch.chdir(photos.parent)
+        code = capcli_ray(["photos", str(tmp_path / "out")], **{"model": str(tiny), **options})
+        printed = capfd.readouterr()
+        assert printed.out == ""
+        return code, printed.err.splitlines()
 
     return run
 
 
 def test_one_actor_and_two_write_the_rows_of_the_plain_command(
-    job: Callable[..., Finished], plain: list[Row], tmp_path: Path
+    job: Callable[..., tuple[int, list[str]]], plain: list[Row], tmp_path: Path
 ) -> None:
-    for number, form in (("1", "csv"), ("2", "parquet")):
-        done = job("--actors", number, "--format", form, "--overwrite", "--batch-size", "8")
-        assert done.code == 1 and done.out == b""
-        assert sorted(line.split(": ")[1] for line in done.errors.splitlines()) == sorted(
-            row[0].replace("\n", "\\n") for row in plain if row[3] is not None
-        )
+    for number, form in ((1, "csv"), (2, "parquet")):
+        code, lines = job(actors=number, format_=form, overwrite=True, batch_size=8)
+        assert code == 1
+        assert sorted(line.split(": ")[1] for line in lines) == sorted(row[0] for row in plain if row[3] is not None)
         assert same(rows_of(tmp_path / "out"), plain)
     # Nothing is left: Ray is not even started.
     before = sorted(os.listdir(tmp_path / "out"))
-    done = job("--resume", "--address", "no.such.cluster:1")
-    assert (done.code, done.err, sorted(os.listdir(tmp_path / "out"))) == (1, b"", before)
-    done = job()
-    assert done.code == 2 and "is not empty; use --resume" in done.errors
+    code, lines = job(resume=True, address="no.such.cluster:1")
+    assert code == 1 and sorted(os.listdir(tmp_path / "out")) == before
+    assert [line.partition("out ")[2] for line in lines] == [
+        "failed in an earlier run; --retry-failed tries them again"
+    ]
+    with pytest.raises(UsageError, match="is not empty; use --resume"):
+        job()
 
 
 def test_failed_photos_are_tried_again_in_their_place(
-    capcli: RunCommand, tiny: Path, home: dict[str, str], tmp_path: Path
+    address: str,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    (tmp_path / "p").mkdir()
-    draw("circle", "red", "white", 1000, 64).save(tmp_path / "p" / "b.png")
-    out = OutputFolder(tmp_path / "out", "jsonl", Existing.REFUSE)
+    monkeypatch.chdir(tmp_path)
+    Path("p").mkdir()
+    draw("circle", "red", "white", 1000, 64).save("p/b.png")
+    out = OutputFolder(Path("out"), "jsonl", Existing.REFUSE)
     with out.locked():
         out.begin(Provenance("tiny", "other weights", 3, 12, 0.7, 2, False))
         said = '{"path": "p/a.png", "rank": 1, "caption": "A", "score": -1, "error": null}\n'
         failed = said.replace("a.png", "b.png").replace('"A"', "null").replace("null}", '"is empty"}')
         (out.path / f"{out.prefix}_{'0' * 32}_000000.jsonl").write_text(said + failed)
-    options = ["--model", tiny, "--format", "jsonl", "--captions", "2", "--resume", "--retry-failed"]
-    done = capcli("ray", "p", "out", *options, cwd=tmp_path, env=home)
-    assert (done.code, done.errors) == (
-        0,
+    options: dict[str, Any] = {"model": str(tiny), "format_": "jsonl", "resume": True, "retry_failed": True}
+    with pytest.raises(UsageError, match="add --captions 2"):
+        capcli_ray(["p", "out"], **options)
+    assert capcli_ray(["p", "out"], captions=2, **options) == 0
+    assert capfd.readouterr().err == (
         "capcli: out: its rows were written with other settings (another version of model tiny); they stay as they "
-        "are\n",
+        "are\n"
     )
     rows = rows_of(tmp_path / "out")
     assert Counter(row[0] for row in rows) == {"p/a.png": 1, "p/b.png": 2}
@@ -139,99 +175,110 @@ def children_of(process: int) -> Iterator[tuple[int, str]]:
                 yield int(number), name
 
 
+def wait_until(happens: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_killed_in_mid_run_nothing_is_lost_doubled_or_done_twice(
-    job: Callable[..., Finished], tiny: Path, photos: Path, plain: list[Row], home: dict[str, str], tmp_path: Path
+    job: Callable[..., tuple[int, list[str]]],
+    address: str,
+    tiny: Path,
+    photos: Path,
+    plain: list[Row],
+    home: dict[str, str],
+    tmp_path: Path,
 ) -> None:
     out = tmp_path / "out"
-    arguments: list[Any] = [command(), "ray", "photos", out, "--model", tiny, "--batch-size", "2", "--actors", "2"]
-    process = subprocess.Popen(
-        arguments, cwd=photos.parent, env=environment(**home), stderr=subprocess.DEVNULL, stdout=subprocess.PIPE
-    )
 
-    def wait_for_parts(count: int) -> None:
-        deadline = time.monotonic() + 120
-        while process.poll() is None and len(list(out.glob("captions-*"))) < count:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+    def start(*options: str) -> subprocess.Popen[bytes]:
+        arguments = [command(), "ray", "photos", out, "--model", tiny, "--batch-size", "2", *options]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        return subprocess.Popen(arguments, cwd=photos.parent, env=environment(**home), **pipes)  # type: ignore[call-overload,no-any-return]
+
+    def parts() -> dict[str, int]:
+        return {part.name: part.stat().st_mtime_ns for part in out.glob("captions-*")}
 
     # Ray does by itself what a lost actor was at.
-    wait_for_parts(1)
+    process = start("--actors", "2")
+    wait_until(parts)
     actors = [number for number, name in children_of(process.pid) if "CaptionPhotos" in name]
     assert len(actors) == 2
     os.kill(actors[0], signal.SIGKILL)
-    wait_for_parts(4)
+    wait_until(lambda: len(parts()) >= 4)
     process.kill()
-    assert process.wait(60) == -signal.SIGKILL
-    assert process.stdout is not None and process.stdout.read() == b""
+    assert process.communicate()[0] == b"" and process.returncode == -signal.SIGKILL
     # Its workers end a moment after it.
-    deadline = time.monotonic() + 60
-    while any(os.path.exists(f"/proc/{actor}") for actor in actors) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    finished = {part.name: part.stat().st_mtime_ns for part in out.glob("captions-*")}
-    assert job("--resume", "--actors", "2").code == 1
-    assert same(rows_of(out), plain)
+    wait_until(lambda: not any(os.path.exists(f"/proc/{actor}") for actor in actors))
+    finished = parts()
+    # Ctrl-C as soon as the next run has begun.
+    process = start("--resume", "--address", address)
+    wait_until(lambda: len(json.loads((out / "_capcli.json").read_text())["runs"]) == 2)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate()[1].decode().splitlines()
+    assert process.returncode == 130 and said[-1].startswith("capcli: stopped; ")
+    assert all("was not written to its end" in line for line in said[:-1])
+    code, _ = job(resume=True, actors=2)
+    assert code == 1 and same(rows_of(out), plain)
     # What was whole was left as it was, and is in no other part.
-    after = {part.name: part.stat().st_mtime_ns for part in out.glob("captions-*")}
     torn = {part.name[1:].removesuffix(".torn") for part in out.glob("_captions-*")}
-    assert after.items() >= {(name, when) for name, when in finished.items() if name not in torn}
+    assert parts().items() >= {(name, when) for name, when in finished.items() if name not in torn}
 
 
-def test_what_cannot_be_done_is_one_line(job: Callable[..., Finished], photos: Path) -> None:
-    for options, said in [
-        (["--resume", "--overwrite"], "give one of them"),
-        (["--retry-failed"], "goes with --resume"),
-        (["--actors", "0"], "--actors is 0"),
-        (["--format", "xml"], "choose one of parquet, csv, jsonl"),
-    ]:
-        done = job(*options)
-        assert done.code == 2 and said in done.errors and done.errors.count("\n") == 1
+def test_what_cannot_be_done_is_one_line(capcli: RunCommand, photos: Path, tmp_path: Path) -> None:
     tar = pack(photos.parent / "x.tar", photos)
-    done = job(given=str(tar))
-    assert done.code == 2 and "lies in a tar" in done.errors and done.errors.count("\n") == 1
+
+    def run(*options: Any, **more: Any) -> Finished:
+        return capcli("ray", *options, cwd=photos.parent, **more)
+
+    out = tmp_path / "out"
+    for done, said in [
+        (run("photos", out, "--gpus-per-actor", "1.5"), "--gpus-per-actor is 1.5; it must be from 0 to 1, or a whole"),
+        (run(tar, out), "lies in a tar"),
+        (run("-", "photos/new/out", stdin=b"photos\n"), "must not hold photos, or lie among them"),
+    ]:
+        assert done.code == 2 and said in done.errors and done.errors.count("\n") == 1
+    refused: list[tuple[dict[str, Any], str]] = [
+        ({"resume": True, "overwrite": True}, "give one of them"),
+        ({"retry_failed": True}, "goes with --resume"),
+        ({"actors": 0}, "--actors is 0"),
+        ({"batch_size": 10**6}, "--batch-size is 1000000; it must be at most"),
+        ({"format_": "xml"}, "choose one of parquet, csv, jsonl"),
+    ]
+    for options, said in refused:
+        with pytest.raises(UsageError, match=said):
+            capcli_ray(["photos", str(out)], **options)
+    inside = photos.parent / "photos" / "new"
+    with pytest.raises(UsageError, match="must not hold photos, or lie among them"):
+        capcli_ray([f"file://{photos}", str(inside)])
+    assert not out.exists() and not inside.exists()
 
 
-LIBRARY = """
-import sys
-import ray, ray.data
-from capcli import BundleError, UsageError
-from capcli.scale_out import caption_dataset, read_photos
-from capcli.scale_out.cluster import Need, check_bundle, check_need
+def test_datasets_of_bytes_and_of_webdataset_are_captioned(address: str, tiny: Path, tmp_path: Path) -> None:
+    import ray.data
 
-folder, tiny, tar = sys.argv[1:]
-ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
-ray.data.DataContext.get_current().enable_progress_bars = False
-found = caption_dataset(read_photos(folder), model=tiny, provider="cpu", actors=2, batch_size=8).to_pandas()
-assert list(found) == ["path", "caption", "score", "error"], list(found)
-assert len(found) == 55 and found["error"].notna().sum() == 6
-shards = ray.data.read_webdataset(tar, decoder=None, suffixes=["png", "txt"])
-tars = caption_dataset(shards.filter(lambda row: row.get("png") is not None), image="png", model=tiny).to_pandas()
-assert {"__key__", "txt", "caption"} <= set(tars) and "png" not in tars
-check_need(Need(2, 1, 0), "here")
-for need, said in [(Need(1, 3, 0), "has 3 CPUs; 1 actors with 3 each"), (Need(1, 1, 99), "1 actors with 99 each need")]:
-    try:
-        check_need(need, "here")
-        raise AssertionError(said)
-    except UsageError as error:
-        assert said in str(error), error
-for place, fingerprint, said in [("/no/such", "x", "no such bundle"), (tiny, "x", "another version")]:
-    try:
-        check_bundle(place, fingerprint, "cpu", Need(2, 1, 0))
-        raise AssertionError(said)
-    except BundleError as error:
-        assert "which every node must" in str(error) and said in str(error), error
-print(found["caption"].notna().sum(), tars["caption"].notna().sum())
-"""
+    from capcli.scale_out import caption_dataset, read_photos
+    from capcli.scale_out.cluster import Need, check_bundle, check_need
 
-
-def test_datasets_of_bytes_and_of_webdataset_are_captioned(tiny: Path, home: dict[str, str], tmp_path: Path) -> None:
     photos = write_set(tmp_path / "photos", 55)
     tar = pack(tmp_path / "x.tar", photos)
-    done: Any = subprocess.run(
-        [sys.executable, "-c", LIBRARY, photos, tiny, tar],
-        env=environment(RAY_USAGE_STATS_ENABLED="0", **home),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[0] == "49" and int(done.stdout.split()[1]) > 20
+    found = caption_dataset(read_photos(str(photos)), model=tiny, provider="cpu", batch_size=8).to_pandas()
+    assert list(found) == ["path", *row_format("jsonl", ranked=False).columns[1:]]
+    assert len(found) == 55 and found["error"].notna().sum() == 6
+    shards = ray.data.read_webdataset(str(tar), decoder=None, suffixes=["png", "txt"])
+    shards = shards.filter(lambda row: row.get("png") is not None)
+    tars = caption_dataset(shards, image="png", model=tiny).to_pandas()
+    assert {"__key__", "txt", "caption"} <= set(tars) and "png" not in tars
+    assert tars["caption"].notna().sum() > 20
+    check_need(Need(2, 1, 0), "here")
+    for need, said in [
+        (Need(1, 3, 0), "the cluster at here has 3 CPUs; 1 actors with 3 each and one for all else need 4"),
+        (Need(1, 1, 99), "1 actors with 99 each need more"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            check_need(need, "here")
+    for place, said in [("/no/such", "no such bundle"), (str(tiny), "another version")]:
+        with pytest.raises(BundleError, match=f"which every node must.*{said}"):
+            check_bundle(place, "x", "cpu", Need(2, 1, 0))

@@ -100,6 +100,9 @@ def test_what_is_done_is_read_and_what_is_torn_or_late_is_moved_aside(tmp_path: 
         assert not torn.exists() and torn.with_name(f"_{torn.name}.torn").exists()
         out.forget({out.key("b.jpg")})
         assert [row.path for row in read_part(part)] == ["a.jpg", "é.jpg"]
+        out.check_columns(1)
+        with pytest.raises(UsageError, match=r"holds 1 captions for each image.*add --captions 1"):
+            out.check_columns(2)
         assert "beam 3, now 5" in (out.begin(Provenance("m", "w", 5, 20, 0.7, 1, False)) or "")
         write_part(part_of(out), [("b.jpg", "B", None)])
         # A worker of the run before, which was killed, writes after all.

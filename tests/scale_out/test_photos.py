@@ -38,6 +38,12 @@ def test_rows_hold_the_path_as_typed_and_actors_read_an_absolute_one(
         "./p/a.jpg",
         "gone.jpg",
     }
+    # What a link leads to is no matter of spelling.
+    (tmp_path / "far" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "below")
+    (tmp_path / "far" / "x.jpg").write_text("far")
+    (over_link,) = images_of(as_table(local_photos([InputItem("link/../x.jpg")])), [])
+    assert Path(over_link).read_text() == "far"
     images = images_of(as_table(photos), [])
     assert [os.path.relpath(image, tmp_path) for image in images] == [
         *(item.path for item in find_inputs(["p"], FolderRules())),

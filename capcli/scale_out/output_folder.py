@@ -7,13 +7,13 @@ writes later is no part, and is moved aside. Knows nothing of Ray.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -100,14 +100,14 @@ class OutputFolder:
                     f"{printable(given)}{_NAME_ANOTHER}"
                 )
 
-    @contextmanager
+    @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """A context in which no other job writes to the folder.
 
         Raises:
             OutputError: another one does, or the folder cannot be made.
         """
-        made = not self.path.exists()
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock: FileIO = (self.path / _LOCK).open("ab", buffering=0)
@@ -127,7 +127,9 @@ class OutputFolder:
             finally:
                 if made and os.listdir(self.path) == [_LOCK]:
                     (self.path / _LOCK).unlink()
-                    self.path.rmdir()
+                    with contextlib.suppress(OSError):  # somebody has put something there
+                        for folder in made:
+                            folder.rmdir()
 
     def check_columns(self, captions: int) -> None:
         """Refuses to go on with rows that have a rank, or none, where the new ones have none, or one.

@@ -43,6 +43,24 @@ class Need:
 
 
 @contextmanager
+def signals_as_raised() -> Iterator[None]:
+    """A context that ends with what a signal's handler has raised, where Ray's compiled parts made an error of it.
+
+    Raises:
+        BaseException: what the handler has raised.
+    """
+    try:
+        yield
+    except SystemError as error:
+        cause: BaseException | None = error
+        while isinstance(cause, Exception):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+@contextmanager
 def cluster(address: str | None, need: Need) -> Iterator[None]:
     """A context in which Ray runs.
 

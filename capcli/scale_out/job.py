@@ -23,7 +23,7 @@ from capcli.decoding.search import SearchSettings
 from capcli.errors import CapcliError, OutputError
 from capcli.pipeline import PipelineSettings
 from capcli.scale_out.caption_images import CaptionImages
-from capcli.scale_out.cluster import Need, check_bundle, cluster, last_line
+from capcli.scale_out.cluster import Need, check_bundle, cluster, last_line, signals_as_raised
 from capcli.scale_out.datasets import in_actors, with_rows
 from capcli.scale_out.output_folder import Done, OutputFolder
 from capcli.scale_out.photos import Photo, as_table, images_of
@@ -105,7 +105,7 @@ def run_job(
         if not left.num_rows:
             return report
         folder = os.path.abspath(bundle.folder)
-        with cluster(settings.address, settings.need):
+        with signals_as_raised(), cluster(settings.address, settings.need):
             check_bundle(folder, bundle.fingerprint, settings.provider, settings.need)
             out.forget(choice.again)
             differs = out.begin(provenance_of(bundle, search, raw=wanted.raw))

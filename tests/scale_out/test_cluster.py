@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("ray", reason="needs the ray extra")
 
 from capcli import UsageError
-from capcli.scale_out.cluster import Need, check_answers, cluster, room_for_actors
+from capcli.scale_out.cluster import Need, check_answers, cluster, room_for_actors, signals_as_raised
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,13 @@ def test_a_temporary_folder_too_deep_for_sockets_is_named(tmp_path: Path, monkey
         cluster(None, Need(1, 1, 0)),
     ):
         pass
+
+
+def test_what_a_signal_has_raised_is_not_hidden() -> None:
+    with pytest.raises(KeyboardInterrupt), signals_as_raised():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt as error:
+            raise SystemError("returned a result with an exception set") from error
+    with pytest.raises(SystemError, match="another"), signals_as_raised():
+        raise SystemError("another")

@@ -18,7 +18,8 @@ class _Capcli(Commands):
         "train": Place("capcli.cli.train", "Train a model of your own on photos with captions."),
         "export": Place(
             "capcli.cli.export",
-            "Turn a training run, or the mean of several, into a bundle, and verify that both give the same captions.",
+            "Turn a training run, the mean of several, or a bundle into a bundle, "
+            "and verify that it captions as they do.",
         ),
         "evaluate": Place(
             "capcli.cli.evaluate",

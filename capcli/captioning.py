@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from capcli.errors import ImageError, UsageError
 from capcli.inputs.paths import InputItem
@@ -237,7 +237,7 @@ class CaptioningRun:
             raise UsageError(f"--min-confidence needs a confidence: {no_confidence}")
         if no_confidence is not None and self._destinations.tells_confidence and confidence_of(captioner.bundle):
             self._tell([f"the rows have no confidence: {no_confidence}"])
-        self._tell(self._destinations.begin(_provenance(captioner, search, raw=wanted.raw)))
+        self._tell(self._destinations.begin(provenance_of(captioner.bundle, search, raw=wanted.raw)))
         self._observer.loaded()
         self._pipeline = captioner.pipeline(search, self._speed, details=wanted.words)
         if self._stopped:
@@ -254,7 +254,7 @@ class CaptioningRun:
         if result.source.captioned:
             self._count(path, self._destinations.deliver_again(path))
         else:
-            self._count(path, self._destinations.deliver(self._rows(path, result)))
+            self._count(path, self._destinations.deliver(rows_of(path, result, self._settings)))
 
     def _count(self, path: str, outcome: Outcome) -> None:
         with self._telling:
@@ -277,22 +277,37 @@ class CaptioningRun:
             for note in notes:
                 self._observer.noted(note)
 
-    def _rows(self, path: str, result: Result[_Task, Caption]) -> list[Row]:
-        if not result.captions:
-            return [Row(path, None, None, result.error)]
-        ranked, raw = self._settings.captions > 1, self._settings.raw
-        return [
-            Row(
-                path,
-                found.raw if raw else found.text,
-                found.score,
-                result.error,
-                rank if ranked else None,
-                found.confidence,
-                words=tuple((word.text, word.log_prob) for word in found.words or ()) if self._settings.words else None,
-            )
-            for rank, found in enumerate(result.captions, start=1)
-        ]
+
+def rows_of(path: str, result: Result[Any, Caption], settings: CaptionSettings) -> list[Row]:
+    """What an output says of one input: a row for each of its captions, or one with its error."""
+    if not result.captions:
+        return [Row(path, None, None, result.error)]
+    ranked, raw = settings.captions > 1, settings.raw
+    return [
+        Row(
+            path,
+            found.raw if raw else found.text,
+            found.score,
+            result.error,
+            rank if ranked else None,
+            found.confidence,
+            words=tuple((word.text, word.log_prob) for word in found.words or ()) if settings.words else None,
+        )
+        for rank, found in enumerate(result.captions, start=1)
+    ]
+
+
+def provenance_of(bundle: Bundle, search: SearchSettings, *, raw: bool) -> Provenance:
+    """What makes the captions of a run."""
+    return Provenance(
+        model=bundle.manifest.name,
+        weights=bundle.fingerprint,
+        beam=search.beam,
+        max_length=search.max_length,
+        length_penalty=search.length_penalty,
+        captions=search.captions,
+        raw=raw,
+    )
 
 
 def _peek(things: Iterable[_Thing]) -> tuple[_Thing | None, Iterable[_Thing]]:
@@ -313,15 +328,3 @@ def _pipeline_input(task: _Task) -> PipelineInput[_Task]:
         return PipelineInput(task, item.content())
     except ImageError as problem:
         return PipelineInput(task, None, str(problem))
-
-
-def _provenance(captioner: Captioner, search: SearchSettings, *, raw: bool) -> Provenance:
-    return Provenance(
-        model=captioner.bundle.manifest.name,
-        weights=captioner.bundle.fingerprint,
-        beam=search.beam,
-        max_length=search.max_length,
-        length_penalty=search.length_penalty,
-        captions=search.captions,
-        raw=raw,
-    )

@@ -45,6 +45,7 @@ EXTRAS = (
     ),
     Extra("pages", ("jinja2",), ("jinja2",), "the pages of capcli explain and evaluate need it"),
     Extra("eval", ("pycocoevalcap",), ("pycocoevalcap",), "capcli evaluate needs it"),
+    Extra("ray", ("ray", "pyarrow"), ("ray", "pyarrow"), "capcli ray needs it"),
 )
 
 

@@ -19,11 +19,15 @@ class _Capcli(Commands):
         "train": Place("capcli.cli.train", "Train a model of your own on photos with captions."),
         "export": Place(
             "capcli.cli.export",
-            "Turn a training run, or the mean of several, into a bundle, and verify that both give the same captions.",
+            "Turn a training run, the mean of several, or a bundle into a bundle, "
+            "and verify that it captions as they do.",
         ),
         "evaluate": Place(
             "capcli.cli.evaluate",
             "Score captions with BLEU, METEOR, ROUGE-L and CIDEr, as papers do (needs the eval extra and Java).",
+        ),
+        "ray": Place(
+            "capcli.cli.ray", "Caption millions of photos on a Ray cluster, or with several processes and GPUs here."
         ),
         "models": Place("capcli.cli.models", "List, describe and verify models."),
         "doctor": Place("capcli.cli.doctor", "Check the installation, and make a caption to prove it works."),

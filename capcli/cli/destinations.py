@@ -209,9 +209,7 @@ class OutputOptions:
         """What to say of a run that was stopped."""
         if self.file is None:
             return "stopped; what was captioned so far is written"
-        resume = "--resume instead of --overwrite" if self.overwrite else "--resume"
-        file = shortened(str(self.file))
-        return f"stopped; {file} holds what was captioned so far; the same command with {resume} goes on"
+        return how_to_go_on(str(self.file), overwrite=self.overwrite)
 
     def failed_before(self, count: int) -> str:
         """What to say of photos whose failure in the resumed file stays: the run that met them told why.
@@ -219,8 +217,18 @@ class OutputOptions:
         Args:
             count: their number, at least 1.
         """
-        file = shortened(str(self.file))
-        photos = f"{count} photo{'' if count == 1 else 's'} in {file} failed in an earlier run"
-        if self.retry_failed:
-            return f"{photos} and {'is' if count == 1 else 'are'} not among the inputs of this one"
-        return f"{photos}; --retry-failed tries {'it' if count == 1 else 'them'} again"
+        return failed_before(str(self.file), count, retry_failed=self.retry_failed)
+
+
+def how_to_go_on(place: str, *, overwrite: bool) -> str:
+    """What to say of a run that was stopped, whose rows lie in a place from which another one goes on."""
+    resume = "--resume instead of --overwrite" if overwrite else "--resume"
+    return f"stopped; {shortened(place)} holds what was captioned so far; the same command with {resume} goes on"
+
+
+def failed_before(place: str, count: int, *, retry_failed: bool) -> str:
+    """What to say of `count` photos, at least 1, whose failure is in the rows that a run has gone on with."""
+    photos = f"{count} photo{'' if count == 1 else 's'} in {shortened(place)} failed in an earlier run"
+    if retry_failed:
+        return f"{photos} and {'is' if count == 1 else 'are'} not among the inputs of this one"
+    return f"{photos}; --retry-failed tries {'it' if count == 1 else 'them'} again"

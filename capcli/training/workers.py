@@ -1,4 +1,5 @@
-"""How processes that prepare batches end: silently where the run was stopped, with one line where they fail.
+"""How processes that prepare batches begin and end: with a folder for their sockets; silently where the run was
+stopped, with one line where they fail.
 
 torch's DataLoader tells of them by errors of its own, some of them from a signal handler. Knows nothing of batches.
 """
@@ -6,13 +7,38 @@ torch's DataLoader tells of them by errors of its own, some of them from a signa
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 from capcli.errors import CapcliError, TrainingError
+
+# Tensors reach the network through a socket TMPDIR/pymp-xxxxxxxx/listener-xxxxxxxx. Linux allows its name 107 bytes,
+# macOS 103; with a longer one the process's own thread fails, and the run waits for ever.
+_LONGEST_FOLDER = 103 - len("/pymp-xxxxxxxx/listener-xxxxxxxx")
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+def socket_folder() -> str:
+    """The folder for the temporary files of such processes: TMPDIR, or where its name is too long another.
+
+    Raises:
+        TrainingError: it is too long, and no other can be written to.
+    """
+    chosen = tempfile.gettempdir()
+    if os.name == "nt" or len(os.fsencode(chosen)) <= _LONGEST_FOLDER:
+        return chosen
+    for folder in _SHORT_FOLDERS:
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    raise TrainingError(
+        f"{chosen}: too long a name for the sockets of processes that prepare batches; "
+        f"set TMPDIR to one of at most {_LONGEST_FOLDER} bytes, or give --workers 0"
+    )
 
 
 @contextlib.contextmanager

@@ -199,7 +199,7 @@ def test_the_places_of_bundles_and_what_is_in_them_are_told(capcli: RunCommand, 
 def test_the_extras_are_those_of_the_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {
-        name: {requirement.partition(">=")[0] for requirement in requirements}
+        name: {requirement.partition(">=")[0].partition("[")[0] for requirement in requirements}
         for name, requirements in project["optional-dependencies"].items()
         if name not in ("cuda", "test", "dev", "lint")
     }

@@ -6,7 +6,9 @@ network. Knows nothing of networks or optimisers.
 
 from __future__ import annotations
 
+import functools
 import signal
+import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ from capcli.training.config import TrainConfig
 from capcli.training.inputs.augment import Augmentation
 from capcli.training.inputs.examples import EncodedImage, Sentences, swapped_words
 from capcli.training.inputs.sources import InputSource
+from capcli.training.workers import socket_folder
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class BatchPlan(Dataset[Batch]):
         Args:
             workers: processes that prepare them ahead; 0: this process does, when asked for each.
             pin_memory: for a network on a GPU.
+        Raises:
+            TrainingError: the processes have no folder for their sockets.
         """
         loader = DataLoader(
             self,
@@ -113,7 +118,7 @@ class BatchPlan(Dataset[Batch]):
             num_workers=workers,
             collate_fn=_unchanged,
             pin_memory=pin_memory,
-            worker_init_fn=_prepare_worker,
+            worker_init_fn=functools.partial(_prepare_worker, socket_folder()) if workers else None,
             # Its own, so that the run's random state does not depend on how often it was resumed.
             generator=torch.Generator(),
         )
@@ -156,7 +161,8 @@ def _unchanged(batch: Any) -> Any:
     return batch
 
 
-def _prepare_worker(_: int) -> None:
+def _prepare_worker(folder: str, _: int) -> None:
+    tempfile.tempdir = folder
     # Ctrl-C is the main process's to answer; it ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +19,7 @@ torch = pytest.importorskip("torch", reason="needs the train extra")
 from torch import Tensor  # noqa: E402
 
 from capcli.bundle.tokens import Tokenizer  # noqa: E402
+from capcli.errors import TrainingError  # noqa: E402
 from capcli.training.inputs.augment import Augmentation, View  # noqa: E402
 from capcli.training.inputs.batches import Batch, BatchPlan  # noqa: E402
 from capcli.training.inputs.corruptions import CorruptionChances  # noqa: E402
@@ -134,6 +138,36 @@ def test_the_batch_of_an_update_is_the_same_wherever_a_run_begins_and_whoever_pr
         assert torch.equal(batch.inputs, wanted.inputs)
         assert torch.equal(batch.sentences.targets, wanted.sentences.targets)
         assert (batch.references, batch.data_sets) == (wanted.references, wanted.data_sets)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="needs sockets that are files")
+def test_a_long_name_of_the_temporary_folder_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sockets that batches come through have names of at most 107 bytes."""
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+
+    def too_late(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, too_late)
+    signal.alarm(60)
+    try:
+        assert len(list(make_plan(5, 2, 1).batches(0, 3, workers=1))) == 3
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs sockets that are files")
+def test_without_a_folder_for_sockets_a_run_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / ("x" * 100)))
+    monkeypatch.setattr("capcli.training.workers._SHORT_FOLDERS", (str(tmp_path / "missing"),))
+    with pytest.raises(TrainingError, match=r"x: too long a name .* TMPDIR to one of at most 71 bytes, or .*workers 0"):
+        make_plan(5, 2, 1).batches(0, 3, workers=1)
+    assert len(list(make_plan(5, 2, 1).batches(0, 3, workers=0))) == 3
 
 
 def test_batches_leave_the_random_state_alone() -> None:

@@ -213,6 +213,7 @@ def caption(
         max_pixels=max_pixels,
         threads=threads,
     )
+    check_confidence(min_confidence)
     where = OutputOptions(
         output=output,
         format_=format_,
@@ -238,7 +239,7 @@ def caption(
 
     wanted = CaptionSettings(beam, max_length, length_penalty, captions, raw, words)
     if min_confidence is not None:
-        _check_confidence(min_confidence, model, wanted)
+        _need_confidence(model, wanted)
     where.check_inputs(inputs)
     photos = where.photos(inputs)
     rules = FolderRules(recursive, hidden, tuple(include or ()), tuple(exclude or ()))
@@ -282,17 +283,25 @@ def _load(model: str, provider: str, threads: int | None) -> Captioner:
     return Captioner(model, provider=provider, threads=threads)
 
 
-def _check_confidence(least: float, model: str, wanted: CaptionSettings) -> None:
+def check_confidence(least: float | None) -> None:
+    """Refuses a least confidence that is none.
+
+    Raises:
+        UsageError: it is not from 0 to 1.
+    """
+    if least is not None and not 0 <= least <= 1:
+        raise UsageError(f"--min-confidence is {least:g}; it must be from 0 to 1")
+
+
+def _need_confidence(model: str, wanted: CaptionSettings) -> None:
     """Refuses to hold captions back for a confidence that they will not have, before anything is loaded or written.
 
     Raises:
-        UsageError: there will be none, or `least` is none.
+        UsageError: there will be none.
         BundleError: no such model.
     """
     from capcli.bundle.bundle import find_bundle, read_bundle
 
-    if not 0 <= least <= 1:
-        raise UsageError(f"--min-confidence is {least:g}; it must be from 0 to 1")
     reason = wanted.why_no_confidence(read_bundle(find_bundle(model)))
     if reason is not None:
         raise UsageError(f"--min-confidence needs a confidence: {reason}")

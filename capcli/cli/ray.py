@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from capcli.cli.caption import check_counts
+from capcli.cli.caption import check_confidence, check_counts
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
 from capcli.messages import shortened
@@ -54,6 +54,14 @@ def ray(
         bool,
         typer.Option("--overwrite", help="Replace the rows in OUT, and nothing else.", rich_help_panel=_OUTPUT),
     ] = False,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            help="Rows of captions that are less likely right note that they are unsure.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     captions: Annotated[int, typer.Option(help="Captions for each image, best first.", rich_help_panel=_OUTPUT)] = 1,
     raw: Annotated[
         bool, typer.Option("--raw", help="Bare words: lower case, no full stop.", rich_help_panel=_OUTPUT)
@@ -153,6 +161,7 @@ def ray(
     )
     if not 0 <= gpus_per_actor <= _MOST_GPUS or (gpus_per_actor > 1 and gpus_per_actor % 1):
         raise UsageError(f"--gpus-per-actor is {gpus_per_actor:g}; it must be from 0 to 1, or a whole number")
+    check_confidence(min_confidence)
     if format_ not in FORMATS:
         raise UsageError(f"no format {format_!r}; choose one of {', '.join(FORMATS)}")
     if resume and overwrite:
@@ -206,6 +215,7 @@ def ray(
                 address,
                 retry_failed,
                 progress and on_terminal and not quiet,
+                min_confidence,
             ),
             note=say,
             failed=failed,

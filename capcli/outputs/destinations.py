@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 
 from capcli.errors import OutputError
 from capcli.outputs.rows import Row
+from capcli.outputs.unsure import tells_unsure, why_unsure
 from capcli.settings import number_between
 
 if TYPE_CHECKING:
     from capcli.outputs.provenance import Provenance
-
-_UNSURE = "unsure"
 
 
 @dataclass(frozen=True)
@@ -198,7 +197,7 @@ class Destinations:
             OutputError: the rows cannot be written.
         """
         path, error = rows[0].path, rows[0].error
-        unsure = self._why_unsure(rows[0])
+        unsure = why_unsure(rows[0], self.min_confidence)
         # The bytes of an image on standard input have no place beside which, or into which, to write.
         outcomes = self._put_all(rows) if error is None and path != "-" and unsure is None else []
         error = _reasons(outcomes) or error
@@ -226,7 +225,7 @@ class Destinations:
         rows = [] if self._rows is None else self._rows.captions_of(path)
         if self._rows is None or not rows:
             return Outcome(False)
-        unsure = self._why_unsure(rows[0])
+        unsure = why_unsure(rows[0], self.min_confidence)
         outcomes = [] if unsure else self._put_all([replace(row, path=path, error=None) for row in rows])
         error = _reasons(outcomes)
         failed_before = any(row.error is not None for row in rows)
@@ -236,18 +235,8 @@ class Destinations:
         if error is not None:
             return Outcome(False, error, failed=True)
         if unsure is not None:
-            return Outcome(False, None if (rows[0].note or "").startswith(_UNSURE) else unsure, unsure=True)
+            return Outcome(False, None if tells_unsure(rows[0].note) else unsure, unsure=True)
         return Outcome(failed_before or any(outcome.written for outcome in outcomes))
-
-    def _why_unsure(self, best: Row) -> str | None:
-        """Why a caption is held back; None where it is not, or where there is none."""
-        least, confidence = self.min_confidence, best.confidence
-        if least is None or best.caption is None:
-            return None
-        if confidence is None:
-            return f"{_UNSURE}: its confidence is not known"
-        # As rows tell it: what is read back from them is decided alike.
-        return f"{_UNSURE}: confidence {confidence:.4f} is below {least:g}" if round(confidence, 4) < least else None
 
     def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
         outcomes = [_put(photo, rows) for photo in self._photos]

@@ -18,8 +18,9 @@ import numpy as np
 from capcli.bundle.bundle import DEFAULT
 from capcli.captioner import Captioner
 from capcli.captioning import CaptionSettings, rows_of
-from capcli.errors import ImageError
+from capcli.errors import ImageError, UsageError
 from capcli.outputs.rows import Row, row_format
+from capcli.outputs.unsure import why_unsure
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings
 
 
@@ -33,10 +34,11 @@ class CaptionImages:
         threads: CPU threads for the model; by default as many CPUs as Ray has given the actor, which ONNX Runtime does
             not learn by itself. Without Ray, one for each core.
         settings: what captions are asked for.
+        min_confidence: captions of a lower one have a note that they are unsure.
         speed: images captioned together, and threads that fetch and decode, in one call.
     Raises:
         BundleError, ProviderError: the model cannot be used.
-        UsageError: a setting is out of range.
+        UsageError: a setting is out of range, or captions have no confidence and one is asked for.
     """
 
     def __init__(
@@ -48,11 +50,15 @@ class CaptionImages:
         threads: int | None = None,
         settings: CaptionSettings | None = None,
         speed: PipelineSettings | None = None,
+        min_confidence: float | None = None,
     ) -> None:
         self.image = image
         self.settings = settings or CaptionSettings()
         speed = speed or PipelineSettings()
         self._captioner = Captioner(model, provider=provider, threads=threads or _assigned_cpus())
+        if min_confidence is not None and (reason := self.settings.why_no_confidence(self._captioner.bundle)):
+            raise UsageError(f"a least confidence needs one: {reason}")
+        self._min_confidence = min_confidence
         self._speed = replace(speed, batch_size=speed.batch_size or self._captioner.batch_size)
         self._search = self._captioner.settings(
             beam=self.settings.beam,
@@ -97,7 +103,8 @@ class CaptionImages:
         """
         caption = partial(self._captioner.caption_pixels, settings=self._search)
         results = Pipeline(self._load, caption, self._speed).run(PipelineInput(None, image) for image in images)
-        return [[_rounded(row) for row in rows_of("", result, self.settings)] for result in results]
+        every = ([_rounded(row) for row in rows_of("", result, self.settings)] for result in results)
+        return [[replace(row, note=why_unsure(rows[0], self._min_confidence)) for row in rows] for rows in every]
 
     def _load(self, image: Any) -> np.ndarray:
         if callable(image):

@@ -20,7 +20,7 @@ from ray.data.datasource import FilenameProvider
 from capcli.bundle.bundle import load_bundle
 from capcli.captioning import CaptionSettings, Report, provenance_of
 from capcli.decoding.search import SearchSettings
-from capcli.errors import CapcliError, OutputError
+from capcli.errors import CapcliError, OutputError, UsageError
 from capcli.pipeline import PipelineSettings
 from capcli.scale_out.caption_images import CaptionImages
 from capcli.scale_out.cluster import Need, check_bundle, cluster, last_line, signals_as_raised
@@ -46,7 +46,8 @@ class JobSettings:
     """How a job captions.
 
     `model` and `provider` as `Captioner` takes them; `need`: actors, and what each is given; `address`: of a cluster,
-    None to start one here; `retry_failed`: try photos again that failed in an earlier job; `progress`: Ray's own bars.
+    None to start one here; `retry_failed`: try photos again that failed in an earlier job; `progress`: Ray's own bars;
+    `min_confidence`: rows of captions of a lower one note that they are unsure.
     """
 
     model: str
@@ -57,6 +58,7 @@ class JobSettings:
     address: str | None = None
     retry_failed: bool = False
     progress: bool = False
+    min_confidence: float | None = None
 
 
 def run_job(
@@ -84,6 +86,9 @@ def run_job(
     """
     bundle = load_bundle(settings.model)
     wanted, own = settings.captions, bundle.manifest.search
+    no_confidence = wanted.why_no_confidence(bundle)
+    if no_confidence is not None and settings.min_confidence is not None:
+        raise UsageError(f"--min-confidence needs a confidence: {no_confidence}")
     search = SearchSettings(
         beam=own.beam if wanted.beam is None else wanted.beam,
         max_length=own.max_length if wanted.max_length is None else wanted.max_length,
@@ -113,18 +118,21 @@ def run_job(
             if differs is not None:
                 note(differs)
             _run(left, filesystems, out, replace(settings, model=folder))
-        captioned = wrong = 0
+        captioned = wrong = unsure = 0
         # The captions of one photo follow each other.
         for path, rows in itertools.groupby(out.written(), key=lambda row: row.path):
-            error = next(rows).error
-            if error is None:
-                captioned += 1
-            else:
+            best = next(rows)
+            if best.error is not None:
                 wrong += 1
-                failed(path, error)
-    if captioned + wrong < left.num_rows:
-        raise CapcliError(f"{left.num_rows - captioned - wrong} photos have no row; --resume captions them")
-    return replace(report, captioned=captioned, failed=wrong)
+                failed(path, best.error)
+            elif best.unsure:
+                unsure += 1
+            else:
+                captioned += 1
+    missing = left.num_rows - captioned - wrong - unsure
+    if missing > 0:
+        raise CapcliError(f"{missing} photos have no row; --resume captions them")
+    return replace(report, captioned=captioned, failed=wrong, unsure=unsure)
 
 
 class _Choice:
@@ -168,6 +176,7 @@ def _run(photos: pa.Table, filesystems: Sequence[FileSystem], out: OutputFolder,
             "provider": settings.provider,
             "settings": settings.captions,
             "speed": settings.speed,
+            "min_confidence": settings.min_confidence,
         },
         actors=need.actors,
         cpus=need.cpus,

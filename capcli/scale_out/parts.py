@@ -15,6 +15,7 @@ import pyarrow.parquet
 
 from capcli.outputs.files import Draft
 from capcli.outputs.records import RecordError, Records
+from capcli.outputs.unsure import tells_unsure
 
 
 class TornPartError(Exception):
@@ -23,10 +24,11 @@ class TornPartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class PartRow:
-    """A row as far as a job needs it: its path, and its error, which None takes for captioned."""
+    """A row as far as a job needs it: its path, and its error, which None takes for captioned; whether it is unsure."""
 
     path: str
     error: str | None
+    unsure: bool = False
 
 
 def read_part(path: Path) -> Iterator[PartRow]:
@@ -39,8 +41,9 @@ def read_part(path: Path) -> Iterator[PartRow]:
     if path.suffix == ".parquet":
         try:
             with pyarrow.parquet.ParquetFile(path) as part:
-                for batch in part.iter_batches(columns=["path", "error"]):
-                    yield from map(PartRow, batch.column("path").to_pylist(), batch.column("error").to_pylist())
+                for batch in part.iter_batches(columns=["path", "error", "note"]):
+                    for row in batch.to_pylist():
+                        yield PartRow(row["path"], row["error"], tells_unsure(row.get("note")))
         except (pa.ArrowException, KeyError) as error:
             raise TornPartError(str(error)) from error
         return
@@ -48,7 +51,7 @@ def read_part(path: Path) -> Iterator[PartRow]:
         records = Records(file, path.suffix[1:])
         try:
             for record in records:
-                yield PartRow(record.row.path, record.row.error)
+                yield PartRow(record.row.path, record.row.error, tells_unsure(record.row.note))
         except RecordError as error:
             raise TornPartError(str(error)) from error
         if records.tail or records.end == 0:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from capcli import ImageError
+from capcli import ImageError, UsageError
 from capcli.captioning import CaptionSettings
 from capcli.outputs.rows import row_format
 from capcli.pipeline import PipelineSettings
@@ -48,7 +48,7 @@ def test_every_kind_of_image_is_captioned_and_a_bad_one_is_a_row_with_its_error(
     bad = [b"", b"no photo", content[:100], None, str(tmp_path / "gone.png"), 3]
     batch = {"bytes": column(good + bad), "path": np.array([f"{n}" for n in range(11)]), "n": np.arange(11)}
     found = caption(batch)
-    assert list(found) == ["path", "n", "caption", "score", "error"]
+    assert list(found) == ["path", "n", "caption", "score", "error", "confidence", "note"]
     assert list(found["path"]) == list(batch["path"]) and list(found["n"]) == list(range(11))
     assert list(found["caption"]) == [SAID] * 5 + [None] * 6
     assert [type(score) for score in found["score"]] == [float] * 5 + [type(None)] * 6
@@ -103,3 +103,15 @@ def test_it_needs_no_ray() -> None:
     loaded = "print({'ray', 'pyarrow'} & set(sys.modules))"
     done = python(f"import sys, capcli.cli.ray, capcli.scale_out as s; s.CaptionImages; {loaded}")
     assert (done.text, done.errors) == ("set()\n", "")
+
+
+def test_rows_have_confidence_and_note_what_is_below_the_least(sure: Path) -> None:
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    images = [np.asarray(draw("circle", "red", "white", 1000, 64)), noise]
+    caption = CaptionImages(model=sure, provider="cpu", settings=CaptionSettings(captions=2), min_confidence=0.5)
+    (best, second), unsure = caption.rows(images)
+    assert best.confidence is not None and best.confidence > 0.5
+    assert (second.confidence, best.note, second.note) == (None, None, None)
+    assert {row.note for row in unsure} == {f"unsure: confidence {unsure[0].confidence:.4f} is below 0.5"}
+    with pytest.raises(UsageError, match="a least confidence needs one: it is known for the model's own --beam"):
+        CaptionImages(model=sure, provider="cpu", settings=CaptionSettings(beam=1), min_confidence=0.5)

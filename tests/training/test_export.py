@@ -20,10 +20,12 @@ onnx = pytest.importorskip("onnx", reason="needs the train extra")
 from capcli import Captioner  # noqa: E402
 from capcli.bundle.bundle import read_bundle  # noqa: E402
 from capcli.errors import DataError, UsageError  # noqa: E402
+from capcli.training import confidence  # noqa: E402
 from capcli.training.bundle_swap import aside_of  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
 from capcli.training.data import read_data  # noqa: E402
 from capcli.training.export import DEFAULT_TERMS, ExportOptions, ExportResult, export_runs  # noqa: E402
+from capcli.training.export_source import images_of_runs  # noqa: E402
 from capcli.training.initial import initial_model  # noqa: E402
 from capcli.training.model import mean_of  # noqa: E402
 from capcli.training.onnx.quantise import Int8Weight, quantise  # noqa: E402
@@ -31,7 +33,7 @@ from capcli.training.onnx.read import read_model  # noqa: E402
 from capcli.training.progress import TrainingListener  # noqa: E402
 from capcli.training.proof import IMAGES  # noqa: E402
 from capcli.training.run import train  # noqa: E402
-from capcli.training.run_folder import RunFolder, load_run  # noqa: E402
+from capcli.training.run_folder import RunFolder, load_run, load_trained_run  # noqa: E402
 
 
 def export(
@@ -190,6 +192,20 @@ def test_a_bundle_keeps_its_runs_words_and_searches_as_it_validated(exported: Ex
         "encoder": {"stride_in": "conv1", "pool": "right-bottom", "width": 8, "blocks": [3, 4, 6, 3]},
         "decoder": load_run(exported.run).network.decoder.config.as_dict(),
     }
+
+
+def test_a_bundle_knows_how_sure_it_is_where_enough_photos_were_held_back(
+    exported: ExportedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert read_bundle(exported.bundle).confidence is None
+    assert any(note.startswith("no confidence is fitted: there are ") for note in exported.notes)
+    monkeypatch.setattr(confidence, "FEWEST", 4)
+    result, notes = export([exported.run], tmp_path / "sure")
+    held_back = images_of_runs([load_trained_run(exported.run)]).held_back
+    assert f"captioning {len(held_back)} validation photos for the confidence" in notes
+    fitted = read_bundle(tmp_path / "sure").confidence
+    assert fitted is not None and fitted == result.confidence and fitted.photos == len(held_back)
+    assert Captioner(tmp_path / "sure", provider="cpu").caption(held_back[0].path).confidence is not None
 
 
 @pytest.mark.parametrize(

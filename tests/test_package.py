@@ -55,8 +55,9 @@ def test_the_wheel_holds_the_package_and_the_bundle_and_nothing_else(built: Path
     assert {name for name in names if name.startswith("capcli/models/")} == {
         f"capcli/models/default/{name}" for name in bundle
     }
-    modules = {str(path.relative_to(ROOT)).replace(os.sep, "/") for path in (ROOT / "capcli").rglob("*.py")}
-    assert modules <= names
+    # Modules, and what lies beside them: pages, weights.
+    files = [path for path in (ROOT / "capcli").rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
+    assert {str(path.relative_to(ROOT)).replace(os.sep, "/") for path in files} <= names
     assert "capcli/py.typed" in names
     assert not [name for name in names if "test" in name or name.endswith((".pyc", ".npz", ".pt"))]
     assert archive.stat().st_size < 32_000_000

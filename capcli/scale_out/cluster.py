@@ -11,6 +11,7 @@ import re
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
@@ -108,8 +109,10 @@ def cluster(address: str | None, need: Need) -> Iterator[None]:
         signal.signal(signal.SIGTERM, terminate)
     try:
         check_need(need, address)
-        # Of a worker that is lost, whose work it does again, Ray tells at length, and on stdout.
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        # Of a worker that is lost, whose work it does again, Ray tells at length, and on stdout; and of fewer photos
+        # than actors could caption it warns.
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"ray\.")
             yield
     finally:
         with captured():

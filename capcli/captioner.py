@@ -17,7 +17,7 @@ from capcli.bundle.tokens import raw_text, sentence
 from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, StepResult, search
 from capcli.decoding.signals import are_known, signals_of
-from capcli.errors import BundleError, ImageError
+from capcli.errors import BundleError, ImageError, UsageError
 from capcli.inputs.images import MAX_PIXELS, load_image
 from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
@@ -77,9 +77,11 @@ class Captioner:
         model: a bundle's name or folder.
         provider: "auto" (CUDA where it works, else the CPU), "cpu" or "cuda".
         threads: CPU threads; by default one for each core this process may use.
+        mirror_average: look at each image and at its mirror image, and caption their mean: twice the encoder's work.
     Raises:
         BundleError: the bundle is missing, damaged, or its graphs do not fit its manifest.
         ProviderError: ONNX Runtime is broken, or the provider cannot be used.
+        UsageError: the model cannot average mirror images, since it does not tell the shape of its grid.
 
     Not safe to use from several threads at once.
     """
@@ -90,11 +92,17 @@ class Captioner:
         *,
         provider: str = "auto",
         threads: int | None = None,
+        mirror_average: bool = False,
     ) -> None:
         threads = None if threads is None else whole_number("threads", threads, most=MOST_THREADS)
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
         manifest = self.bundle.manifest
         self._names = manifest.graph
+        self._mirror_average = mirror_average
+        if mirror_average and self._names.context and self._names.attention_grid is None:
+            raise UsageError(
+                f"the model {manifest.name} does not tell the shape of its grid; leave --mirror-average out"
+            )
         self._tokenizer = self.bundle.tokenizer()
         self._encoder = open_session(self.bundle.path("encoder"), provider=provider, threads=threads)
         # What "auto" decided for the encoder holds for the decoder too.
@@ -152,9 +160,10 @@ class Captioner:
         )
 
     def knows_confidence(self, settings: SearchSettings) -> bool:
-        """Whether captions with these settings have a confidence: with the bundle's own, if it has been fitted."""
+        """Whether captions with these settings have a confidence: with the bundle's own, if it has been fitted, and
+        of the image alone."""
         own = self.settings(captions=settings.captions)
-        return self._confidence is not None and settings == own
+        return self._confidence is not None and settings == own and not self._mirror_average
 
     def load(self, image: ImageSource, *, max_pixels: int | None = None) -> np.ndarray:
         """Reads one image as the encoder wants it: uint8 [input_size, input_size, 3], RGB.
@@ -347,7 +356,21 @@ class Captioner:
         Returns:
             The encoder's outputs in the manifest's order, context and then state; the first axis of each is N.
         """
-        return self._encoder.run({"images": pixels}, [*self._names.context, *self._names.state])
+        outputs = [*self._names.context, *self._names.state]
+        encoded = self._encoder.run({"images": pixels}, outputs)
+        if not self._mirror_average:
+            return encoded
+        mirrored = self._encoder.run({"images": np.ascontiguousarray(pixels[:, :, ::-1])}, outputs)
+        return [
+            (own + (self._mirrored(other) if name in self._names.context else other)) / 2
+            for name, own, other in zip(outputs, encoded, mirrored, strict=True)
+        ]
+
+    def _mirrored(self, context: np.ndarray) -> np.ndarray:
+        """Context float32 [N, places, C] with the places of the grid mirrored."""
+        assert self._names.attention_grid is not None
+        grid = context.reshape(len(context), *self._names.attention_grid, -1)
+        return grid[:, :, ::-1].reshape(context.shape)
 
     def caption_encoded(
         self, encoded: list[np.ndarray], settings: SearchSettings, *, details: bool = False

@@ -45,7 +45,8 @@ class CaptionSettings:
     """What captions are asked for.
 
     `beam`, `max_length` and `length_penalty` as `Captioner.caption` takes them, None for the model's own; `captions`
-    for each image; `raw`: bare words instead of sentences; `words`: also each word with its log-probability.
+    for each image; `raw`: bare words instead of sentences; `words`: also each word with its log-probability;
+    `mirror_average`: of the mean of each image and its mirror image, which a captioner has to be loaded for.
     """
 
     beam: int | None = None
@@ -54,6 +55,7 @@ class CaptionSettings:
     captions: int = 1
     raw: bool = False
     words: bool = False
+    mirror_average: bool = False
 
     def why_no_confidence(self, bundle: Bundle) -> str | None:
         """Why captions of a bundle would have no confidence; None where they have one."""
@@ -65,6 +67,8 @@ class CaptionSettings:
             return f"the model {bundle.manifest.name} has none; capcli export fits one on validation photos"
         if any(value not in (None, default) for value, default in given):
             return "it is known for the model's own --beam, --max-length and --length-penalty alone"
+        if self.mirror_average:
+            return "it is known for photos without --mirror-average alone"
         return None
 
 
@@ -237,7 +241,7 @@ class CaptioningRun:
             raise UsageError(f"--min-confidence needs a confidence: {no_confidence}")
         if no_confidence is not None and self._destinations.tells_confidence and confidence_of(captioner.bundle):
             self._tell([f"the rows have no confidence: {no_confidence}"])
-        self._tell(self._destinations.begin(provenance_of(captioner.bundle, search, raw=wanted.raw)))
+        self._tell(self._destinations.begin(provenance_of(captioner.bundle, search, wanted)))
         self._observer.loaded()
         self._pipeline = captioner.pipeline(search, self._speed, details=wanted.words)
         if self._stopped:
@@ -297,7 +301,7 @@ def rows_of(path: str, result: Result[Any, Caption], settings: CaptionSettings) 
     ]
 
 
-def provenance_of(bundle: Bundle, search: SearchSettings, *, raw: bool) -> Provenance:
+def provenance_of(bundle: Bundle, search: SearchSettings, settings: CaptionSettings) -> Provenance:
     """What makes the captions of a run."""
     return Provenance(
         model=bundle.manifest.name,
@@ -306,7 +310,8 @@ def provenance_of(bundle: Bundle, search: SearchSettings, *, raw: bool) -> Prove
         max_length=search.max_length,
         length_penalty=search.length_penalty,
         captions=search.captions,
-        raw=raw,
+        raw=settings.raw,
+        mirror_average=settings.mirror_average,
     )
 
 

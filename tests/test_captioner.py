@@ -735,3 +735,41 @@ def test_batches_suit_the_provider_unless_the_caller_says_otherwise(
         list(captioner.stream([picture] * 17, batch_size=wanted, workers=1))
         # A batch that cannot be filled at once is not waited for.
         assert sum(seen) == 17 and max(seen) <= largest
+
+
+def test_the_mean_with_its_mirror_image_is_the_same_of_both(tiny: Path, picture: Image.Image) -> None:
+    plain = Captioner(tiny, provider="cpu")
+    both = Captioner(tiny, provider="cpu", mirror_average=True)
+    pixels = both.load(picture)[None]
+    mirrored = np.ascontiguousarray(pixels[:, :, ::-1])
+    grid = plain.bundle.manifest.graph.attention_grid
+    assert grid is not None
+    context = len(plain.bundle.manifest.graph.context)
+    for number, (mean, own, other, of_mirrored) in enumerate(
+        zip(both.encode(pixels), plain.encode(pixels), plain.encode(mirrored), both.encode(mirrored), strict=True)
+    ):
+        assert mean.dtype == np.float32
+        if number < context:
+            other, of_mirrored = (
+                each.reshape(1, *grid, -1)[:, :, ::-1].reshape(each.shape) for each in (other, of_mirrored)
+            )
+        # Else the test would not see which of the two is looked at. The tiny model's state is zeros in any case.
+        assert number >= context or not np.allclose(own, other, atol=1e-3)
+        np.testing.assert_allclose(mean, (own + other) / 2, atol=1e-5)
+        np.testing.assert_allclose(of_mirrored, mean, atol=1e-5)
+
+
+def test_the_mean_with_the_mirror_image_has_no_confidence(sure: Path, picture: Image.Image) -> None:
+    assert Captioner(sure, provider="cpu").caption(picture).confidence is not None
+    assert Captioner(sure, provider="cpu", mirror_average=True).caption(picture).confidence is None
+
+
+def test_a_model_that_hides_the_shape_of_its_grid_averages_no_mirror_images(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "hidden"
+    shutil.copytree(tiny, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["graph"]["attention_grid"] = None
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert Captioner(folder, provider="cpu").input_size
+    with pytest.raises(UsageError, match="does not tell the shape of its grid"):
+        Captioner(folder, provider="cpu", mirror_average=True)

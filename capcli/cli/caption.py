@@ -159,6 +159,14 @@ def caption(
         float | None,
         typer.Option(help="0 favours short captions, 1 long ones. Default: the model's.", rich_help_panel=_SEARCH),
     ] = None,
+    mirror_average: Annotated[
+        bool,
+        typer.Option(
+            "--mirror-average",
+            help="Caption the mean of each photo and its mirror image: somewhat better, for nearly twice the time.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Go into sub-folders.", rich_help_panel=_FOLDERS)
     ] = True,
@@ -237,7 +245,7 @@ def caption(
     from capcli.outputs.destinations import Destinations
     from capcli.pipeline import PipelineSettings
 
-    wanted = CaptionSettings(beam, max_length, length_penalty, captions, raw, words)
+    wanted = CaptionSettings(beam, max_length, length_penalty, captions, raw, words, mirror_average)
     if min_confidence is not None:
         _need_confidence(model, wanted)
     where.check_inputs(inputs)
@@ -255,7 +263,7 @@ def caption(
         left_out=given.left_out,
     )
     run = CaptioningRun(
-        lambda: _load(model, provider, threads),
+        lambda: _load(model, provider, threads, mirror_average),
         wanted,
         Destinations(where.rows(alone=given.alone or given.nameless), photos, feedback.kept, min_confidence),
         PipelineSettings(batch_size, workers, max_pixels),
@@ -277,10 +285,10 @@ def caption(
     return _FAILED if report.failed or report.kept_failures else 0
 
 
-def _load(model: str, provider: str, threads: int | None) -> Captioner:
+def _load(model: str, provider: str, threads: int | None, mirror_average: bool) -> Captioner:
     from capcli.captioner import Captioner
 
-    return Captioner(model, provider=provider, threads=threads)
+    return Captioner(model, provider=provider, threads=threads, mirror_average=mirror_average)
 
 
 def check_confidence(least: float | None) -> None:

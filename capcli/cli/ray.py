@@ -105,6 +105,14 @@ def ray(
         float | None,
         typer.Option(help="0 favours short captions, 1 long ones. Default: the model's.", rich_help_panel=_SEARCH),
     ] = None,
+    mirror_average: Annotated[
+        bool,
+        typer.Option(
+            "--mirror-average",
+            help="Caption the mean of each photo and its mirror image: somewhat better, for nearly twice the time.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = False,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Go into sub-folders.", rich_help_panel=_FOLDERS)
     ] = True,
@@ -209,7 +217,7 @@ def ray(
             JobSettings(
                 model,
                 provider,
-                CaptionSettings(beam, max_length, length_penalty, captions, raw),
+                CaptionSettings(beam, max_length, length_penalty, captions, raw, mirror_average=mirror_average),
                 PipelineSettings(batch_size, workers, max_pixels),
                 Need(actors, cpus_per_actor, gpus_per_actor),
                 address,

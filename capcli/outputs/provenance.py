@@ -30,6 +30,7 @@ class Provenance:
     captions: int
     raw: bool
     spreadsheet_safe: bool = False
+    mirror_average: bool = False
 
     def differences(self, before: Provenance) -> list[str]:
         """What is not as it was before, in words."""

@@ -55,7 +55,12 @@ class CaptionImages:
         self.image = image
         self.settings = settings or CaptionSettings()
         speed = speed or PipelineSettings()
-        self._captioner = Captioner(model, provider=provider, threads=threads or _assigned_cpus())
+        self._captioner = Captioner(
+            model,
+            provider=provider,
+            threads=threads or _assigned_cpus(),
+            mirror_average=self.settings.mirror_average,
+        )
         if min_confidence is not None and (reason := self.settings.why_no_confidence(self._captioner.bundle)):
             raise UsageError(f"a least confidence needs one: {reason}")
         self._min_confidence = min_confidence

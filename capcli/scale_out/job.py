@@ -114,7 +114,7 @@ def run_job(
             if settings.address is not None or settings.provider == "cuda":
                 check_bundle(folder, bundle.fingerprint, settings.provider, settings.need)
             out.forget(choice.again)
-            differs = out.begin(provenance_of(bundle, search, raw=wanted.raw))
+            differs = out.begin(provenance_of(bundle, search, wanted))
             if differs is not None:
                 note(differs)
             _run(left, filesystems, out, replace(settings, model=folder))

@@ -104,6 +104,24 @@ def test_with_another_search_rows_have_no_confidence_and_one_line_says_so(
     )
 
 
+def test_the_mean_with_mirror_images_has_none_and_is_refused_where_one_is_asked_for(
+    capcli: RunCommand, sure: Path, photos: Path
+) -> None:
+    out = photos.parent / "mirrored.csv"
+    assert capcli("caption", photos / "circle.png", "-o", out, "--model", sure).code == 0
+    done = capcli("caption", photos, "-o", out, "--model", sure, "--mirror-average", "--resume")
+    told = "it is known for photos without --mirror-average alone"
+    assert done.code == 0 and done.errors.splitlines() == [
+        f"capcli: the rows have no confidence: {told}",
+        f"capcli: {out}: its rows were written with other settings (mirror average False, now True); they stay as "
+        "they are",
+    ]
+    _, before, after = csv.reader(out.read_text("utf-8").splitlines())
+    assert float(before[4]) > 0 and after[4] == ""
+    done = capcli("caption", photos, "--model", sure, "--mirror-average", "--min-confidence", "0.5")
+    assert (done.code, done.out) == (2, b"") and told in done.errors
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
 def test_a_file_of_an_earlier_version_is_gone_on_with_in_its_own_columns(
     suffix: str, capcli: RunCommand, sure: Path, photos: Path

@@ -15,6 +15,8 @@ COMMANDS = {
     ("caption", "missing.jpg", "--model", str(TINY_BUNDLE)): "capcli.captioner",
     ("train", "--images", "x", "--out", "x"): "capcli.extras",
     ("export", "x", "y"): "capcli.extras",
+    ("explain", "missing.jpg"): "capcli.extras",
+    ("ray", "missing.jpg", "x"): "capcli.extras",
     ("evaluate", "--images", "x"): "capcli.evaluation",
     ("models", "list"): "capcli.bundle.catalogue",
     ("models",): "capcli.bundle.catalogue",

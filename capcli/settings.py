@@ -25,7 +25,8 @@ def whole_number(name: str, value: object, least: int = 1, most: int | None = No
         UsageError: it is below `least` or above `most`.
     """
     try:
-        if isinstance(value, bool):
+        # NumPy's own bool counted as a whole number before NumPy 2.
+        if isinstance(value, bool) or getattr(getattr(value, "dtype", None), "kind", None) == "b":
             raise TypeError
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:

@@ -22,6 +22,7 @@ from capcli.bundle.bundle import read_bundle, write_manifest
 from capcli.bundle.confidence import Confidence, SignalWeight
 from capcli.training.config import DataSource, TrainConfig
 from tests.shapes import write_data_set
+from tests.warm_start import WarmCommand
 
 TESTS = Path(__file__).parent
 TINY_BUNDLE = TESTS / "tiny_bundle"
@@ -82,14 +83,17 @@ def command() -> Path:
 
 def environment(**extra: str) -> dict[str, str]:
     """The tests' own environment without what would change capcli's behaviour."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CAPCLI_", "PYTHONPATH"))}
+    kept = {
+        name: value for name, value in os.environ.items() if not name.startswith(("CAPCLI_", "PYTHONPATH", "PYTEST_"))
+    }
     # What capcli remembers of output files is no business of the user who runs the tests.
     return {**kept, "XDG_STATE_HOME": _STATE.name, **extra}
 
 
 @pytest.fixture(scope="session")
-def capcli() -> RunCommand:
+def capcli() -> Generator[RunCommand]:
     """Runs the installed command to its end: capcli("caption", photo, cwd=..., stdin=b"...")."""
+    warm = WarmCommand(command(), environment()) if sys.platform == "linux" else None
 
     def run(
         *arguments: str | os.PathLike[str] | bytes,
@@ -98,6 +102,9 @@ def capcli() -> RunCommand:
         env: dict[str, str] | None = None,
         timeout: float = 300,
     ) -> Finished:
+        if warm is not None and not env:
+            given = [os.fsencode(each) for each in arguments]
+            return Finished(*warm.run(given, environment(), cwd=cwd, stdin=stdin, timeout=timeout))
         done = subprocess.run(
             [command(), *arguments],
             cwd=cwd,
@@ -110,7 +117,9 @@ def capcli() -> RunCommand:
         )
         return Finished(done.returncode, done.stdout, done.stderr)
 
-    return run
+    yield run
+    if warm is not None:
+        warm.close()
 
 
 @pytest.fixture(scope="session")

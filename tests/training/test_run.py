@@ -263,15 +263,21 @@ def test_images_are_as_large_as_those_of_the_bundle_it_starts_from(shapes: Path,
     assert [RunFolder(tmp_path / name).read_config().input_size for name in ("one", "two")] == [64, 64]
 
 
+def running_programs() -> set[int]:
+    """Process ids of all that this process has started and that still runs."""
+    programs = [thing for thing in gc.get_objects() if type(thing) is subprocess.Popen]
+    return {program.pid for program in programs if program.poll() is None}
+
+
 @pytest.mark.usefixtures("quick_meteor")
 def test_meteor_in_the_reward_needs_java_and_leaves_no_process(shapes: Path, cache: Path, tmp_path: Path) -> None:
     config = replace(
         small_run(shapes), **AS_INIT, objective="self-critical", beam_samples=2, init=(str(TINY_BUNDLE),), meteor=2.0
     )
+    before = running_programs()
     with pytest.raises(KeyboardInterrupt):
         train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=StopAt(2))
-    programs = [thing for thing in gc.get_objects() if type(thing) is subprocess.Popen]
-    assert all(program.poll() is not None for program in programs)
+    assert running_programs() == before
     train(replace(config, save_every=1), tmp_path / "run", cache=cache, listener=TrainingListener())
     with_it, without = tmp_path / "run", tmp_path / "without"
     train(replace(config, meteor=0.0), without, cache=cache, listener=TrainingListener())

@@ -17,7 +17,16 @@ from capcli.training.inputs.batches import Batch  # noqa: E402
 from capcli.training.network.decoder import Decoder, Dropout  # noqa: E402
 from capcli.training.objectives import CrossEntropy, Loss, Objective  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
-from tests.training.little_training import Push, Scripted, Watch, config, make_network, make_plan, run, self_critical  # noqa: E402
+from tests.training.little_training import (  # noqa: E402
+    Push,
+    Scripted,
+    Watch,
+    config,
+    make_network,
+    make_plan,
+    run,
+    self_critical,
+)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capcli.cli.shared_options import (
+    OUTPUT,
+    SPEED,
+    BatchSize,
+    Beam,
+    Captions,
+    LengthPenalty,
+    MaxLength,
+    MirrorAverage,
+    Provider,
+    Raw,
+    RetryFailed,
+)
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
 from capcli.messages import shortened
@@ -27,7 +40,7 @@ _MOST = {
     "workers": MOST_THREADS,
     "threads": MOST_THREADS,
 }
-_OUTPUT, _SEARCH, _FOLDERS, _SPEED = "Output", "Search", "Folders, tars and standard input", "Model and speed"
+_FOLDERS = "Folders, tars and standard input"
 
 
 def caption(
@@ -45,7 +58,7 @@ def caption(
             "-o",
             metavar="FILE",
             help="File to write: .csv, .tsv, .jsonl or .txt; - is standard output.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     resume: Annotated[
@@ -53,36 +66,31 @@ def caption(
         typer.Option(
             "--resume",
             help="Go on with the output file of an earlier run; it knows a photo however its path is spelled.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed", help="With --resume: try the photos that failed again.", rich_help_panel=_OUTPUT
-        ),
-    ] = False,
+    retry_failed: RetryFailed = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace the output file if it exists.", rich_help_panel=_OUTPUT),
+        typer.Option("--overwrite", help="Replace the output file if it exists.", rich_help_panel=OUTPUT),
     ] = False,
     format_: Annotated[
         str | None,
         typer.Option(
             "--format",
             help="text, csv, tsv or jsonl. Default: by the suffix of FILE, or text.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="The same as --format jsonl.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--json", help="The same as --format jsonl.", rich_help_panel=OUTPUT)
     ] = False,
     spreadsheet_safe: Annotated[
         bool,
         typer.Option(
             "--spreadsheet-safe",
             help="CSV and TSV: put an apostrophe before cells that a spreadsheet would run as a formula.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     bom: Annotated[
@@ -90,14 +98,14 @@ def caption(
         typer.Option(
             "--bom",
             help="CSV and TSV: begin with a byte order mark; Excel needs it to read UTF-8.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     sidecar: Annotated[
         str | None,
         typer.Option(
             help="Write each caption into a text file beside its photo, with this suffix: .txt or .caption.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     write_metadata: Annotated[
@@ -105,7 +113,7 @@ def caption(
         typer.Option(
             "--write-metadata",
             help="Write each caption into its photo's own description (XMP, EXIF).",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     existing: Annotated[
@@ -113,7 +121,7 @@ def caption(
         typer.Option(
             metavar="keep|replace",
             help="What to do with sidecars and descriptions that photos have already.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = "keep",
     min_confidence: Annotated[
@@ -122,51 +130,32 @@ def caption(
             metavar="0..1",
             help="Photos whose caption is less likely right get no sidecar, no metadata and no line of text; rows keep "
             "the caption and note it.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     words: Annotated[
         bool,
-        typer.Option("--words", help="With --json: each word with its log-probability.", rich_help_panel=_OUTPUT),
+        typer.Option("--words", help="With --json: each word with its log-probability.", rich_help_panel=OUTPUT),
     ] = False,
-    captions: Annotated[int, typer.Option(help="Captions for each image, best first.", rich_help_panel=_OUTPUT)] = 1,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Bare words: lower case, no full stop.", rich_help_panel=_OUTPUT)
-    ] = False,
+    captions: Captions = 1,
+    raw: Raw = False,
     quiet: Annotated[
         bool,
         typer.Option(
             "--quiet",
             "-q",
             help="Print no summary, and no line for a photo that failed or was left as it was.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = False,
     progress: Annotated[
         bool,
-        typer.Option("--progress/--no-progress", help="Show a progress bar on a terminal.", rich_help_panel=_OUTPUT),
+        typer.Option("--progress/--no-progress", help="Show a progress bar on a terminal.", rich_help_panel=OUTPUT),
     ] = True,
-    beam: Annotated[
-        int | None,
-        typer.Option(
-            help="Width of the beam search; 1 is greedy search. Default: the model's.", rich_help_panel=_SEARCH
-        ),
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Longest caption, in words. Default: the model's.", rich_help_panel=_SEARCH)
-    ] = None,
-    length_penalty: Annotated[
-        float | None,
-        typer.Option(help="0 favours short captions, 1 long ones. Default: the model's.", rich_help_panel=_SEARCH),
-    ] = None,
-    mirror_average: Annotated[
-        bool,
-        typer.Option(
-            "--mirror-average",
-            help="Caption the mean of each photo and its mirror image: somewhat better, for nearly twice the time.",
-            rich_help_panel=_SEARCH,
-        ),
-    ] = False,
+    beam: Beam = None,
+    max_length: MaxLength = None,
+    length_penalty: LengthPenalty = None,
+    mirror_average: MirrorAverage = False,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Go into sub-folders.", rich_help_panel=_FOLDERS)
     ] = True,
@@ -194,15 +183,12 @@ def caption(
         int | None,
         typer.Option(help="Refuse images with more pixels than this. Default: 200 million.", rich_help_panel=_FOLDERS),
     ] = None,
-    model: Annotated[str, typer.Option(help="A bundle's name or folder.", rich_help_panel=_SPEED)] = "default",
-    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_SPEED)] = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Images captioned together. Default: 8 on the CPU, 16 on a GPU.", rich_help_panel=_SPEED),
-    ] = None,
-    workers: Annotated[int, typer.Option(help="Threads that read and decode images.", rich_help_panel=_SPEED)] = 2,
+    model: Annotated[str, typer.Option(help="A bundle's name or folder.", rich_help_panel=SPEED)] = "default",
+    provider: Provider = "auto",
+    batch_size: BatchSize = None,
+    workers: Annotated[int, typer.Option(help="Threads that read and decode images.", rich_help_panel=SPEED)] = 2,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads for the model. Default: one for each core.", rich_help_panel=_SPEED)
+        int | None, typer.Option(help="CPU threads for the model. Default: one for each core.", rich_help_panel=SPEED)
     ] = None,
 ) -> int:
     """Say in a sentence what a photo shows.

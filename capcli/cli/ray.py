@@ -12,6 +12,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from capcli.cli.caption import check_confidence, check_counts
+from capcli.cli.shared_options import (
+    OUTPUT,
+    SPEED,
+    BatchSize,
+    Beam,
+    Captions,
+    LengthPenalty,
+    MaxLength,
+    MirrorAverage,
+    Provider,
+    Raw,
+    RetryFailed,
+)
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
 from capcli.messages import shortened
@@ -25,8 +38,7 @@ _FAILED, _INTERRUPTED = 1, 130
 _MOST_GPUS = 1024
 # Each has its row; stderr need not repeat all of ten million.
 _MOST_TOLD = 20
-_OUTPUT, _CLUSTER, _SEARCH = "Output", "Cluster", "Search"
-_FOLDERS, _SPEED = "Folders and standard input", "Model and speed"
+_CLUSTER, _FOLDERS = "Cluster", "Folders and standard input"
 
 
 def ray(
@@ -39,43 +51,36 @@ def ray(
         ),
     ],
     format_: Annotated[
-        str, typer.Option("--format", metavar="parquet|csv|jsonl", help="Of the rows.", rich_help_panel=_OUTPUT)
+        str, typer.Option("--format", metavar="parquet|csv|jsonl", help="Of the rows.", rich_help_panel=OUTPUT)
     ] = "parquet",
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what OUT holds.", rich_help_panel=_OUTPUT)
+        bool, typer.Option("--resume", help="Go on with what OUT holds.", rich_help_panel=OUTPUT)
     ] = False,
-    retry_failed: Annotated[
-        bool,
-        typer.Option(
-            "--retry-failed", help="With --resume: try the photos that failed again.", rich_help_panel=_OUTPUT
-        ),
-    ] = False,
+    retry_failed: RetryFailed = False,
     overwrite: Annotated[
         bool,
-        typer.Option("--overwrite", help="Replace the rows in OUT, and nothing else.", rich_help_panel=_OUTPUT),
+        typer.Option("--overwrite", help="Replace the rows in OUT, and nothing else.", rich_help_panel=OUTPUT),
     ] = False,
     min_confidence: Annotated[
         float | None,
         typer.Option(
             metavar="0..1",
             help="Rows of captions that are less likely right note that they are unsure.",
-            rich_help_panel=_OUTPUT,
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
-    captions: Annotated[int, typer.Option(help="Captions for each image, best first.", rich_help_panel=_OUTPUT)] = 1,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Bare words: lower case, no full stop.", rich_help_panel=_OUTPUT)
-    ] = False,
+    captions: Captions = 1,
+    raw: Raw = False,
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", "-q", help="Print no summary, and no line for a photo that failed.", rich_help_panel=_OUTPUT
+            "--quiet", "-q", help="Print no summary, and no line for a photo that failed.", rich_help_panel=OUTPUT
         ),
     ] = False,
     progress: Annotated[
         bool,
         typer.Option(
-            "--progress/--no-progress", help="Show Ray's progress bars on a terminal.", rich_help_panel=_OUTPUT
+            "--progress/--no-progress", help="Show Ray's progress bars on a terminal.", rich_help_panel=OUTPUT
         ),
     ] = True,
     address: Annotated[
@@ -92,27 +97,10 @@ def ray(
     gpus_per_actor: Annotated[
         float, typer.Option(help="GPUs of each; 0.5 lets two share one.", rich_help_panel=_CLUSTER)
     ] = 0.0,
-    beam: Annotated[
-        int | None,
-        typer.Option(
-            help="Width of the beam search; 1 is greedy search. Default: the model's.", rich_help_panel=_SEARCH
-        ),
-    ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Longest caption, in words. Default: the model's.", rich_help_panel=_SEARCH)
-    ] = None,
-    length_penalty: Annotated[
-        float | None,
-        typer.Option(help="0 favours short captions, 1 long ones. Default: the model's.", rich_help_panel=_SEARCH),
-    ] = None,
-    mirror_average: Annotated[
-        bool,
-        typer.Option(
-            "--mirror-average",
-            help="Caption the mean of each photo and its mirror image: somewhat better, for nearly twice the time.",
-            rich_help_panel=_SEARCH,
-        ),
-    ] = False,
+    beam: Beam = None,
+    max_length: MaxLength = None,
+    length_penalty: LengthPenalty = None,
+    mirror_average: MirrorAverage = False,
     recursive: Annotated[
         bool, typer.Option("--recursive/--no-recursive", help="Go into sub-folders.", rich_help_panel=_FOLDERS)
     ] = True,
@@ -139,15 +127,12 @@ def ray(
         typer.Option(help="Refuse images with more pixels than this. Default: 200 million.", rich_help_panel=_FOLDERS),
     ] = None,
     model: Annotated[
-        str, typer.Option(help="A bundle's name or folder; every node must have it.", rich_help_panel=_SPEED)
+        str, typer.Option(help="A bundle's name or folder; every node must have it.", rich_help_panel=SPEED)
     ] = "default",
-    provider: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_SPEED)] = "auto",
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Images captioned together. Default: 8 on the CPU, 16 on a GPU.", rich_help_panel=_SPEED),
-    ] = None,
+    provider: Provider = "auto",
+    batch_size: BatchSize = None,
     workers: Annotated[
-        int, typer.Option(help="Threads of each actor that read and decode images.", rich_help_panel=_SPEED)
+        int, typer.Option(help="Threads of each actor that read and decode images.", rich_help_panel=SPEED)
     ] = 2,
 ) -> int:
     """Caption millions of photos on a Ray cluster, or with several processes and GPUs here.

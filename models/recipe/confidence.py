@@ -70,14 +70,19 @@ def measure(bundle: Bundle, data: Path, kept: Path | None) -> Iterator[Measured]
         yield Measured(name, image, row["caption"], row["score"], row["signals"])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def given(description: str | None) -> tuple[Path, Bundle, list[Measured]]:
+    """The folder of the data that the command line names, the bundle, and what that says of all dev photos."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("signals", type=Path, nargs="?")
     arguments = parser.parse_args()
     bundle = load_bundle(arguments.bundle)
-    measured = list(measure(bundle, arguments.data, arguments.signals))
+    return arguments.data, bundle, list(measure(bundle, arguments.data, arguments.signals))
+
+
+def main() -> None:
+    _, bundle, measured = given(__doc__)
     chances = [chance_of_right(each.caption, each.image.captions) for each in measured]
     confidence = weigh_signals(bundle, [each.signals for each in measured], chances)
     write_manifest(bundle.folder, replace(bundle.manifest, confidence=confidence))

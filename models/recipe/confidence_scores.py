@@ -10,14 +10,11 @@ Intervals: 95 %, by 2,000 draws of the captions.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
-from confidence import Measured, measure
+from confidence import Measured, given
 from rightness import FOLDS, auroc, fit, folds_of, read_verdicts
 
-from capcli.bundle.bundle import Bundle, load_bundle
+from capcli.bundle.bundle import Bundle
 from capcli.evaluation.rightness import measures
 from capcli.training.confidence import weigh_signals
 
@@ -68,15 +65,9 @@ def in_folds(bundle: Bundle, measured: list[Measured], verdicts: list, names: tu
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("signals", type=Path, nargs="?")
-    arguments = parser.parse_args()
-    bundle = load_bundle(arguments.bundle)
-    measured = list(measure(bundle, arguments.data, arguments.signals))
+    data, bundle, measured = given(__doc__)
     said = {(each.data_set, each.image.path.name): each.caption for each in measured}
-    every = read_verdicts(arguments.data)
+    every = read_verdicts(data)
     # A processor that rounds otherwise may say other things of some photos.
     verdicts = [each for each in every if said.get((each.data_set, each.image)) == each.caption]
     print(f"{len(verdicts)} of {len(every)} judged captions are said here")

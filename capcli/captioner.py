@@ -151,13 +151,7 @@ class Captioner:
             UsageError: a value is out of range.
             TypeError: a value is no number.
         """
-        own = self.bundle.manifest.search
-        return SearchSettings(
-            beam=own.beam if beam is None else beam,
-            max_length=own.max_length if max_length is None else max_length,
-            length_penalty=own.length_penalty if length_penalty is None else length_penalty,
-            captions=captions,
-        )
+        return search_settings(self.bundle, beam, max_length, length_penalty, captions)
 
     def knows_confidence(self, settings: SearchSettings) -> bool:
         """Whether captions with these settings have a confidence: with the bundle's own, if it has been fitted, and
@@ -445,6 +439,19 @@ class Captioner:
             raise BundleError(
                 f"{decoder}: the decoder scores {words} tokens but the tokenizer has {len(self._tokenizer)}"
             )
+
+
+def search_settings(
+    bundle: Bundle, beam: int | None, max_length: int | None, length_penalty: float | None, captions: int
+) -> SearchSettings:
+    """What `Captioner.settings` gives, without loading the model; the errors are the same."""
+    own = bundle.manifest.search
+    return SearchSettings(
+        beam=own.beam if beam is None else beam,
+        max_length=own.max_length if max_length is None else max_length,
+        length_penalty=own.length_penalty if length_penalty is None else length_penalty,
+        captions=captions,
+    )
 
 
 def confidence_of(bundle: Bundle) -> Confidence | None:

@@ -57,6 +57,27 @@ class CaptionSettings:
     words: bool = False
     mirror_average: bool = False
 
+    def search(self, bundle: Bundle) -> SearchSettings:
+        """How a bundle's captions are searched for: as wanted, and else as it does itself.
+
+        Raises:
+            UsageError: a value is out of range.
+            TypeError: a value is no number.
+        """
+        from capcli.captioner import search_settings
+
+        return search_settings(bundle, self.beam, self.max_length, self.length_penalty, self.captions)
+
+    def check_confidence(self, bundle: Bundle) -> None:
+        """Refuses a least confidence where captions of a bundle have none.
+
+        Raises:
+            UsageError: they have none.
+        """
+        reason = self.why_no_confidence(bundle)
+        if reason is not None:
+            raise UsageError(f"--min-confidence needs a confidence: {reason}")
+
     def why_no_confidence(self, bundle: Bundle) -> str | None:
         """Why captions of a bundle would have no confidence; None where they have one."""
         from capcli.captioner import confidence_of
@@ -230,15 +251,10 @@ class CaptioningRun:
         from capcli.captioner import confidence_of
 
         captioner = self._load()
-        search = captioner.settings(
-            beam=wanted.beam,
-            captions=wanted.captions,
-            max_length=wanted.max_length,
-            length_penalty=wanted.length_penalty,
-        )
+        search = wanted.search(captioner.bundle)
+        if self._destinations.min_confidence is not None:
+            wanted.check_confidence(captioner.bundle)
         no_confidence = wanted.why_no_confidence(captioner.bundle)
-        if no_confidence is not None and self._destinations.min_confidence is not None:
-            raise UsageError(f"--min-confidence needs a confidence: {no_confidence}")
         if no_confidence is not None and self._destinations.tells_confidence and confidence_of(captioner.bundle):
             self._tell([f"the rows have no confidence: {no_confidence}"])
         self._tell(self._destinations.begin(provenance_of(captioner.bundle, search, wanted)))

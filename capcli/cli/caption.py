@@ -296,9 +296,7 @@ def _need_confidence(model: str, wanted: CaptionSettings) -> None:
     """
     from capcli.bundle.bundle import find_bundle, read_bundle
 
-    reason = wanted.why_no_confidence(read_bundle(find_bundle(model)))
-    if reason is not None:
-        raise UsageError(f"--min-confidence needs a confidence: {reason}")
+    wanted.check_confidence(read_bundle(find_bundle(model)))
 
 
 @contextmanager

@@ -65,12 +65,7 @@ class CaptionImages:
             raise UsageError(f"a least confidence needs one: {reason}")
         self._min_confidence = min_confidence
         self._speed = replace(speed, batch_size=speed.batch_size or self._captioner.batch_size)
-        self._search = self._captioner.settings(
-            beam=self.settings.beam,
-            captions=self.settings.captions,
-            max_length=self.settings.max_length,
-            length_penalty=self.settings.length_penalty,
-        )
+        self._search = self.settings.search(self._captioner.bundle)
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Captions a batch.

@@ -19,8 +19,7 @@ from ray.data.datasource import FilenameProvider
 
 from capcli.bundle.bundle import load_bundle
 from capcli.captioning import CaptionSettings, Report, provenance_of
-from capcli.decoding.search import SearchSettings
-from capcli.errors import CapcliError, OutputError, UsageError
+from capcli.errors import CapcliError, OutputError
 from capcli.pipeline import PipelineSettings
 from capcli.scale_out.caption_images import CaptionImages
 from capcli.scale_out.cluster import Need, check_bundle, cluster, last_line, signals_as_raised
@@ -85,16 +84,10 @@ def run_job(
         CapcliError: Ray has given up; what was written stays.
     """
     bundle = load_bundle(settings.model)
-    wanted, own = settings.captions, bundle.manifest.search
-    no_confidence = wanted.why_no_confidence(bundle)
-    if no_confidence is not None and settings.min_confidence is not None:
-        raise UsageError(f"--min-confidence needs a confidence: {no_confidence}")
-    search = SearchSettings(
-        beam=own.beam if wanted.beam is None else wanted.beam,
-        max_length=own.max_length if wanted.max_length is None else wanted.max_length,
-        length_penalty=own.length_penalty if wanted.length_penalty is None else wanted.length_penalty,
-        captions=wanted.captions,
-    )
+    wanted = settings.captions
+    if settings.min_confidence is not None:
+        wanted.check_confidence(bundle)
+    search = wanted.search(bundle)
     with out.locked():
         done, notes = out.done()
         for line in notes:

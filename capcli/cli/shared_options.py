@@ -36,7 +36,7 @@ MirrorAverage = Annotated[
 Provider = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=SPEED)]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Images captioned together. Default: 8 on the CPU, 16 on a GPU.", rich_help_panel=SPEED),
+    typer.Option(help="Images captioned together. Default: 16.", rich_help_panel=SPEED),
 ]
 Recursive = Annotated[
     bool, typer.Option("--recursive/--no-recursive", help="Go into sub-folders.", rich_help_panel=PHOTOS)

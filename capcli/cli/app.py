@@ -16,6 +16,11 @@ class _Capcli(Commands):
     places: ClassVar[Mapping[str, Place]] = {
         "caption": Place("capcli.cli.caption", "Say in a sentence what a photo shows."),
         "explain": Place("capcli.cli.explain", "Show how sure a caption is, word by word, and where the model looked."),
+        "review": Place(
+            "capcli.cli.review",
+            "Make pages on which captions are looked at, corrected, accepted and rejected, in a browser and without a "
+            "server.",
+        ),
         "train": Place("capcli.cli.train", "Train a model of your own on photos with captions."),
         "export": Place(
             "capcli.cli.export",

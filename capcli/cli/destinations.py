@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capcli.cli.terminal import write_stdout
 from capcli.errors import UsageError
@@ -14,6 +15,9 @@ from capcli.messages import shortened
 from capcli.outputs.destinations import Destination, Outcome
 from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, format_of, holds_raw_bytes, row_format
 from capcli.outputs.spared import check_output_file, is_same_file
+
+if TYPE_CHECKING:
+    from capcli.outputs.earlier_file import EarlierFile, Existing
 
 _STDOUT, _STDIN = "-", 0
 _NO_PLACE_IN_TAR = "is a tar, in which there is no place for a sidecar or metadata; unpack it, or use -o FILE"
@@ -103,6 +107,11 @@ class OutputOptions:
         return None if self.output in (None, _STDOUT) else Path(self.output or "")
 
     @property
+    def rows_place(self) -> str | None:
+        """What names the place of the rows; None where only photos get their captions."""
+        return str(self.file) if self.file is not None else _STDOUT if self.to_stdout else None
+
+    @property
     def to_photos(self) -> bool:
         """Whether captions go beside the photos or into them."""
         return self.sidecar is not None or self.write_metadata
@@ -188,7 +197,34 @@ class OutputOptions:
         Raises:
             UsageError: --spreadsheet-safe for another format.
         """
-        form = row_format(
+        form = self._form(alone=alone)
+        if self.file is None:
+            return Stdout(form) if self.to_stdout else None
+        from capcli.outputs.row_file import RowFile
+
+        return RowFile(self.file, form, existing=self._existing, retry_failed=self.retry_failed, captions=self.captions)
+
+    def earlier(self) -> EarlierFile | None:
+        """The output file as it is, which is only read; None where rows go elsewhere.
+
+        Raises:
+            UsageError, OutputError: rows could not go there.
+        """
+        if self.file is None:
+            return None
+        from capcli.outputs.earlier_file import EarlierFile
+
+        check_output_file(self.file)
+        return EarlierFile(
+            self.file,
+            self._form(alone=False),
+            existing=self._existing,
+            retry_failed=self.retry_failed,
+            captions=self.captions,
+        )
+
+    def _form(self, *, alone: bool) -> RowFormat:
+        return row_format(
             format_of(self.file, "jsonl" if self.as_json else self.format_),
             ranked=self.captions > 1,
             # A file that is gone on with has its paths, or could not be gone on with.
@@ -197,13 +233,12 @@ class OutputOptions:
             bom=self.bom,
             words=self.words,
         )
-        if self.file is None:
-            return Stdout(form) if self.to_stdout else None
-        from capcli.outputs.output_file import Existing
-        from capcli.outputs.row_file import RowFile
 
-        existing = Existing.RESUME if self.resume else Existing.REPLACE if self.overwrite else Existing.REFUSE
-        return RowFile(self.file, form, existing=existing, retry_failed=self.retry_failed, captions=self.captions)
+    @property
+    def _existing(self) -> Existing:
+        from capcli.outputs.earlier_file import Existing
+
+        return Existing.RESUME if self.resume else Existing.REPLACE if self.overwrite else Existing.REFUSE
 
     def how_to_go_on(self) -> str:
         """What to say of a run that was stopped."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,12 +18,17 @@ from capcli.outputs.rows import BYTE_ORDER_MARK, FORMULA, LONGEST_RECORD, TEXT_C
 
 @dataclass(frozen=True)
 class Record:
-    """A row as it lies in a file: bytes `start` to `end`, from line `line` on, counted from 1."""
+    """A row as it lies in a file: bytes `start` to `end`, from line `line` on, counted from 1.
+
+    `values`: all that the file says of it, by column, columns that are no part of a row too; texts, and with JSON Lines
+    whatever JSON has.
+    """
 
     row: Row
     start: int
     end: int
     line: int
+    values: Mapping[str, object] = field(default_factory=dict)
 
 
 class RecordError(ValueError):
@@ -42,12 +47,21 @@ def read_rows(path: Path, format_name: str) -> Iterator[Row]:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        records = Records(file, format_name)
-        for record in records:
+        for record in read_records(file, format_name):
             yield record.row
-        # The last line of a file that a person wrote may have no end.
-        if records.tail and (row := records.parse(records.tail, records.tail_line)) is not None:
-            yield row
+
+
+def read_records(file: BinaryIO, format_name: str) -> Iterator[Record]:
+    """The records of a whole file, from its start; the last one may lack its line end, as people leave it.
+
+    Raises:
+        RecordError: one that cannot be understood.
+        OSError: the file cannot be read.
+    """
+    records = Records(file, format_name)
+    yield from records
+    if records.tail and (last := records.record(records.tail, records.tail_line, records.end)) is not None:
+        yield last
 
 
 class Records:
@@ -88,9 +102,9 @@ class Records:
 
     def __iter__(self) -> Iterator[Record]:
         for start, end, line, content in self._pieces():
-            row = self.parse(content, line)
-            if row is not None:
-                yield Record(row, start, end, line)
+            record = self.record(content, line, start, end)
+            if record is not None:
+                yield record
 
     @property
     def has_header(self) -> bool:
@@ -102,6 +116,19 @@ class Records:
         Raises:
             RecordError: they cannot be understood. It names the line.
         """
+        record = self.record(content, line, 0)
+        return None if record is None else record.row
+
+    def record(self, content: bytes, line: int, start: int, end: int | None = None) -> Record | None:
+        """As `parse`, with all that the bytes say, and their place.
+
+        Args:
+            content: the bytes.
+            line: their first line.
+            start, end: where they begin in the file, and end; by default as soon as they do.
+        Raises:
+            RecordError: they cannot be understood. It names the line.
+        """
         try:
             if line == 1 and b"\0" in content[:4] and not content.startswith(b"\0\0\0"):
                 raise ValueError("the file is in UTF-16; save it as UTF-8")
@@ -109,14 +136,19 @@ class Records:
             # A tab parts cells, and a path may be a space.
             if not text.strip() and ("\t" not in text or self._name in ("csv", "jsonl")):
                 return None
-            if self._name == "jsonl":
-                return _row(json.loads(text))
-            return self._cells_to_row(_split_csv(text) if self._name == "csv" else _split_tsv(text))
+            values = json.loads(text) if self._name == "jsonl" else self._named_cells(text)
+            if values is None and self._name != "jsonl":
+                return None
+            if not isinstance(values, dict):
+                raise ValueError("is no JSON object")
+            return Record(_row(values), start, start + len(content) if end is None else end, line, values)
         except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise RecordError(line, reason) from error
 
-    def _cells_to_row(self, cells: Sequence[str]) -> Row | None:
+    def _named_cells(self, text: str) -> dict[str, str] | None:
+        """The cells of a line by their columns; None where they are the header."""
+        cells = _split_csv(text) if self._name == "csv" else _split_tsv(text)
         if self._header is None:
             self._header = cells
             if self._columns is not None and list(cells) != list(self._columns):
@@ -133,7 +165,7 @@ class Records:
             for column in TEXT_COLUMNS & values.keys():
                 if values[column].startswith("'") and FORMULA.match(values[column]):
                     values[column] = values[column][1:]
-        return _row(values)
+        return values
 
     def _pieces(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Start, end, first line and bytes of each record: a line, or several while a quote is open."""
@@ -164,9 +196,7 @@ def _split_tsv(text: str) -> list[str]:
     return [_unescape(cell) for cell in text.split("\t")]
 
 
-def _row(values: object) -> Row:
-    if not isinstance(values, dict):
-        raise ValueError("is no JSON object")
+def _row(values: Mapping[str, object]) -> Row:
     rank = values.get("rank")
     return Row(
         path=str(values["path"]),

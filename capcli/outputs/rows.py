@@ -32,7 +32,7 @@ RAW_BYTES_NOTE = (
     'encoding="utf-8", errors="surrogateescape" (pandas: encoding_errors)'
 )
 TEXT_COLUMNS = frozenset({"path", "caption", "error", "note"})
-_NUMBER_COLUMNS = frozenset({"score", "confidence"})
+NUMBER_COLUMNS = frozenset({"score", "confidence"})
 _COLUMNS = ("path", "caption", "score", "error", "confidence", "note")
 # What rows had in earlier versions, whose files are gone on with as they are.
 _EARLIER_COLUMNS = (("path", "caption", "score", "error"),)
@@ -193,8 +193,7 @@ class _TsvFormat:
         return (BYTE_ORDER_MARK if self.bom else b"") + ("\t".join(self.columns) + "\n").encode()
 
     def record(self, row: Row) -> bytes:
-        cells = [cell.translate(_ESCAPES) for cell in _cells(row, self.columns, self.spreadsheet_safe)]
-        return ("\t".join(cells) + "\n").encode("utf-8", "surrogateescape")
+        return tsv_line(_cells(row, self.columns, self.spreadsheet_safe))
 
 
 @dataclass(frozen=True)
@@ -211,7 +210,7 @@ class _JsonFormat:
 
     def record(self, row: Row) -> bytes:
         values = {column: getattr(row, column) for column in self.columns}
-        for column in _NUMBER_COLUMNS & values.keys():
+        for column in NUMBER_COLUMNS & values.keys():
             values[column] = None if values[column] is None else round(values[column], 4)
         if values.get("words") is not None:
             values["words"] = [[word, round(log_prob, 4)] for word, log_prob in values["words"]]
@@ -242,11 +241,16 @@ class _TextFormat:
         return f"{path}{row.caption}\n".encode("utf-8", "surrogateescape")
 
 
+def tsv_line(cells: Sequence[str]) -> bytes:
+    """One line of TSV: what would end a cell or the line is an escape."""
+    return ("\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n").encode("utf-8", "surrogateescape")
+
+
 def _cells(row: Row, columns: Sequence[str], spreadsheet_safe: bool) -> list[str]:
     cells = []
     for column in columns:
         value = getattr(row, column)
-        cell = "" if value is None else f"{value:.4f}" if column in _NUMBER_COLUMNS else str(value)
+        cell = "" if value is None else f"{value:.4f}" if column in NUMBER_COLUMNS else str(value)
         # Cells that already begin with apostrophes get one more, so that all can be read back.
         if spreadsheet_safe and column in TEXT_COLUMNS and FORMULA.match(cell):
             cell = f"'{cell}"

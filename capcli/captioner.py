@@ -25,6 +25,7 @@ from capcli.runtime.sessions import Session, TensorSpec, open_session
 from capcli.settings import MOST_THREADS, whole_number
 
 if TYPE_CHECKING:
+    from capcli.inputs.loaders import Loaders
     from capcli.inputs.sources import ImageSource
 
 # Images captioned together. On two cores with VNNI the search took 8.3 ms a photo with 8 of them, 6.6 with 16 and with
@@ -162,20 +163,24 @@ class Captioner:
         own = self.settings(captions=settings.captions)
         return self._confidence is not None and settings == own and not self._mirror_average
 
-    def load(self, image: ImageSource, *, max_pixels: int | None = None) -> np.ndarray:
+    def load(self, image: ImageSource, *, max_pixels: int | None = None, loaders: Loaders | None = None) -> np.ndarray:
         """Reads one image as the encoder wants it: uint8 [input_size, input_size, 3], RGB.
 
         Args:
             image: as `caption` takes it.
             max_pixels: larger images are refused before they are decoded; by default `images.MAX_PIXELS`.
+            loaders: processes that read it in this one's stead, if it is a path or bytes.
         Raises:
             ImageError: it cannot be read. Its `source` is the image; its message does not name it.
             UsageError: `max_pixels` is below 1.
             TypeError: it is nothing that can be an image.
         """
         most = MAX_PIXELS if max_pixels is None else whole_number("max pixels", max_pixels)
+        size = (self.input_size, self.input_size)
         try:
-            return load_image(image, size=(self.input_size, self.input_size), max_pixels=most)
+            if loaders is not None and isinstance(image, (str, os.PathLike, bytes)):
+                return loaders.load(image, size=size, max_pixels=most)
+            return load_image(image, size=size, max_pixels=most)
         except ImageError as error:
             error.source = image
             raise
@@ -289,7 +294,12 @@ class Captioner:
         return pipeline.run(map(_pipeline_input, several(images, "stream")))
 
     def pipeline(
-        self, search: SearchSettings, settings: PipelineSettings, *, details: bool = False
+        self,
+        search: SearchSettings,
+        settings: PipelineSettings,
+        *,
+        details: bool = False,
+        loaders: Loaders | None = None,
     ) -> Pipeline[Caption]:
         """What `stream` runs on, for callers who want to stop it or to name images themselves.
 
@@ -297,10 +307,11 @@ class Captioner:
             search: from `settings`.
             settings: how much is done at once.
             details: also give the captions' words one by one.
+            loaders: processes that read the images; None to read them in this one.
         """
         settings = replace(settings, batch_size=settings.batch_size or self.batch_size)
         return Pipeline(
-            functools.partial(self.load, max_pixels=settings.max_pixels),
+            functools.partial(self.load, max_pixels=settings.max_pixels, loaders=loaders),
             functools.partial(self.caption_pixels, settings=search, details=details),
             settings,
         )

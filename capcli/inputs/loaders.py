@@ -51,6 +51,7 @@ class Loaders:
         self._changed = threading.Condition()
         self._all: list[_Process] = []
         self._idle: list[_Process] = []
+        self._waiting = 0
         self._none_idle_since: float | None = None
         self._closed = threading.Event()
         self._clock = threading.Thread(target=self._watch, name="capcli-loader-clock", daemon=True)
@@ -113,17 +114,25 @@ class Loaders:
 
     def _take(self) -> _Process:
         with self._changed:
-            if self._idle:
+            if self._idle and not self._waiting:
                 self._none_idle_since = None
-            while not self._idle:
-                if self._closed.is_set():
-                    raise ImageError("was not read before the end")
-                now = time.monotonic()
-                since = self._none_idle_since = self._none_idle_since or now
-                if not self._all or (len(self._all) < self._count and now - since >= _PATIENCE_S):
-                    return self._start()
-                self._changed.wait(_PATIENCE_S)
-            return self._idle.pop()
+                return self._idle.pop()
+            self._waiting += 1
+            try:
+                return self._wait_for_one()
+            finally:
+                self._waiting -= 1
+
+    def _wait_for_one(self) -> _Process:
+        while not self._idle:
+            if self._closed.is_set():
+                raise ImageError("was not read before the end")
+            now = time.monotonic()
+            since = self._none_idle_since = self._none_idle_since or now
+            if not self._all or (len(self._all) < self._count and now - since >= _PATIENCE_S):
+                return self._start()
+            self._changed.wait(_PATIENCE_S)
+        return self._idle.pop()
 
     def _give_back(self, process: _Process) -> None:
         with self._changed:

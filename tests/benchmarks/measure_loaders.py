@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,13 +83,10 @@ def measured(folder: Path, how: str) -> Run:
 
 def tree(process: int) -> list[int]:
     """A process and its children."""
-    try:
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-        threads = [] if children else Path(f"/proc/{process}/task").iterdir()
-        for thread in threads:
+    children: list[str] = []
+    with suppress(OSError):
+        for thread in Path(f"/proc/{process}/task").iterdir():
             children += (thread / "children").read_text().split()
-    except OSError:
-        children = []
     return [process, *map(int, children)]
 
 

@@ -18,7 +18,7 @@ from capcli.bundle.matching import FILE
 from capcli.captioner import Captioner
 from capcli.dataset.captions import CaptionedImage
 from capcli.decoding.signals import MATCH
-from capcli.evaluation.logistic import fit_logistic
+from capcli.evaluation.logistic import Logistic, fit_logistic
 from capcli.evaluation.rightness import chance_of_right
 from capcli.training.export_source import ExportSource, images_of_runs
 from capcli.training.matching_choice import choose_matching, keep_matching
@@ -29,7 +29,12 @@ FEWEST = 200
 # Seven weights are settled by then; a minute or two on two cores for the shipped model.
 _MOST = 1000
 _RIDGE = 0.001
+# References tell a right caption from another with an error of their own, which flattens what is fitted to them: by so
+# much steeper it was against verdicts by eye (models/recipe/confidence_scores.py).
+STEEPNESS = 1.6
 _DIGITS = 5
+# An intercept is looked for between these, to a billionth.
+_FARTHEST, _HALVINGS = 100.0, 40
 
 
 def choose_confidence(
@@ -97,17 +102,20 @@ def fit_confidence(bundle: Bundle, images: Sequence[CaptionedImage], note: Calla
     return weigh_signals(bundle, signals, chances)
 
 
-def weigh_signals(bundle: Bundle, signals: Sequence[Mapping[str, float]], chances: Sequence[float]) -> Confidence:
+def weigh_signals(
+    bundle: Bundle, signals: Sequence[Mapping[str, float]], chances: Sequence[float], *, steepness: float = STEEPNESS
+) -> Confidence:
     """The confidence that tells those chances best.
 
     Args:
         bundle: its captions' signals they are.
         signals: of each caption, the same ones.
-        chances: of each caption to be right, from 0 to 1.
+        chances: of each caption to be right by its references, from 0 to 1.
+        steepness: what all weights are multiplied by; the mean chance stays.
     """
     names = tuple(signals[0])
     table = np.array([[each[name] for name in names] for each in signals])
-    fitted = fit_logistic(table, np.array(chances), ridge=_RIDGE)
+    fitted = _steeper(fit_logistic(table, np.array(chances), ridge=_RIDGE), table, float(np.mean(chances)), steepness)
     probabilities, search = fitted(table), bundle.manifest.search
     numbers = zip(names, fitted.weights, fitted.means, fitted.scales, strict=True)
     return Confidence(
@@ -122,3 +130,13 @@ def weigh_signals(bundle: Bundle, signals: Sequence[Mapping[str, float]], chance
         round(float(probabilities.min()), _DIGITS),
         round(float(probabilities.max()), _DIGITS),
     )
+
+
+def _steeper(fitted: Logistic, table: np.ndarray, mean: float, steepness: float) -> Logistic:
+    """With weights so many times as large, and the intercept with which probabilities have this mean."""
+    low, high = -_FARTHEST, _FARTHEST
+    steeper = replace(fitted, weights=fitted.weights * steepness)
+    for _ in range(_HALVINGS):
+        steeper = replace(steeper, intercept=(low + high) / 2)
+        low, high = (steeper.intercept, high) if steeper(table).mean() < mean else (low, steeper.intercept)
+    return steeper

@@ -20,6 +20,7 @@ from rightness import FOLDS, auroc, fit, folds_of, read_verdicts
 
 from capcli.bundle.bundle import Bundle
 from capcli.decoding.signals import MATCH, SIGNALS
+from capcli.evaluation.logistic import fit_logistic
 from capcli.evaluation.rightness import measures
 from capcli.training.confidence import weigh_signals
 
@@ -55,7 +56,12 @@ def report(name: str, chances: np.ndarray, right: np.ndarray, wrong: np.ndarray,
 
 
 def in_folds(bundle: Bundle, measured: list[Measured], verdicts: list, names: tuple[str, ...]) -> np.ndarray:
-    """The chances of the judged captions, each by what was fitted without its photo."""
+    """The chances of the judged captions, each by what was fitted without its photo.
+
+    So is by how much steeper it is against verdicts than against references; that is printed.
+    """
+    right = np.array([verdict.verdict == "right" for verdict in verdicts], float)
+    steepness = []
     place = {(each.data_set, each.image.path.name): number for number, each in enumerate(measured)}
     rows = np.array([place[verdict.data_set, verdict.image] for verdict in verdicts])
     agreement = np.array([measures(each.caption, each.image.captions) for each in measured])
@@ -65,8 +71,14 @@ def in_folds(bundle: Bundle, measured: list[Measured], verdicts: list, names: tu
         labels = fit([verdict for verdict, its in zip(verdicts, folds, strict=True) if its != fold])(agreement)
         held = set(rows[folds == fold].tolist())
         others = [number for number in range(len(measured)) if number not in held]
-        fitted = weigh_signals(bundle, [signals[number] for number in others], labels[others])
+        known = [signals[number] for number in others]
+        flat = weigh_signals(bundle, known, labels[others], steepness=1.0)
+        logits = np.array([sum(flat.parts(signals[row]).values()) for row in rows[folds != fold]])
+        against = fit_logistic(logits[:, None], right[folds != fold], ridge=1e-6)
+        steepness.append(float(against.weights[0] / against.scales[0]))
+        fitted = weigh_signals(bundle, known, labels[others], steepness=steepness[-1])
         chances[folds == fold] = [fitted.probability(signals[row]) for row in rows[folds == fold]]
+    print(f"steeper against verdicts than against references by {np.mean(steepness):.2f}")
     return chances
 
 

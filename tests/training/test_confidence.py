@@ -19,7 +19,7 @@ from capcli.bundle.matching import FILE
 from capcli.dataset.captions import CaptionedImage
 from capcli.decoding.signals import MATCH, SIGNALS
 from capcli.training import confidence as module
-from capcli.training.confidence import choose_confidence, fit_confidence
+from capcli.training.confidence import STEEPNESS, choose_confidence, fit_confidence, weigh_signals
 from capcli.training.export_source import ExportSource
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
@@ -132,3 +132,18 @@ def test_another_form_of_a_bundle_is_fitted_on_the_same_matching_score(
     assert notes[1].startswith("no matching score is learnt: a bundle brings no training photos")
     # What is not read does not stay.
     assert not (made / FILE).exists()
+
+
+def test_it_is_steeper_than_references_tell_and_as_high_on_the_whole(tiny: Path) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=300)
+    signals = [{"length": 10 + 2 * value} for value in values]
+    chances = 1 / (1 + np.exp(1 - 0.5 * values))
+    flat, steep = (weigh_signals(read_bundle(tiny), signals, list(chances), steepness=by) for by in (1.0, 3.0))
+    assert flat.signals["length"].weight == pytest.approx(0.5 * values.std(), rel=0.05)
+    assert steep.signals["length"].weight == pytest.approx(3 * flat.signals["length"].weight, abs=1e-4)
+    for each in (flat, steep):
+        assert np.mean([each.probability(signal) for signal in signals]) == pytest.approx(chances.mean(), abs=1e-4)
+    assert weigh_signals(read_bundle(tiny), signals, list(chances)).signals["length"].weight == pytest.approx(
+        STEEPNESS * flat.signals["length"].weight, abs=1e-4
+    )

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capcli.cli.run_control import FAILED, INTERRUPTED, check_confidence, interrupt_stops
 from capcli.cli.shared_options import (
     OUTPUT,
     SPEED,
     BatchSize,
     Beam,
     Captions,
+    ExistingTexts,
     LengthPenalty,
     MaxLength,
+    MinConfidence,
     MirrorAverage,
+    Overwrite,
+    Progress,
     Provider,
+    Quiet,
     Raw,
     RetryFailed,
+    Sidecar,
+    WriteMetadata,
 )
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
@@ -29,9 +34,8 @@ from capcli.settings import LARGEST_BATCH, LONGEST_CAPTION, MOST_HYPOTHESES, MOS
 
 if TYPE_CHECKING:
     from capcli.captioner import Captioner
-    from capcli.captioning import CaptioningRun, CaptionSettings
+    from capcli.captioning import CaptionSettings
 
-_FAILED, _INTERRUPTED = 1, 130
 _MOST = {
     "beam": MOST_HYPOTHESES,
     "captions": MOST_HYPOTHESES,
@@ -70,10 +74,7 @@ def caption(
         ),
     ] = False,
     retry_failed: RetryFailed = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace the output file if it exists.", rich_help_panel=OUTPUT),
-    ] = False,
+    overwrite: Overwrite = False,
     format_: Annotated[
         str | None,
         typer.Option(
@@ -101,57 +102,18 @@ def caption(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
-    sidecar: Annotated[
-        str | None,
-        typer.Option(
-            help="Write each caption into a text file beside its photo, with this suffix: .txt or .caption.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    write_metadata: Annotated[
-        bool,
-        typer.Option(
-            "--write-metadata",
-            help="Write each caption into its photo's own description (XMP, EXIF).",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    existing: Annotated[
-        str,
-        typer.Option(
-            metavar="keep|replace",
-            help="What to do with sidecars and descriptions that photos have already.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = "keep",
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(
-            metavar="0..1",
-            help="Photos whose caption is less likely right get no sidecar, no metadata and no line of text; rows keep "
-            "the caption and note it.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    sidecar: Sidecar = None,
+    write_metadata: WriteMetadata = False,
+    existing: ExistingTexts = "keep",
+    min_confidence: MinConfidence = None,
     words: Annotated[
         bool,
         typer.Option("--words", help="With --json: each word with its log-probability.", rich_help_panel=OUTPUT),
     ] = False,
     captions: Captions = 1,
     raw: Raw = False,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet",
-            "-q",
-            help="Print no summary, and no line for a photo that failed or was left as it was.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    progress: Annotated[
-        bool,
-        typer.Option("--progress/--no-progress", help="Show a progress bar on a terminal.", rich_help_panel=OUTPUT),
-    ] = True,
+    quiet: Quiet = False,
+    progress: Progress = True,
     beam: Beam = None,
     max_length: MaxLength = None,
     length_penalty: LengthPenalty = None,
@@ -196,7 +158,8 @@ def caption(
     One photo prints its sentence; several print path and sentence, separated by a tab. Folders are walked, and tars
     read without being unpacked.
     """
-    from capcli.cli.destinations import OutputOptions
+    from capcli.cli.destinations import STDIN, OutputOptions
+    from capcli.cli.photo_places import PhotoPlaces
 
     check_counts(
         beam=beam,
@@ -217,9 +180,7 @@ def caption(
         resume=resume,
         retry_failed=retry_failed,
         overwrite=overwrite,
-        sidecar=sidecar,
-        write_metadata=write_metadata,
-        existing=existing,
+        places=PhotoPlaces(sidecar=sidecar, write_metadata=write_metadata, existing=existing),
         captions=captions,
         words=words,
     )
@@ -235,7 +196,7 @@ def caption(
     if min_confidence is not None:
         _need_confidence(model, wanted)
     where.check_inputs(inputs)
-    photos = where.photos(inputs)
+    photos = where.places.destinations(where.file, reads=[STDIN] if "-" in inputs else [])
     rules = FolderRules(recursive, hidden, tuple(include or ()), tuple(exclude or ()))
     given = given_inputs(inputs, rules, null=null)
     if given.nameless:
@@ -265,26 +226,16 @@ def caption(
         raise UsageError(f"no image found in {', '.join(map(shortened, inputs))}{unread}")
     if report.stopped:
         say(where.how_to_go_on())
-        return _INTERRUPTED
+        return INTERRUPTED
     if report.kept_failures and not quiet:
         say(where.failed_before(report.kept_failures))
-    return _FAILED if report.failed or report.kept_failures else 0
+    return FAILED if report.failed or report.kept_failures else 0
 
 
 def _load(model: str, provider: str, threads: int | None, mirror_average: bool) -> Captioner:
     from capcli.captioner import Captioner
 
     return Captioner(model, provider=provider, threads=threads, mirror_average=mirror_average)
-
-
-def check_confidence(least: float | None) -> None:
-    """Refuses a least confidence that is none.
-
-    Raises:
-        UsageError: it is not from 0 to 1.
-    """
-    if least is not None and not 0 <= least <= 1:
-        raise UsageError(f"--min-confidence is {least:g}; it must be from 0 to 1")
 
 
 def _need_confidence(model: str, wanted: CaptionSettings) -> None:
@@ -297,21 +248,6 @@ def _need_confidence(model: str, wanted: CaptionSettings) -> None:
     from capcli.bundle.bundle import find_bundle, read_bundle
 
     wanted.check_confidence(read_bundle(find_bundle(model)))
-
-
-@contextmanager
-def interrupt_stops(run: CaptioningRun) -> Iterator[None]:
-    """The first Ctrl-C finishes what is on its way; the next one, or one with nothing on its way, ends at once."""
-
-    def stop(number: int, frame: object) -> None:
-        if not run.stop():
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def check_counts(**counts: int | None) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from capcli.cli.caption import check_confidence, check_counts
+from capcli.cli.caption import check_counts
+from capcli.cli.run_control import FAILED, INTERRUPTED, check_confidence
 from capcli.cli.shared_options import (
     OUTPUT,
     SPEED,
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from capcli.scale_out.output_folder import OutputFolder
     from capcli.scale_out.photos import Photo
 
-_FAILED, _INTERRUPTED = 1, 130
 _MOST_GPUS = 1024
 # Each has its row; stderr need not repeat all of ten million.
 _MOST_TOLD = 20
@@ -215,7 +215,7 @@ def ray(
         )
     except KeyboardInterrupt:
         say(how_to_go_on(out_path, overwrite=overwrite))
-        return _INTERRUPTED
+        return INTERRUPTED
     if not report.found_any:
         unread = f" ({kinds_left_out(left_out)})" if left_out else ""
         raise UsageError(f"no image found in {', '.join(map(shortened, given))}{unread}")
@@ -224,7 +224,7 @@ def ray(
     feedback.close(report)
     if report.kept_failures and not quiet:
         say(failed_before(out_path, report.kept_failures, retry_failed=retry_failed))
-    return _FAILED if report.failed or report.kept_failures else 0
+    return FAILED if report.failed or report.kept_failures else 0
 
 
 def _photos(

@@ -1,4 +1,4 @@
-"""Options that `capcli caption` and `capcli ray` have alike: how a caption is searched for and said, and on what."""
+"""Options that several commands have alike: how a caption is searched for and said, on what, and where it goes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,55 @@ OUTPUT, SEARCH, SPEED = "Output", "Search", "Model and speed"
 RetryFailed = Annotated[
     bool,
     typer.Option("--retry-failed", help="With --resume: try the photos that failed again.", rich_help_panel=OUTPUT),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output file if it exists.", rich_help_panel=OUTPUT)
+]
+Sidecar = Annotated[
+    str | None,
+    typer.Option(
+        help="Write each caption into a text file beside its photo, with this suffix: .txt or .caption.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+WriteMetadata = Annotated[
+    bool,
+    typer.Option(
+        "--write-metadata",
+        help="Write each caption into its photo's own description (XMP, EXIF).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ExistingTexts = Annotated[
+    str,
+    typer.Option(
+        "--existing",
+        metavar="keep|replace",
+        help="What to do with sidecars and descriptions that photos have already.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0..1",
+        help="Photos whose caption is less likely right get no sidecar, no metadata and no line of text; rows keep "
+        "the caption and note it.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Print no summary, and no line for a photo that failed or was left as it was.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Progress = Annotated[
+    bool,
+    typer.Option("--progress/--no-progress", help="Show a progress bar on a terminal.", rich_help_panel=OUTPUT),
 ]
 Captions = Annotated[int, typer.Option(help="Captions for each image, best first.", rich_help_panel=OUTPUT)]
 Raw = Annotated[bool, typer.Option("--raw", help="Bare words: lower case, no full stop.", rich_help_panel=OUTPUT)]

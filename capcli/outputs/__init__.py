@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from capcli.outputs.destinations import Destination, Destinations, Outcome
+    from capcli.outputs.destinations import Destination, Destinations
     from capcli.outputs.metadata import PhotoMetadata
+    from capcli.outputs.outcomes import Outcome
     from capcli.outputs.output_file import Existing
     from capcli.outputs.records import read_rows
     from capcli.outputs.row_file import RowFile
@@ -38,7 +39,7 @@ __getattr__ = lazy_names(
         "Destination": "destinations",
         "Destinations": "destinations",
         "Existing": "output_file",
-        "Outcome": "destinations",
+        "Outcome": "outcomes",
         "PhotoMetadata": "metadata",
         "Row": "rows",
         "RowFile": "row_file",

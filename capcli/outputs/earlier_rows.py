@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from capcli.outputs.path_keys import PathKeys
 from capcli.outputs.records import Record, Records
+from capcli.outputs.replaced import replaced_in
 from capcli.outputs.rows import BYTE_ORDER_MARK, Row, RowFormat
 from capcli.outputs.torn_rows import check_torn_header, check_torn_row, whole_row, without_nuls
 
@@ -141,6 +142,10 @@ class EarlierRows:
         return [row.rank or place for place, row in enumerate(rows, 1)] == list(range(1, len(rows) + 1))
 
     def _keep(self, group: Sequence[Record]) -> None:
+        half = len(group) // 2
+        if _tells_more(group[half:]) and _said(group[:half], notes=False) == _said(group[half:], notes=False):
+            self.outdated.append((group[0].start, group[half - 1].end))
+            group = group[half:]
         key = self.key(group[0].row.path)
         captioned = any(record.row.caption is not None for record in group)
         start, end = group[0].start, group[-1].end
@@ -152,7 +157,10 @@ class EarlierRows:
             self.kept -= 1
         elif key in self.places:
             # Twice the same is once too much; other words are somebody's, and stay.
-            if captioned and self._says_the_same(self.places[key], group):
+            if captioned and _tells_more(group) and self._says_the_same(self.places[key], group, notes=False):
+                self.outdate(key)
+                self.places[key] = start
+            elif captioned and self._says_the_same(self.places[key], group):
                 self.outdated.append((start, end))
             return
         self.kept += 1
@@ -162,15 +170,27 @@ class EarlierRows:
         if not (failed and self._retry_failed):
             self.places[key] = start if captioned else NO_CAPTIONS
 
-    def _says_the_same(self, start: int, group: Sequence[Record]) -> bool:
-        rows = [replace(record.row, score=None) for record in group]
-        return start >= 0 and rows == [replace(row, score=None) for row in self._rows_at(start)]
+    def outdate(self, key: bytes) -> None:
+        """Learns that newer rows take the place of a path's."""
+        failed = self.failed.pop(key, None)
+        start = self.places.get(key, NO_CAPTIONS)
+        if failed is not None:
+            self.outdated.append((failed.start, failed.end))
+        elif start >= 0:
+            self.outdated.append((start, self._records_at(start)[-1].end))
+            self.places[key] = NO_CAPTIONS
+
+    def _says_the_same(self, start: int, group: Sequence[Record], *, notes: bool = True) -> bool:
+        return start >= 0 and _said(group, notes=notes) == _said(self._records_at(start), notes=notes)
 
     def _rows_at(self, start: int) -> list[Row]:
+        return [record.row for record in self._records_at(start)]
+
+    def _records_at(self, start: int) -> list[Record]:
         """The rows of one path, which begin there."""
         assert self._path is not None
         form = self._form
-        rows: list[Row] = []
+        rows: list[Record] = []
         with self._path.open("rb") as file:
             file.seek(start)
             records = Records(
@@ -181,13 +201,24 @@ class EarlierRows:
                 below_header=True,
             )
             for record in records:
-                if rows and record.row.path != rows[0].path:
+                # What this run has added stands for itself.
+                if rows and (record.row.path != rows[0].row.path or record.start == self.end):
                     return rows
-                rows.append(record.row)
+                rows.append(record)
             last = whole_row(form.name, records, records.tail, records.tail_line)
-            if last is not None and (not rows or last.path == rows[0].path):
-                rows.append(last)
+            if last is not None and (not rows or last.path == rows[0].row.path):
+                rows.append(Record(last, records.end, records.end + len(records.tail), records.tail_line))
         return rows
+
+
+def _tells_more(group: Sequence[Record]) -> bool:
+    """Whether rows may have been delivered again, by a run that was then killed: they tell what a photo said before."""
+    return bool(group) and replaced_in(group[0].row.note) is not None
+
+
+def _said(group: Sequence[Record], *, notes: bool) -> list[Row]:
+    """Rows without what may differ from run to run."""
+    return [replace(each.row, score=None, note=each.row.note if notes else None) for each in group]
 
 
 def _is_marked(file: BinaryIO) -> bool:

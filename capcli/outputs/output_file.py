@@ -150,13 +150,12 @@ class OutputFile:
         if not self._started:
             self._start()
         self._append(records)
-        self.drop_failure(rows[0].path)
+        self._earlier.outdate(self._earlier.key(rows[0].path))
 
     def drop_failure(self, path: str) -> None:
         """Forgets a failure of the resumed file; its row goes when the file is closed."""
-        over = self._earlier.failed.pop(self._earlier.key(path), None)
-        if over is not None:
-            self._earlier.outdated.append((over.start, over.end))
+        if (key := self._earlier.key(path)) in self._earlier.failed:
+            self._earlier.outdate(key)
 
     def close(self) -> None:
         """Ends the file; one without a row gets its header all the same.

@@ -15,6 +15,9 @@ from typing import BinaryIO
 
 from capcli.outputs.rows import BYTE_ORDER_MARK, FORMULA, LONGEST_RECORD, TEXT_COLUMNS, Row
 
+_NEEDED = frozenset({"path", "caption"})
+_DELIMITERS = (",", ";", "\t")
+
 
 @dataclass(frozen=True)
 class Record:
@@ -55,6 +58,7 @@ class Records:
 
     `end` is where the last whole record, header or blank line ends. What follows it, at the end of the file, has no
     end of its own: `tail`, from line `tail_line` on. `has_header`: the header was there, or the format has none.
+    `named`: the columns that the records so far have named.
 
     Args:
         file: at its start, or at that of a record.
@@ -82,6 +86,8 @@ class Records:
         self._header: Sequence[str] | None = columns if below_header else None
         if format_name == "text":
             self._header = ("path", "caption")
+        self._delimiter = ","
+        self.named: set[str] = set(self._header or ())
         self.end = file.tell()
         self.tail = b""
         self.tail_line = 1
@@ -110,9 +116,11 @@ class Records:
             if not text.strip() and ("\t" not in text or self._name in ("csv", "jsonl")):
                 return None
             if self._name == "jsonl":
-                return _row(json.loads(text))
-            return self._cells_to_row(_split_csv(text) if self._name == "csv" else _split_tsv(text))
-        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+                values = json.loads(text)
+                self.named.update(values if isinstance(values, dict) else ())
+                return _row(values)
+            return self._cells_to_row(self._split_csv(text) if self._name == "csv" else _split_tsv(text))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise RecordError(line, reason) from error
 
@@ -123,7 +131,8 @@ class Records:
                 raise ValueError(
                     f"the columns are {', '.join(cells)} instead of {', '.join(self._columns)} (another --captions?)"
                 )
-            if not {"path", "caption"} <= set(cells):
+            self.named.update(cells)
+            if not self.named >= _NEEDED:
                 raise ValueError("the header names no columns path and caption")
             return None
         if len(cells) != len(self._header):
@@ -134,6 +143,16 @@ class Records:
                 if values[column].startswith("'") and FORMULA.match(values[column]):
                     values[column] = values[column][1:]
         return _row(values)
+
+    def _split_csv(self, text: str) -> list[str]:
+        if self._header is None and self._columns is None:
+            # A spreadsheet writes what is usual where it runs.
+            for delimiter in _DELIMITERS:
+                cells = _split_csv(text, delimiter)
+                if set(cells) >= _NEEDED:
+                    self._delimiter = delimiter
+                    return cells
+        return _split_csv(text, self._delimiter)
 
     def _pieces(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Start, end, first line and bytes of each record: a line, or several while a quote is open."""
@@ -153,10 +172,14 @@ class Records:
         self.tail, self.tail_line = b"".join(lines), number + 1 - len(lines)
 
 
-def _split_csv(text: str) -> list[str]:
-    cells = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+def _split_csv(text: str, delimiter: str) -> list[str]:
+    broken = "a quote is not closed, or stands within a cell"
+    try:
+        cells = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ValueError(broken) from error
     if len(cells) != 1:
-        raise ValueError("a quote is not closed, or stands within a cell")
+        raise ValueError(broken)
     return cells[0]
 
 
@@ -176,6 +199,7 @@ def _row(values: object) -> Row:
         rank=int(str(rank)) if rank not in (None, "") else None,
         confidence=_number(values.get("confidence")),
         note=_text(values.get("note")),
+        review=_text(values.get("review")),
     )
 
 

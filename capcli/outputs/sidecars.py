@@ -13,8 +13,9 @@ from hashlib import blake2b
 from pathlib import Path
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.destinations import Destination, Outcome
+from capcli.outputs.destinations import Destination
 from capcli.outputs.files import Draft, why
+from capcli.outputs.outcomes import Outcome
 from capcli.outputs.rows import Row
 from capcli.outputs.spared import is_picture, is_same_file, leads_out
 
@@ -33,6 +34,7 @@ class Sidecars(Destination):
         overwrite: replace sidecars of earlier runs; never those of this one.
         output: the file that the run's rows go to, which no sidecar replaces.
         reads: what the run is reading besides images, such as descriptors of open files; no sidecar replaces it.
+        dry_run: write nothing, and tell what would be written as if it were.
         links: of images that a link in a walked folder leads to, that folder (`InputItem.linked_in`); may grow while
             sidecars are written. No sidecar is written outside that folder.
     Raises:
@@ -44,6 +46,7 @@ class Sidecars(Destination):
         suffix: str = ".txt",
         *,
         overwrite: bool = False,
+        dry_run: bool = False,
         output: Path | None = None,
         reads: Sequence[str | int] = (),
         links: Mapping[str, str] | None = None,
@@ -52,6 +55,7 @@ class Sidecars(Destination):
             raise UsageError(f"{suffix!r} is no suffix for sidecars; use {' or '.join(SUFFIXES)}")
         self._suffix = suffix
         self._overwrite = overwrite
+        self._dry_run = dry_run
         self._reads = reads
         self._output = None if output is None else os.path.realpath(output)
         self._output_key = None if self._output is None else _key(self._output)
@@ -101,10 +105,11 @@ class Sidecars(Destination):
             owner = self._owners.get(key)
             if owner is not None and owner != suffix:
                 return Outcome(False, _taken(image, name, owner), failed=True)
+            same = _holds(sidecar, content)
             # One of this image that this run has written, or found, stays.
-            written = owner is None and self._put(sidecar, name, content)
+            written = owner is None and not same and self._put(sidecar, name, content)
             self._owners[key] = suffix
-            return Outcome(True) if written else Outcome(False, f"{name} exists", same=_holds(sidecar, content))
+            return Outcome(True, place=sidecar) if written else Outcome(False, f"{name} exists", same=same)
         except OSError as error:
             raise OutputError(f"{name} cannot be written: {why(error)}") from error
         except ValueError as error:
@@ -132,6 +137,8 @@ class Sidecars(Destination):
             return False
         if exists:
             _check_replaceable(target, name)
+        if self._dry_run:
+            return True
         with Draft(target, content) as draft:
             if not self._overwrite:
                 return draft.publish()

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from capcli import Captioner
-from capcli.captioning import CaptioningRun, CaptionSettings, Observer
-from capcli.cli.caption import interrupt_stops
+from capcli.captioning import CaptioningRun, CaptionSettings
+from capcli.cli.run_control import interrupt_stops
 from capcli.inputs.paths import InputItem
 from capcli.outputs import Destinations, RowFile, row_format
+from capcli.run_report import Observer
 from tests.conftest import RunCommand
 from tests.photos import write_photo
 from tests.shapes import draw, sentence_for

@@ -1,0 +1,93 @@
+"""Where the photos get their captions: the options of `capcli caption` and `capcli apply`, as destinations of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from capcli.errors import UsageError
+from capcli.inputs.paths import InputItem
+from capcli.outputs.destinations import Destination
+
+if TYPE_CHECKING:
+    from capcli.outputs.text_edits import Wording
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoPlaces:
+    """The options that say what is written beside photos and into them, each as the user gave it.
+
+    Raises:
+        UsageError: they do not go together.
+    """
+
+    sidecar: str | None
+    write_metadata: bool
+    existing: str
+    undo: bool = False
+    dry_run: bool = False
+    # Photos of walked folders that links lead to, as they come; destinations look them up.
+    _links: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.existing not in ("keep", "replace"):
+            raise UsageError(f"--existing is {self.existing}; it must be keep or replace")
+        if self.undo and (self.sidecar is not None or self.write_metadata or self._replaces):
+            raise UsageError("--undo puts back what was replaced, and writes nothing else; give it alone")
+        if self._replaces and not self.any:
+            raise UsageError("--existing replace goes with --sidecar or --write-metadata; -o FILE has --overwrite")
+
+    @property
+    def any(self) -> bool:
+        """Whether captions go beside the photos or into them."""
+        return self.sidecar is not None or self.write_metadata or self.undo
+
+    @property
+    def _replaces(self) -> bool:
+        return self.existing == "replace"
+
+    def note_links(self, item: InputItem) -> None:
+        """Notes where links lead to a photo, before its caption comes."""
+        if item.linked_in is not None and self.any:
+            self._links[item.path] = item.linked_in
+
+    def destinations(self, output: Path | None, reads: Sequence[str | int] = ()) -> list[Destination]:
+        """Sidecars and metadata, as asked for.
+
+        Args:
+            output: the file that the run's rows go to.
+            reads: what the command reads besides photos: paths, or descriptors of open files.
+        Raises:
+            UsageError: no suffix for sidecars.
+            DependencyError: the library that writes metadata is not installed.
+        """
+        photos: list[Destination] = []
+        if self.sidecar is not None:
+            from capcli.outputs.sidecars import Sidecars
+
+            photos.append(
+                Sidecars(
+                    self.sidecar,
+                    overwrite=self._replaces,
+                    dry_run=self.dry_run,
+                    output=output,
+                    reads=reads,
+                    links=self._links,
+                )
+            )
+        if self.write_metadata:
+            from capcli.outputs.metadata import PhotoMetadata
+
+            photos.append(PhotoMetadata(self._wording(output), dry_run=self.dry_run, links=self._links))
+        if self.undo:
+            from capcli.outputs.undoing import ReplacedTexts
+
+            photos.append(ReplacedTexts(dry_run=self.dry_run, links=self._links))
+        return photos
+
+    def _wording(self, output: Path | None) -> Wording:
+        from capcli.outputs.text_edits import Wording
+
+        return Wording(overwrite=self._replaces, told=output is not None)

@@ -1,0 +1,205 @@
+"""What captions replaced in photos' metadata is put back, byte for byte as Exiv2 reads it, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from capcli.errors import OutputError
+from capcli.outputs.destinations import Destinations
+from capcli.outputs.metadata import PhotoMetadata
+from capcli.outputs.outcomes import Outcome
+from capcli.outputs.output_file import Existing
+from capcli.outputs.records import read_rows
+from capcli.outputs.replaced import replaced_in, replaced_note
+from capcli.outputs.row_file import RowFile
+from capcli.outputs.rows import Row, row_format
+from capcli.outputs.text_edits import Wording
+from tests.shapes import draw
+
+pyexiv2 = pytest.importorskip("pyexiv2")
+
+from capcli.outputs.exiv2 import Metadata  # noqa: E402
+from capcli.outputs.undoing import ReplacedTexts  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("no_memory_of_other_runs")
+ODD = 'Mother, "1974";\n\tÜber uns \\ 🐶'
+
+
+def latin(text: str) -> str:
+    return text.encode("utf-8").decode("latin-1")
+
+
+def photo(path: Path, change: Callable[[Any], object]) -> Path:
+    draw("circle", "red", "white", 1000, 64).save(path, quality=90)
+    with pyexiv2.ImageData(path.read_bytes()) as image:
+        change(image)
+        path.write_bytes(image.get_bytes())
+    return path
+
+
+def metadata(path: Path) -> Metadata:
+    kind = {".jpg": "JPEG", ".png": "PNG", ".webp": "WEBP", ".tif": "TIFF"}[path.suffix]
+    return Metadata.of(path.read_bytes(), kind)
+
+
+SAID: dict[str, Callable[[Any], object]] = {
+    "xmp.jpg": lambda image: image.modify_xmp({"Xmp.dc.description": {'lang="de"': ODD, 'lang="fr"': "Mère"}}),
+    "default.webp": lambda image: image.modify_xmp({"Xmp.dc.description": {'lang="x-default"': ODD}}),
+    "exif.jpg": lambda image: image.modify_exif({"Exif.Image.ImageDescription": ODD}),
+    "latin.tif": lambda image: image.modify_exif({"Exif.Image.ImageDescription": "caf\xe9"}, "latin-1"),
+    "iptc.jpg": lambda image: image.modify_iptc(
+        {"Iptc.Application2.Caption": "Stra\xdfe", "Iptc.Application2.City": "M\xfcnchen"}, "latin-1"
+    ),
+    "plain iptc.jpg": lambda image: image.modify_iptc({"Iptc.Application2.Caption": "Street"}),
+    "comment.png": lambda image: image.modify_comment(ODD),
+    "all.jpg": lambda image: (
+        image.modify_xmp({"Xmp.dc.description": {'lang="x-default"': "One"}, "Xmp.dc.subject": ["dog"]}),
+        image.modify_exif({"Exif.Image.ImageDescription": "Two", "Exif.Image.Make": "Maker"}),
+        image.modify_iptc({"Iptc.Application2.Caption": "Three"}),
+    ),
+}
+
+
+def replace_in(path: Path, out: Path, caption: str = "A dog.") -> None:
+    """As a run with `-o` and `--existing replace` does."""
+    rows = RowFile(out, row_format("csv", ranked=False), existing=Existing.RESUME)
+    destinations = Destinations(rows, [PhotoMetadata(Wording(overwrite=True, told=True))])
+    with destinations.opened():
+        assert destinations.wants(str(path))
+        assert destinations.deliver([Row(str(path), caption, -0.5, None)]).written
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_was_replaced_is_put_back_exactly(name: str, tmp_path: Path) -> None:
+    path = photo(tmp_path / name, SAID[name])
+    before = metadata(path)
+    replace_in(path, tmp_path / "x.csv")
+    assert metadata(path).exif["Exif.Image.ImageDescription"] == "A dog."
+    os.utime(path, ns=(10**18, 10**18))
+    rows = list(read_rows(tmp_path / "x.csv", "csv"))
+    back = ReplacedTexts()
+    assert back.put(rows) == Outcome(True)
+    after = metadata(path)
+    assert (after.exif, after.iptc, after.xmp, after.comment) == (before.exif, before.iptc, before.xmp, before.comment)
+    assert path.stat().st_mtime_ns == 10**18
+    content = path.read_bytes()
+    assert back.put(rows).same and path.read_bytes() == content
+
+
+def test_a_photo_that_says_something_else_by_now_is_left_and_told(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", SAID["exif.jpg"])
+    replace_in(path, tmp_path / "x.csv")
+    assert PhotoMetadata(overwrite=True).put([Row(str(path), "My new words", None, None)]).written
+    content = path.read_bytes()
+    outcome = ReplacedTexts().put(list(read_rows(tmp_path / "x.csv", "csv")))
+    assert outcome == Outcome(False, "its metadata has another description than capcli wrote: 'My new words'")
+    assert path.read_bytes() == content
+
+
+def test_other_metadata_that_came_since_stays(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", SAID["xmp.jpg"])
+    replace_in(path, tmp_path / "x.csv")
+    with pyexiv2.ImageData(path.read_bytes()) as image:
+        image.modify_xmp({"Xmp.xmp.Rating": "4"})
+        image.modify_iptc({"Iptc.Application2.City": "Rome"})
+        path.write_bytes(image.get_bytes())
+    assert ReplacedTexts().put(list(read_rows(tmp_path / "x.csv", "csv"))).written
+    after = metadata(path)
+    assert after.xmp == {"Xmp.dc.description": {'lang="de"': ODD, 'lang="fr"': "Mère"}, "Xmp.xmp.Rating": "4"}
+    assert after.iptc["Iptc.Application2.City"] == "Rome" and "Exif.Image.ImageDescription" not in after.exif
+
+
+def test_where_nothing_was_nothing_is_told(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", lambda image: None)
+    replace_in(path, tmp_path / "x.csv")
+    assert [row.note for row in read_rows(tmp_path / "x.csv", "csv")] == [None]
+
+
+def test_a_note_changes_nothing_but_texts_that_capcli_writes(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", lambda image: image.modify_exif({"Exif.Image.Make": "Maker"}))
+    replace_in(path, tmp_path / "x.csv")
+    forged = replaced_note({"metadata": {"Exif.Image.Make": "Other", "Exif.Image.ImageDescription": "Old"}})
+    assert ReplacedTexts().put([Row(str(path), "A dog.", None, None, note=forged)]).written
+    assert metadata(path).exif["Exif.Image.Make"] == "Maker"
+    for note in (None, 'replaced: {"metadata": 3}', 'replaced: {"xmp": {}}'):
+        with pytest.raises(OutputError, match="tells nothing of what was replaced"):
+            ReplacedTexts().put([Row(str(path), "A dog.", None, None, note=note)])
+
+
+def test_a_text_that_no_note_can_hold_is_not_replaced(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", lambda image: image.modify_exif({"Exif.Image.ImageDescription": "x" * 40_000}))
+    content = path.read_bytes()
+    rows = [Row(str(path), "A dog.", None, None)]
+    with pytest.raises(OutputError, match="too long to be kept in the row"):
+        PhotoMetadata(Wording(overwrite=True, told=True)).put(rows)
+    assert path.read_bytes() == content
+    assert PhotoMetadata(Wording(overwrite=True)).put(rows).written
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_rows_of_an_earlier_run_tell_what_is_replaced_later(form: str, tmp_path: Path) -> None:
+    """Metadata that is asked for when a run is gone on with."""
+    paths = [photo(tmp_path / f"{number}.jpg", SAID["exif.jpg"]) for number in (1, 2)]
+    out, how = tmp_path / f"x.{form}", row_format(form, ranked=False)
+    out.write_bytes(how.header() + b"".join(how.record(Row(str(path), "A dog.", -0.5, None)) for path in paths))
+
+    def deliver_again(*chosen: Path) -> None:
+        rows = RowFile(out, how, existing=Existing.RESUME)
+        destinations = Destinations(rows, [PhotoMetadata(Wording(overwrite=True, told=True))])
+        with destinations.opened():
+            for path in chosen:
+                assert destinations.wants(str(path)) and destinations.has_captions(str(path))
+                destinations.deliver_again(str(path))
+
+    def notes() -> dict[str, bool]:
+        rows = list(read_rows(out, form))
+        assert len(rows) == 2
+        return {Path(row.path).name: replaced_in(row.note) is not None for row in rows}
+
+    deliver_again(paths[1])
+    assert notes() == {"1.jpg": False, "2.jpg": True}
+    deliver_again(*paths)
+    assert notes() == {"1.jpg": True, "2.jpg": True}
+    for row in read_rows(out, form):
+        assert ReplacedTexts().put([row]).written
+    assert {metadata(path).exif["Exif.Image.ImageDescription"] for path in paths} == {latin(ODD)}
+
+
+@pytest.mark.parametrize("gap", [True, False])
+def test_a_kill_before_older_rows_are_gone_loses_no_note(gap: bool, tmp_path: Path) -> None:
+    """Both rows are in the file then; the one that tells what was replaced stays."""
+    how, note = row_format("csv", ranked=False), replaced_note({"metadata": {"Exif.Image.ImageDescription": "Old"}})
+    old, other = Row("a.jpg", "A dog.", -0.5, None), Row("b.jpg", "A cat.", -0.5, None)
+    rows = [old, *([other] if gap else []), Row("a.jpg", "A dog.", -0.5, None, note=note)]
+    (tmp_path / "x.csv").write_bytes(how.header() + b"".join(map(how.record, rows)))
+    with RowFile(tmp_path / "x.csv", how, existing=Existing.RESUME).opened():
+        pass
+    assert list(read_rows(tmp_path / "x.csv", "csv")) == rows[1:]
+
+
+def test_a_note_outlives_the_failure_that_came_with_it(tmp_path: Path) -> None:
+    """The photo was written, its sidecar was not; both are tried again, and the photo says the same by now."""
+    path = photo(tmp_path / "a.jpg", SAID["exif.jpg"])
+    out, how = tmp_path / "x.csv", row_format("csv", ranked=False)
+    replace_in(path, out)
+    (row,) = read_rows(out, "csv")
+    told = replaced_in(row.note)
+    failed = how.header() + how.record(Row(row.path, row.caption, -0.5, "a.txt cannot be written", note=row.note))
+    out.write_bytes(failed)
+    for again in ("deliver", "deliver_again"):
+        rows = RowFile(out, how, existing=Existing.RESUME, retry_failed=True)
+        destinations = Destinations(rows, [PhotoMetadata(Wording(overwrite=True, told=True))])
+        with destinations.opened():
+            assert destinations.wants(str(path))
+            if again == "deliver":
+                destinations.deliver([Row(str(path), "A dog.", -0.5, None)])
+            else:
+                destinations.deliver_again(str(path))
+        (row,) = read_rows(out, "csv")
+        assert row.error is None and replaced_in(row.note) == told
+        out.write_bytes(failed)

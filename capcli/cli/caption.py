@@ -158,9 +158,11 @@ def caption(
     One photo prints its sentence; several print path and sentence, separated by a tab. Folders are walked, and tars
     read without being unpacked.
     """
+    from capcli.cli.caption_inputs import check_no_url, counter, given_inputs
     from capcli.cli.destinations import STDIN, OutputOptions
     from capcli.cli.photo_places import PhotoPlaces
 
+    check_no_url(inputs)
     check_counts(
         beam=beam,
         max_length=max_length,
@@ -186,7 +188,6 @@ def caption(
     )
     # These load NumPy, which need not be waited for to be told of a wrong option.
     from capcli.captioning import CaptioningRun, CaptionSettings
-    from capcli.cli.caption_inputs import counter, given_inputs
     from capcli.cli.feedback import feedback_for, kinds_left_out
     from capcli.inputs.paths import FolderRules
     from capcli.outputs.destinations import Destinations

@@ -19,6 +19,8 @@ from capcli.cli.shared_options import (
     RetryFailed,
     Sidecar,
     WriteMetadata,
+    Xmp,
+    XmpName,
 )
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
@@ -48,6 +50,8 @@ def apply(
     min_confidence: MinConfidence = None,
     sidecar: Sidecar = None,
     write_metadata: WriteMetadata = False,
+    xmp: Xmp = False,
+    xmp_name: XmpName = None,
     existing: ExistingTexts = "keep",
     undo: Annotated[
         bool,
@@ -93,13 +97,21 @@ def apply(
     from capcli.cli.photo_places import PhotoPlaces
 
     check_confidence(min_confidence)
-    places = PhotoPlaces(sidecar=sidecar, write_metadata=write_metadata, existing=existing, undo=undo, dry_run=dry_run)
+    places = PhotoPlaces(
+        sidecar=sidecar,
+        write_metadata=write_metadata,
+        xmp=xmp,
+        xmp_name=xmp_name,
+        existing=existing,
+        undo=undo,
+        dry_run=dry_run,
+    )
     if undo and (unreviewed or min_confidence is not None):
         raise UsageError(
             "--undo puts back all that FILE tells as replaced; --unreviewed and --min-confidence choose captions"
         )
     if not places.any:
-        raise UsageError("say where the captions go: --sidecar .txt beside the photos, --write-metadata into them")
+        raise UsageError("say where the captions go: --sidecar .txt, --xmp or --write-metadata")
     if dry_run and output is not None:
         raise UsageError("--dry-run writes nothing, no output file either; give one of them")
     where = OutputOptions(

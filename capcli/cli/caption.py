@@ -26,6 +26,8 @@ from capcli.cli.shared_options import (
     RetryFailed,
     Sidecar,
     WriteMetadata,
+    Xmp,
+    XmpName,
 )
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
@@ -104,6 +106,8 @@ def caption(
     ] = False,
     sidecar: Sidecar = None,
     write_metadata: WriteMetadata = False,
+    xmp: Xmp = False,
+    xmp_name: XmpName = None,
     existing: ExistingTexts = "keep",
     min_confidence: MinConfidence = None,
     words: Annotated[
@@ -182,7 +186,9 @@ def caption(
         resume=resume,
         retry_failed=retry_failed,
         overwrite=overwrite,
-        places=PhotoPlaces(sidecar=sidecar, write_metadata=write_metadata, existing=existing),
+        places=PhotoPlaces(
+            sidecar=sidecar, write_metadata=write_metadata, xmp=xmp, xmp_name=xmp_name, existing=existing
+        ),
         captions=captions,
         words=words,
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from capcli.errors import UsageError
 from capcli.inputs.paths import InputItem
@@ -13,6 +13,17 @@ from capcli.outputs.destinations import Destination
 
 if TYPE_CHECKING:
     from capcli.outputs.text_edits import Wording
+
+_XMP_NAMES = ("full", "stem")
+
+
+class _Beside(TypedDict):
+    """What destinations beside photos take alike."""
+
+    dry_run: bool
+    output: Path | None
+    reads: Sequence[str | int]
+    links: Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +36,8 @@ class PhotoPlaces:
 
     sidecar: str | None
     write_metadata: bool
+    xmp: bool
+    xmp_name: str | None
     existing: str
     undo: bool = False
     dry_run: bool = False
@@ -34,15 +47,25 @@ class PhotoPlaces:
     def __post_init__(self) -> None:
         if self.existing not in ("keep", "replace"):
             raise UsageError(f"--existing is {self.existing}; it must be keep or replace")
-        if self.undo and (self.sidecar is not None or self.write_metadata or self._replaces):
+        if self.xmp_name not in (None, *_XMP_NAMES):
+            raise UsageError(f"--xmp-name is {self.xmp_name}; it must be {' or '.join(_XMP_NAMES)}")
+        if self.xmp_name is not None and not self.xmp:
+            raise UsageError("--xmp-name goes with --xmp")
+        if self.undo and (self._writes or self._replaces):
             raise UsageError("--undo puts back what was replaced, and writes nothing else; give it alone")
         if self._replaces and not self.any:
-            raise UsageError("--existing replace goes with --sidecar or --write-metadata; -o FILE has --overwrite")
+            raise UsageError(
+                "--existing replace goes with --sidecar, --write-metadata or --xmp; -o FILE has --overwrite"
+            )
 
     @property
     def any(self) -> bool:
         """Whether captions go beside the photos or into them."""
-        return self.sidecar is not None or self.write_metadata or self.undo
+        return self._writes or self.undo
+
+    @property
+    def _writes(self) -> bool:
+        return self.sidecar is not None or self.write_metadata or self.xmp
 
     @property
     def _replaces(self) -> bool:
@@ -54,7 +77,7 @@ class PhotoPlaces:
             self._links[item.path] = item.linked_in
 
     def destinations(self, output: Path | None, reads: Sequence[str | int] = ()) -> list[Destination]:
-        """Sidecars and metadata, as asked for.
+        """Sidecars, metadata and XMP files, as asked for.
 
         Args:
             output: the file that the run's rows go to.
@@ -64,27 +87,25 @@ class PhotoPlaces:
             DependencyError: the library that writes metadata is not installed.
         """
         photos: list[Destination] = []
+        # Whose files they are, and what they must not write over, each of them asks by itself.
+        beside: _Beside = {"dry_run": self.dry_run, "output": output, "reads": reads, "links": self._links}
         if self.sidecar is not None:
             from capcli.outputs.sidecars import Sidecars
 
-            photos.append(
-                Sidecars(
-                    self.sidecar,
-                    overwrite=self._replaces,
-                    dry_run=self.dry_run,
-                    output=output,
-                    reads=reads,
-                    links=self._links,
-                )
-            )
+            photos.append(Sidecars(self.sidecar, overwrite=self._replaces, **beside))
         if self.write_metadata:
             from capcli.outputs.metadata import PhotoMetadata
 
             photos.append(PhotoMetadata(self._wording(output), dry_run=self.dry_run, links=self._links))
-        if self.undo:
-            from capcli.outputs.undoing import ReplacedTexts
+        if self.xmp:
+            from capcli.outputs.xmp_sidecars import XmpSidecars
 
-            photos.append(ReplacedTexts(dry_run=self.dry_run, links=self._links))
+            photos.append(XmpSidecars(self._wording(output), stem=self.xmp_name == "stem", **beside))
+        if self.undo:
+            from capcli.outputs.undoing import UndoneMetadata, UndoneXmp
+
+            photos.append(UndoneMetadata(dry_run=self.dry_run, links=self._links))
+            photos += [UndoneXmp(stem=stem, **beside) for stem in (False, True)]
         return photos
 
     def _wording(self, output: Path | None) -> Wording:

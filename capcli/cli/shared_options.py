@@ -30,12 +30,29 @@ WriteMetadata = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Xmp = Annotated[
+    bool,
+    typer.Option(
+        "--xmp",
+        help="Write each caption into an XMP file beside its photo, beach.jpg.xmp; what else is in it stays.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+XmpName = Annotated[
+    str | None,
+    typer.Option(
+        "--xmp-name",
+        metavar="full|stem",
+        help="stem: beach.xmp, as Lightroom and Capture One name it. Default: full.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 ExistingTexts = Annotated[
     str,
     typer.Option(
         "--existing",
         metavar="keep|replace",
-        help="What to do with sidecars and descriptions that photos have already.",
+        help="What to do with sidecars and texts of metadata that photos have already.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -9,17 +9,21 @@ therefore an extra that capcli runs without. Knows nothing of which fields matte
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from capcli.errors import DependencyError, OutputError
+from capcli.errors import CapcliError, DependencyError, OutputError
+from capcli.outputs.files import why
 from capcli.outputs.image_data import Part, image_data
 
 # By Exiv2's keys, and `COMMENT`; None takes something away. A text of EXIF or IPTC, and a comment, is bytes kept as
 # Latin-1, since any coding is met.
 Changes = Mapping[str, Any]
 COMMENT = "comment"
+# How messages call a photo's own metadata.
+WHAT = "its metadata"
 # The kind of a file that holds XMP and nothing else.
 XMP_FILE = "XMP"
 # What says where other things lie, and other metadata wrapped into TIFF tags; both change with what is written.
@@ -58,11 +62,13 @@ class Metadata:
             Exception: of any kind, for odd metadata.
         """
         with library().ImageData(content) as image:
+            is_photo = kind != XMP_FILE
             return cls(
                 kind,
                 (image.get_pixel_width(), image.get_pixel_height()),
-                image.read_exif("latin-1"),
-                image.read_iptc("latin-1"),
+                # Of XMP, Exiv2 makes some EXIF and IPTC.
+                image.read_exif("latin-1") if is_photo else {},
+                image.read_iptc("latin-1") if is_photo else {},
                 image.read_xmp(),
                 image.read_comment("latin-1"),
                 image.read_icc(),
@@ -99,7 +105,7 @@ class Metadata:
         )
 
 
-def changed(content: bytes, before: Metadata, changes: Changes, parts: Sequence[Part] = ()) -> bytes:
+def changed(content: bytes, before: Metadata, changes: Changes, parts: Sequence[Part] = (), what: str = WHAT) -> bytes:
     """New content of a file in which some metadata is another, and nothing else.
 
     Args:
@@ -107,12 +113,17 @@ def changed(content: bytes, before: Metadata, changes: Changes, parts: Sequence[
         before: what it holds.
         changes: what is to be another.
         parts: the `image_data` of a photo; an XMP sidecar has none.
+        what: the file in a message.
     Raises:
         OutputError: more would change.
         ValueError: what was made is not built as such a file should be.
         Exception: of any kind, for odd metadata.
     """
     with library().ImageData(content) as image:
+        if before.kind == XMP_FILE:
+            # It would make XMP of them again, in other words: 48,8.5N would become 48,8.5000000N.
+            image.clear_exif()
+            image.clear_iptc()
         for family, modify in (("Exif", image.modify_exif), ("Iptc", image.modify_iptc)):
             own = {key: value for key, value in changes.items() if key.startswith(f"{family}.")}
             if own:
@@ -125,12 +136,35 @@ def changed(content: bytes, before: Metadata, changes: Changes, parts: Sequence[
             image.modify_comment(changes[COMMENT] or "", "latin-1")
         new: bytes = image.get_bytes()
     if before.kind != XMP_FILE and image_data(new, before.kind) != parts:
-        raise refused("more than the metadata would change")
+        raise refused("more than the metadata would change", what)
     expected, after = before.with_changes(changes), Metadata.of(new, before.kind)
     gone = {key for key, value in changes.items() if value is None} & {*after.exif}
     if gone or not expected.is_kept_by(after):
-        raise refused("other metadata would be lost")
+        raise refused("other metadata would be lost", what)
     return new
+
+
+@contextmanager
+def refusals(file: str, what: str = WHAT) -> Iterator[None]:
+    """Where a file's metadata is changed: whatever goes wrong is told as one line.
+
+    Args:
+        file: what damage is in, in a message.
+        what: what cannot be written, in a message.
+    Raises:
+        OutputError: it went wrong.
+    """
+    try:
+        yield
+    except CapcliError:
+        raise
+    except OSError as error:
+        raise refused(why(error), what) from error
+    except MemoryError as error:
+        raise refused(f"{file} does not fit into memory", what) from error
+    except Exception as error:  # Exiv2 and Python's decoders raise anything for odd metadata
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise refused(f"{file} is damaged or of an unusual kind ({reason})", what) from error
 
 
 def as_text(value: object) -> str:
@@ -147,9 +181,9 @@ def as_latin_1(text: str) -> str:
     return text.encode("utf-8").decode("latin-1")
 
 
-def refused(reason: str) -> OutputError:
-    """The error that says that metadata is left as it is."""
-    return OutputError(f"its metadata cannot be written: {reason}")
+def refused(reason: str, what: str = WHAT) -> OutputError:
+    """The error that says that metadata is left as it is: a photo's own, or what else it is called."""
+    return OutputError(f"{what} cannot be written: {reason}")
 
 
 def library() -> Any:

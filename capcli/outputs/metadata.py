@@ -10,26 +10,23 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from capcli.errors import CapcliError
 from capcli.inputs.kinds import sniff
 from capcli.outputs.destinations import Destination
-from capcli.outputs.exiv2 import Metadata, changed, library, refused
-from capcli.outputs.files import Draft, why
+from capcli.outputs.exiv2 import WHAT, Metadata, changed, library, refusals, refused
+from capcli.outputs.files import Draft, is_unchanged
 from capcli.outputs.image_data import KINDS, image_data
 from capcli.outputs.outcomes import Outcome
 from capcli.outputs.rows import Row
 from capcli.outputs.spared import leads_out
-from capcli.outputs.text_edits import Edit, Wording, has_one
-from capcli.outputs.text_fields import text_of
+from capcli.outputs.text_edits import Edit, Wording
 
 # The whole file is held in memory, and pyexiv2 counts its bytes with 32 bits.
 MAX_BYTES = 1 << 30
-# How messages call it, and what is told as replaced.
-WHAT, PLACE = "its metadata", "metadata"
+# How it is called in what is told as replaced.
+PLACE = "metadata"
 
 
 class PhotoMetadata(Destination):
@@ -74,14 +71,14 @@ class PhotoMetadata(Destination):
         try:
             status = os.stat(path)
             unknown = path in self._links or not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES
-            if self._wording.overwrite or unknown:
+            if unknown or self._wording.overwrite:
                 return None
             with open(path, "rb") as file:
                 content = file.read()
             kind = sniff(content[:64])
             if kind not in KINDS:
                 return None
-            return kept_texts(Metadata.of(content, kind), self._wording, WHAT)
+            return self._wording.kept(Metadata.of(content, kind), WHAT)
         except Exception:  # Exiv2 raises anything for odd metadata
             return None
 
@@ -136,46 +133,12 @@ def edit_photo(
         OutputError: it cannot be written, or not without changing more than was asked for; the photo is as it was. The
             message does not name the photo.
     """
-    with refusals("the photo"):
+    with refusals("the photo or its metadata"):
         target = os.path.realpath(path)
         if links_within is not None and leads_out(target, links_within):
             raise refused(f"a link leads out of {links_within} to the photo; name the photo itself")
         outcome = _rewrite(target, edit, dry_run)
         return replace(outcome, place=path) if outcome.written else outcome
-
-
-def kept_texts(before: Metadata, wording: Wording, what: str) -> str | None:
-    """What a file would keep if nothing is replaced; None where a field says nothing yet.
-
-    Args:
-        before: what it holds.
-        wording: which fields are asked for.
-        what: the file in a message.
-    """
-    texts = {each: text_of(each, before) for each in wording.fields}
-    return "; ".join(has_one(what, each, text) for each, text in texts.items()) if all(texts.values()) else None
-
-
-@contextmanager
-def refusals(what: str) -> Iterator[None]:
-    """Where metadata is changed: whatever goes wrong is told as one line.
-
-    Args:
-        what: the file in a message.
-    Raises:
-        OutputError: it went wrong.
-    """
-    try:
-        yield
-    except CapcliError:
-        raise
-    except OSError as error:
-        raise refused(why(error)) from error
-    except MemoryError as error:
-        raise refused(f"{what} does not fit into memory") from error
-    except Exception as error:  # Exiv2 and Python's decoders raise anything for odd metadata
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise refused(f"{what} or its metadata is damaged or of an unusual kind ({reason})") from error
 
 
 def _rewrite(target: str, edit: Callable[[Metadata], Edit], dry_run: bool) -> Outcome:
@@ -198,24 +161,10 @@ def _rewrite(target: str, edit: Callable[[Metadata], Edit], dry_run: bool) -> Ou
         shutil.copystat(target, draft.path)
         # The photo was read since, which may have moved its time of access.
         os.utime(draft.path, ns=(status.st_atime_ns, status.st_mtime_ns))
-        check_unchanged(target, status, "the photo")
+        if not is_unchanged(target, status):
+            raise refused("another program changed the photo meanwhile")
         draft.replace()
     return outcome
-
-
-def check_unchanged(target: str, status: os.stat_result, what: str) -> None:
-    """Refuses to replace a file that is another one by now than was read.
-
-    Args:
-        target: the file.
-        status: of what was read.
-        what: the file in a message.
-    Raises:
-        OutputError: it is.
-    """
-    now = os.stat(target)
-    if (now.st_ino, now.st_size, now.st_mtime_ns) != (status.st_ino, status.st_size, status.st_mtime_ns):
-        raise refused(f"another program changed {what} meanwhile")
 
 
 def _edited(content: bytes, edit: Callable[[Metadata], Edit]) -> tuple[bytes | None, Outcome]:

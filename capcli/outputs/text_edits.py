@@ -62,6 +62,17 @@ class Wording:
         texts = {DESCRIPTION: captions[0], ALT_TEXT: _fitting(captions, self.max_chars)}
         return {each: texts[each] for each in self.fields}
 
+    def kept(self, before: Metadata, what: str) -> str | None:
+        """What a file would keep if nothing of it may be replaced; None where something is lacking, or may be replaced.
+
+        Args:
+            before: what it holds.
+            what: as `edit` takes it.
+        """
+        texts = {each: text_of(each, before) for each in self.fields}
+        lacking = self.overwrite or not all(texts.values())
+        return None if lacking else "; ".join(has_one(what, each, text) for each, text in texts.items())
+
     def edit(self, before: Metadata, rows: Sequence[Row], *, what: str, place: str) -> Edit:
         """What to change so that a file says the captions.
 

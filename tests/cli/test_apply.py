@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -185,6 +186,8 @@ def test_a_report_is_gone_on_with(capcli: RunCommand, photos: Path, captions: Pa
         (("--sidecar", ".json"), 2, "'.json' is no suffix for sidecars"),
         (("--sidecar", ".txt", "--dry-run", "-o", "x.csv"), 2, "--dry-run writes nothing"),
         (("--sidecar", ".txt", "--existing", "some"), 2, "must be keep or replace"),
+        (("--sidecar", ".txt", "--xmp-name", "stem"), 2, "--xmp-name goes with --xmp"),
+        (("--xmp", "--xmp-name", "short"), 2, "--xmp-name is short; it must be full or stem"),
         (("--sidecar", ".txt", "--min-confidence", "2"), 2, "--min-confidence is 2"),
         (("--sidecar", ".txt", "-o", "no/such/folder/x.csv"), 4, "cannot be written"),
     ],
@@ -281,3 +284,63 @@ def test_undo_goes_with_nothing_that_writes_captions(
     assert (done.code, done.errors.count("\n")) == (2, 1) and "--undo puts back" in done.errors
     done = capcli("apply", captions, "--undo")
     assert done.code == 2 and "3 rows that tell nothing of what was replaced" in done.errors
+
+
+def xmp_of(path: Path) -> dict[str, Any]:
+    pyexiv2 = pytest.importorskip("pyexiv2")
+    with pyexiv2.ImageData(path.read_bytes()) as image:
+        found: dict[str, Any] = image.read_xmp()
+    return found
+
+
+@pytest.mark.parametrize("writer", ["caption", "apply"])
+def test_xmp_files_lie_beside_photos_of_every_kind(
+    capcli: RunCommand, tiny: Path, photos: Path, captions: Path, tmp_path: Path, writer: str
+) -> None:
+    pytest.importorskip("pyexiv2")
+    draw("circle", "red", "white", 1000, 64).save(photos / "4.bmp")
+    draw("circle", "red", "white", 1000, 64).save(photos / "5.avif")
+    captions.write_text(captions.read_text() + "4.bmp,Four.\n5.avif,Five.\n")
+    before = content(photos)
+    out = tmp_path / "out.csv"
+    given: tuple[str | Path, ...] = ("caption", photos, "--model", tiny)
+    given = given if writer == "caption" else ("apply", captions, "--photos", photos)
+    done = capcli(*given, "--xmp", "-o", out)
+    assert (done.code, done.out, done.err) == (0, b"", b"")
+    said = [SAID] * 5 if writer == "caption" else ["One.", "Two.", "Three.", "Four.", "Five."]
+    names = ["1.jpg.xmp", "2.png.xmp", "3.jpg.xmp", "4.bmp.xmp", "5.avif.xmp"]
+    assert [xmp_of(photos / name)["Xmp.dc.description"] for name in names] == [
+        {'lang="x-default"': one} for one in said
+    ]
+    assert {path: held for path, held in content(photos).items() if not path.endswith(".xmp")} == before
+    # By the stem, into what is there: one photo of each stem.
+    (photos / "1.png").write_bytes((photos / "2.png").read_bytes())
+    (photos / "3.NEF").write_bytes(b"raw")
+    captions.write_text(captions.read_text() + "1.png,One again.\n")
+    done = capcli(*given, "--xmp", "--xmp-name", "stem")
+    assert done.code == 1 and not (photos / "3.xmp").exists()
+    assert sorted(done.errors.splitlines()) == [
+        f"capcli: {photos / '1.png'}: 1.xmp holds the caption of 1.jpg, which has the same name but for its suffix",
+        f"capcli: {photos / '3.jpg'}: 3.xmp is that of 3.NEF, a raw photo of the same name; "
+        "--xmp-name full writes another",
+    ]
+    assert xmp_of(photos / "1.xmp")["Xmp.dc.description"] == {'lang="x-default"': said[0]}
+
+
+def test_what_was_replaced_in_xmp_files_is_put_back(
+    capcli: RunCommand, photos: Path, captions: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyexiv2")
+    mine = tmp_path / "mine.csv"
+    mine.write_text("path,caption\n1.jpg,My own words.\n")
+    assert capcli("apply", mine, "--photos", photos, "--xmp", "--xmp-name", "stem").code == 0
+    before, out = xmp_of(photos / "1.xmp"), tmp_path / "out.csv"
+    again = ("apply", captions, "--photos", photos, "--xmp", "--xmp-name", "stem", "-o", out)
+    done = capcli(*again)
+    kept = f"capcli: {photos / '1.jpg'}: 1.xmp has a description already: 'My own words.'\n"
+    assert (done.code, done.errors, xmp_of(photos / "1.xmp")) == (0, kept, before)
+    assert capcli(*again, "--overwrite", "--existing", "replace").code == 0
+    assert xmp_of(photos / "1.xmp") != before
+    assert capcli("apply", "--undo", out).code == 0
+    assert xmp_of(photos / "1.xmp") == before
+    assert xmp_of(photos / "2.xmp")["Xmp.dc.description"] == {'lang="x-default"': "Two."}

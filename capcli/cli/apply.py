@@ -12,6 +12,8 @@ from capcli.cli.run_control import FAILED, INTERRUPTED, check_confidence, interr
 from capcli.cli.shared_options import (
     OUTPUT,
     ExistingTexts,
+    Field,
+    MaxChars,
     MinConfidence,
     Overwrite,
     Progress,
@@ -52,6 +54,8 @@ def apply(
     write_metadata: WriteMetadata = False,
     xmp: Xmp = False,
     xmp_name: XmpName = None,
+    field: Field = None,
+    max_chars: MaxChars = None,
     existing: ExistingTexts = "keep",
     undo: Annotated[
         bool,
@@ -102,6 +106,8 @@ def apply(
         write_metadata=write_metadata,
         xmp=xmp,
         xmp_name=xmp_name,
+        field=field,
+        max_chars=max_chars,
         existing=existing,
         undo=undo,
         dry_run=dry_run,

@@ -14,7 +14,9 @@ from capcli.cli.shared_options import (
     Beam,
     Captions,
     ExistingTexts,
+    Field,
     LengthPenalty,
+    MaxChars,
     MaxLength,
     MinConfidence,
     MirrorAverage,
@@ -108,6 +110,8 @@ def caption(
     write_metadata: WriteMetadata = False,
     xmp: Xmp = False,
     xmp_name: XmpName = None,
+    field: Field = None,
+    max_chars: MaxChars = None,
     existing: ExistingTexts = "keep",
     min_confidence: MinConfidence = None,
     words: Annotated[
@@ -187,7 +191,13 @@ def caption(
         retry_failed=retry_failed,
         overwrite=overwrite,
         places=PhotoPlaces(
-            sidecar=sidecar, write_metadata=write_metadata, xmp=xmp, xmp_name=xmp_name, existing=existing
+            sidecar=sidecar,
+            write_metadata=write_metadata,
+            xmp=xmp,
+            xmp_name=xmp_name,
+            field=field,
+            max_chars=max_chars,
+            existing=existing,
         ),
         captions=captions,
         words=words,

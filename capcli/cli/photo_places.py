@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from capcli.outputs.text_edits import Wording
 
 _XMP_NAMES = ("full", "stem")
+_FIELDS = ("description", "alt", "both")
 
 
 class _Beside(TypedDict):
@@ -38,11 +40,13 @@ class PhotoPlaces:
     write_metadata: bool
     xmp: bool
     xmp_name: str | None
+    field: str | None
+    max_chars: int | None
     existing: str
     undo: bool = False
     dry_run: bool = False
     # Photos of walked folders that links lead to, as they come; destinations look them up.
-    _links: dict[str, str] = field(default_factory=dict, repr=False)
+    _links: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.existing not in ("keep", "replace"):
@@ -51,6 +55,14 @@ class PhotoPlaces:
             raise UsageError(f"--xmp-name is {self.xmp_name}; it must be {' or '.join(_XMP_NAMES)}")
         if self.xmp_name is not None and not self.xmp:
             raise UsageError("--xmp-name goes with --xmp")
+        if self.field not in (None, *_FIELDS):
+            raise UsageError(f"--field is {self.field}; it must be {', '.join(_FIELDS[:-1])} or {_FIELDS[-1]}")
+        if self.field is not None and not (self.write_metadata or self.xmp):
+            raise UsageError("--field goes with --write-metadata or --xmp")
+        if self.max_chars is not None and self.field not in ("alt", "both"):
+            raise UsageError("--max-chars is for the alt text alone; it goes with --field alt or --field both")
+        if self.max_chars is not None and self.max_chars < 1:
+            raise UsageError(f"--max-chars is {self.max_chars}; it must be at least 1")
         if self.undo and (self._writes or self._replaces):
             raise UsageError("--undo puts back what was replaced, and writes nothing else; give it alone")
         if self._replaces and not self.any:
@@ -110,5 +122,9 @@ class PhotoPlaces:
 
     def _wording(self, output: Path | None) -> Wording:
         from capcli.outputs.text_edits import Wording
+        from capcli.outputs.text_fields import ALT_TEXT, DESCRIPTION
 
-        return Wording(overwrite=self._replaces, told=output is not None)
+        fields = {None: (DESCRIPTION,), "description": (DESCRIPTION,), "alt": (ALT_TEXT,)}
+        return Wording(
+            fields.get(self.field, (DESCRIPTION, ALT_TEXT)), self._replaces, self.max_chars, told=output is not None
+        )

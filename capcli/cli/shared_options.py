@@ -47,6 +47,24 @@ XmpName = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Field = Annotated[
+    str | None,
+    typer.Option(
+        "--field",
+        metavar="description|alt|both",
+        help="What --write-metadata and --xmp write: the description, the alt text for web pages (IPTC), or both.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+MaxChars = Annotated[
+    int | None,
+    typer.Option(
+        "--max-chars",
+        metavar="N",
+        help="Longest alt text: the best of --captions that fits, else the best one, cut at a word.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 ExistingTexts = Annotated[
     str,
     typer.Option(

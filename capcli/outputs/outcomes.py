@@ -47,7 +47,9 @@ def note_of(outcomes: Sequence[Outcome], before: Mapping[str, Any] | None) -> st
     for each in outcomes:
         replaced |= each.replaced or {}
     told = [replaced_note(replaced)] if replaced else []
-    return "; ".join([*told, *(each.note for each in outcomes if each.note), *kept_texts(outcomes)]) or None
+    # Two places may have been given the same shortened text.
+    notes = dict.fromkeys(each.note for each in outcomes if each.note)
+    return "; ".join([*told, *notes, *kept_texts(outcomes)]) or None
 
 
 def failures(outcomes: Sequence[Outcome]) -> str | None:

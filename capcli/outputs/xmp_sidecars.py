@@ -98,7 +98,8 @@ class XmpSidecars(Destination):
         """Why a file is not this photo's; None if it is, or may be."""
         raw = self._raws.beside(image) if self._stem else None
         if raw is not None:
-            return f"{os.path.basename(file)} is that of {raw}, a raw photo of the same name; --xmp-name full writes another"
+            name = os.path.basename(file)
+            return f"{name} is that of {raw}, a raw photo of the same name; --xmp-name full writes another"
         return self._beside.taken(image, file)
 
 

@@ -187,6 +187,10 @@ def test_a_report_is_gone_on_with(capcli: RunCommand, photos: Path, captions: Pa
         (("--sidecar", ".txt", "--dry-run", "-o", "x.csv"), 2, "--dry-run writes nothing"),
         (("--sidecar", ".txt", "--existing", "some"), 2, "must be keep or replace"),
         (("--sidecar", ".txt", "--xmp-name", "stem"), 2, "--xmp-name goes with --xmp"),
+        (("--xmp", "--field", "title"), 2, "--field is title; it must be description, alt or both"),
+        (("--sidecar", ".txt", "--field", "alt"), 2, "--field goes with --write-metadata or --xmp"),
+        (("--xmp", "--max-chars", "9"), 2, "--max-chars is for the alt text alone"),
+        (("--xmp", "--field", "both", "--max-chars", "0"), 2, "--max-chars is 0; it must be at least 1"),
         (("--xmp", "--xmp-name", "short"), 2, "--xmp-name is short; it must be full or stem"),
         (("--sidecar", ".txt", "--min-confidence", "2"), 2, "--min-confidence is 2"),
         (("--sidecar", ".txt", "-o", "no/such/folder/x.csv"), 4, "cannot be written"),
@@ -344,3 +348,27 @@ def test_what_was_replaced_in_xmp_files_is_put_back(
     assert capcli("apply", "--undo", out).code == 0
     assert xmp_of(photos / "1.xmp") == before
     assert xmp_of(photos / "2.xmp")["Xmp.dc.description"] == {'lang="x-default"': "Two."}
+
+
+@pytest.mark.parametrize("writer", ["caption", "apply"])
+def test_alt_texts_are_written_beside_descriptions_and_cut_with_a_note(
+    capcli: RunCommand, tiny: Path, photos: Path, tmp_path: Path, writer: str
+) -> None:
+    pytest.importorskip("pyexiv2")
+    file, out = tmp_path / "x.csv", tmp_path / "out.csv"
+    file.write_text(f"path,caption\n1.jpg,{SAID}\n2.png,{SAID}\n3.jpg,{SAID}\n")
+    given: tuple[str | Path, ...] = ("caption", photos, "--model", tiny)
+    given = given if writer == "caption" else ("apply", file, "--photos", photos)
+    done = capcli(*given, "--write-metadata", "--xmp", "--field", "both", "--max-chars", "12", "-o", out)
+    assert (done.code, done.err) == (0, b"")
+    for name in ("1.jpg", "2.png", "3.jpg", "1.jpg.xmp"):
+        found = xmp_of(photos / name)
+        assert found["Xmp.dc.description"] == {'lang="x-default"': SAID}
+        assert found["Xmp.iptc.AltTextAccessibility"] == {'lang="x-default"': "A red circle"}
+    cut = "the alt text is cut: 'A red circle'"
+    assert [row.note for row in read_rows(out, "csv")] == [cut] * 3
+    again = capcli(
+        "apply", out, "--write-metadata", "--field", "alt", "--max-chars", "12", "-o", tmp_path / "again.csv"
+    )
+    assert (again.code, again.err) == (0, b"")
+    assert [row.note for row in read_rows(tmp_path / "again.csv", "csv")] == [None] * 3

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from capcli.errors import OutputError
 from capcli.outputs.outcomes import Outcome, failures, kept_texts, note_of
-from capcli.outputs.replaced import replaced_in
+from capcli.outputs.replaced import UNFINISHED, replaced_in
 from capcli.outputs.rows import Row
 from capcli.outputs.unsure import tells_unsure, why_unsure
 from capcli.settings import number_between
@@ -88,6 +88,16 @@ class Destination(ABC):
             OutputError: they cannot be written.
         """
 
+    def put_first(self, rows: Sequence[Row]) -> None:  # noqa: B027, most places need no such care
+        """Takes rows of one path before a photo is changed, for whatever keeps `put` from being reached.
+
+        Raises:
+            OutputError: they cannot be written; nothing must be changed then.
+        """
+
+    def tell_before_replacing(self, told: Callable[[Sequence[Row], Outcome], object]) -> None:  # noqa: B027, as above
+        """Learns whom to tell what is about to be replaced, and by which rows: where a crash would lose it."""
+
     @property
     def kept_failures(self) -> int:
         """Paths that failed in an earlier run and that this one does not try again."""
@@ -130,6 +140,10 @@ class Destinations:
         self.min_confidence = min_confidence
         self._kept = 0
         self._first_kept = ""
+        # Of the path that is being delivered.
+        self._replacing: list[Outcome] = []
+        for photo in self._photos:
+            photo.tell_before_replacing(self._put_first)
 
     @property
     def tells_confidence(self) -> bool:
@@ -199,7 +213,7 @@ class Destinations:
         columns = () if self._rows is None else self._rows.columns
         # A line of text holds the caption alone, for those who trust it.
         if self._rows is not None and (unsure is None or "score" in columns):
-            note = unsure or note_of(outcomes, self._replaced_before(path))
+            note = note_of(outcomes, self._replaced_before(path), unsure)
             self._rows.put([replace(row, error=error, note=note) for row in rows])
         if error is not None:
             return Outcome(False, error, failed=True)
@@ -227,7 +241,7 @@ class Destinations:
         error = failures(outcomes)
         failed_before = any(row.error is not None for row in rows)
         if failed_before or any(each.replaced for each in outcomes):
-            note = unsure or note_of(outcomes, replaced_in(rows[0].note))
+            note = note_of(outcomes, replaced_in(rows[0].note), unsure)
             self._rows.put([replace(row, error=error, note=note) for row in rows])
         if error is not None:
             return Outcome(False, error, failed=True)
@@ -241,7 +255,15 @@ class Destinations:
             return None
         return next((replaced_in(row.note) for row in self._rows.captions_of(path)), None)
 
+    def _put_first(self, rows: Sequence[Row], outcome: Outcome) -> None:
+        """Rows are on the disk before what they tell as replaced is gone."""
+        if self._rows is not None:
+            self._replacing.append(outcome)
+            note = note_of(self._replacing, self._replaced_before(rows[0].path))
+            self._rows.put_first([replace(row, error=UNFINISHED, note=note) for row in rows])
+
     def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
+        self._replacing = []
         outcomes = [_put(photo, rows) for photo in self._photos]
         # A row alone would look as if the photo had its caption now.
         self._note_kept(rows[0].path, kept_texts(outcomes))

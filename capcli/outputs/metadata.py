@@ -56,6 +56,7 @@ class PhotoMetadata(Destination):
         self._links = {} if links is None else links
         # `keeps` is asked right after `wants`, and a photo is read as a whole for the answer.
         self._asked: tuple[str, str | None] = ("", None)
+        self._tell: Callable[[Sequence[Row], Outcome], object] | None = None
 
     def wants(self, path: str) -> bool:
         # Known before a model is loaded for photos that would keep what they have.
@@ -82,11 +83,14 @@ class PhotoMetadata(Destination):
         except Exception:  # Exiv2 raises anything for odd metadata
             return None
 
+    def tell_before_replacing(self, told: Callable[[Sequence[Row], Outcome], object]) -> None:
+        self._tell = told
+
     def put(self, rows: Sequence[Row]) -> Outcome:
         path = rows[0].path
         return edit_photo(
             path,
-            lambda before: self._wording.edit(before, rows, what=WHAT, place=PLACE),
+            lambda before: self._wording.edit(before, rows, what=WHAT, place=PLACE, tell=self._tell),
             dry_run=self._dry_run,
             links_within=self._links.get(path),
         )
@@ -152,27 +156,28 @@ def _rewrite(target: str, edit: Callable[[Metadata], Edit], dry_run: bool) -> Ou
         raise refused("the photo is larger than 1 GB")
     with open(target, "rb") as file:
         content = file.read()
-    new, outcome = _edited(content, edit)
+    new, decided = _edited(content, edit)
     if new is None or dry_run:
-        return outcome
+        return decided.outcome
     # Others may not look into the new file before it has the permissions of the old one.
     with Draft(target, new, mode=0o600) as draft:
         draft.copy_access(status)
         shutil.copystat(target, draft.path)
         # The photo was read since, which may have moved its time of access.
         os.utime(draft.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        decided.about_to_happen()
         if not is_unchanged(target, status):
             raise refused("another program changed the photo meanwhile")
         draft.replace()
-    return outcome
+    return decided.outcome
 
 
-def _edited(content: bytes, edit: Callable[[Metadata], Edit]) -> tuple[bytes | None, Outcome]:
-    """The photo with its new metadata, None if it stays as it is; and what to say of it."""
+def _edited(content: bytes, edit: Callable[[Metadata], Edit]) -> tuple[bytes | None, Edit]:
+    """The photo with its new metadata, None if it stays as it is; and what was decided."""
     kind = sniff(content[:64])
     if kind not in KINDS:
         raise refused(f"{kind or 'such'} files are left alone; JPEG, PNG, WebP and TIFF can be written")
     parts = image_data(content, kind)
     before = Metadata.of(content, kind)
     decided = edit(before)
-    return (changed(content, before, decided.changes, parts) if decided.changes else None), decided.outcome
+    return (changed(content, before, decided.changes, parts) if decided.changes else None), decided

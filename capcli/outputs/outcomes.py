@@ -36,12 +36,15 @@ def kept_texts(outcomes: Sequence[Outcome]) -> list[str]:
     return [each.reason for each in outcomes if each.reason and not (each.failed or each.same)]
 
 
-def note_of(outcomes: Sequence[Outcome], before: Mapping[str, Any] | None) -> str | None:
+def note_of(
+    outcomes: Sequence[Outcome], before: Mapping[str, Any] | None = None, unsure: str | None = None
+) -> str | None:
     """What a row tells of its photo besides a failure; None if nothing.
 
     Args:
         outcomes: of all places.
         before: what its row of an earlier run tells as replaced.
+        unsure: why its caption is held back.
     """
     replaced = dict(before or {})
     for each in outcomes:
@@ -49,7 +52,7 @@ def note_of(outcomes: Sequence[Outcome], before: Mapping[str, Any] | None) -> st
     told = [replaced_note(replaced)] if replaced else []
     # Two places may have been given the same shortened text.
     notes = dict.fromkeys(each.note for each in outcomes if each.note)
-    return "; ".join([*told, *notes, *kept_texts(outcomes)]) or None
+    return "; ".join([*told, *([unsure] if unsure else []), *notes, *kept_texts(outcomes)]) or None
 
 
 def failures(outcomes: Sequence[Outcome]) -> str | None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _REPLACED = "replaced: "
+# The error of rows that tell what is about to be replaced: only a crash leaves them in a file.
+UNFINISHED = "the run ended while the photo was being written"
 # What fits into a cell of a spreadsheet, with some room for other notes.
 LONGEST_NOTE = 32_000
 

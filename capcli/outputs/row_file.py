@@ -99,6 +99,9 @@ class RowFile(Destination):
             self._news.append(f"{self._path} {RAW_BYTES_NOTE}")
         return Outcome(True)
 
+    def put_first(self, rows: Sequence[Row]) -> None:
+        self._opened_file.write_first(rows)
+
     @property
     def columns(self) -> Sequence[str]:
         return self._rows.columns if self._file is None else self._file.columns

@@ -5,8 +5,9 @@ Each field is judged by itself. Knows nothing of files: what is made is changes,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from capcli.errors import OutputError
@@ -33,10 +34,19 @@ _WROTE = "wrote"
 
 @dataclass(frozen=True)
 class Edit:
-    """Changes to be made, and what has become of the texts once they are. No changes: the file stays as it is."""
+    """Changes to be made, and what has become of the texts once they are. No changes: the file stays as it is.
+
+    `before`: to be called with the outcome as soon as the file is about to be another one.
+    """
 
     outcome: Outcome
     changes: Changes = field(default_factory=dict)
+    before: Callable[[Outcome], object] | None = None
+
+    def about_to_happen(self) -> None:
+        """Tells that the changes are made next, where something is replaced."""
+        if self.before is not None and self.outcome.replaced:
+            self.before(self.outcome)
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,15 @@ class Wording:
         lacking = self.overwrite or not all(texts.values())
         return None if lacking else "; ".join(has_one(what, each, text) for each, text in texts.items())
 
-    def edit(self, before: Metadata, rows: Sequence[Row], *, what: str, place: str) -> Edit:
+    def edit(
+        self,
+        before: Metadata,
+        rows: Sequence[Row],
+        *,
+        what: str,
+        place: str,
+        tell: Callable[[Sequence[Row], Outcome], object] | None = None,
+    ) -> Edit:
         """What to change so that a file says the captions.
 
         Args:
@@ -81,6 +99,7 @@ class Wording:
             rows: as `texts` takes them.
             what: the file in a message, such as "its metadata".
             place: the file among those of one photo, for what is told as replaced.
+            tell: whom to tell just before something is replaced.
         Raises:
             OutputError: what would be replaced is too long to be told.
         """
@@ -104,7 +123,7 @@ class Wording:
             raise OutputError(f"{what} has a text that is too long to be kept in the row, and is left as it is")
         cut = _cut_note(rows, texts.get(ALT_TEXT)) if any(field_of(key) == ALT_TEXT for key in changes) else None
         outcome = Outcome(True, "; ".join(kept) or None, replaced={place: replaced} if replaced else None, note=cut)
-        return Edit(outcome, changes)
+        return Edit(outcome, changes, None if tell is None else partial(tell, rows))
 
 
 def put_back(before: Metadata, told: Mapping[str, Any], caption: str, *, what: str) -> Edit:

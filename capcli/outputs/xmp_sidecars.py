@@ -59,6 +59,7 @@ class XmpSidecars(Destination):
         self._dry_run = dry_run
         self._beside = Beside(output, reads, links)
         self._raws = _RawPhotos()
+        self._tell: Callable[[Sequence[Row], Outcome], object] | None = None
 
     def path_for(self, image: str) -> str:
         """The file's path, beside the photo as it was named: not beside what a symbolic link points to."""
@@ -80,6 +81,9 @@ class XmpSidecars(Destination):
             self._beside.claim(path, file)
         return kept
 
+    def tell_before_replacing(self, told: Callable[[Sequence[Row], Outcome], object]) -> None:
+        self._tell = told
+
     def put(self, rows: Sequence[Row]) -> Outcome:
         image, file = rows[0].path, self.path_for(rows[0].path)
         name = os.path.basename(file)
@@ -89,7 +93,7 @@ class XmpSidecars(Destination):
             if others is not None:
                 return Outcome(False, others, failed=True)
             place = xmp_place(self._stem)
-            edit = partial(self._wording.edit, rows=rows, what=name, place=place)
+            edit = partial(self._wording.edit, rows=rows, what=name, place=place, tell=self._tell)
             outcome = edit_xmp(file, edit, dry_run=self._dry_run)
             self._beside.claim(image, file)
             return outcome
@@ -140,6 +144,7 @@ def edit_xmp(file: str, edit: Callable[[Metadata], Edit], *, dry_run: bool = Fal
             with Draft(file, new, mode=None if status is None else 0o600) as draft:
                 if status is not None:
                     draft.copy_access(status)
+                decided.about_to_happen()
                 if status is not None and is_unchanged(file, status):
                     draft.replace()
                 elif status is not None or not draft.publish():

@@ -435,7 +435,7 @@ def test_a_photo_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatc
     path = save_photo(tmp_path / "a.jpg")
     real = metadata._edited
 
-    def slow(content: bytes, change: Callable[[Metadata], Edit]) -> tuple[bytes | None, Outcome]:
+    def slow(content: bytes, change: Callable[[Metadata], Edit]) -> tuple[bytes | None, Edit]:
         photo("coffee").save(path)
         return real(content, change)
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +16,12 @@ import pytest
 
 from capcli.errors import OutputError
 from capcli.outputs.destinations import Destinations
+from capcli.outputs.files import Draft
 from capcli.outputs.metadata import PhotoMetadata
 from capcli.outputs.outcomes import Outcome
 from capcli.outputs.output_file import Existing
 from capcli.outputs.records import read_rows
-from capcli.outputs.replaced import replaced_in, replaced_note
+from capcli.outputs.replaced import UNFINISHED, replaced_in, replaced_note
 from capcli.outputs.row_file import RowFile
 from capcli.outputs.rows import Row, row_format
 from capcli.outputs.text_edits import Wording
@@ -23,8 +29,9 @@ from tests.shapes import draw
 
 pyexiv2 = pytest.importorskip("pyexiv2")
 
-from capcli.outputs.exiv2 import Metadata  # noqa: E402
-from capcli.outputs.undoing import UndoneMetadata  # noqa: E402
+from capcli.outputs.exiv2 import XMP_FILE, Metadata  # noqa: E402
+from capcli.outputs.undoing import UndoneMetadata, UndoneXmp  # noqa: E402
+from capcli.outputs.xmp_sidecars import XmpSidecars  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("no_memory_of_other_runs")
 ODD = 'Mother, "1974";\n\tÜber uns \\ 🐶'
@@ -204,3 +211,136 @@ def test_a_note_outlives_the_failure_that_came_with_it(tmp_path: Path) -> None:
         (row,) = read_rows(out, "csv")
         assert row.error is None and replaced_in(row.note) == told
         out.write_bytes(failed)
+
+
+def unfinished(path: str, *captions: str, note: str | None = None) -> list[Row]:
+    ranks = range(1, len(captions) + 1) if len(captions) > 1 else [None]
+    return [
+        Row(path, caption, -0.5, UNFINISHED, rank, note=note) for caption, rank in zip(captions, ranks, strict=True)
+    ]
+
+
+def done(rows: list[Row], **changes: Any) -> list[Row]:
+    return [replace(row, error=None, **changes) for row in rows]
+
+
+OLD, OLDER = (replaced_note({"metadata": {"Exif.Image.ImageDescription": text}}) for text in ("Old", "Older"))
+ONE, THREE = unfinished("a.jpg", "A dog.", note=OLD), unfinished("a.jpg", "A dog.", "A cat.", "A cow.", note=OLD)
+MORE = unfinished("a.jpg", "A dog.", note=OLDER)
+OTHER = [Row("b.jpg", "A cat.", -0.5, None)]
+
+
+@pytest.mark.parametrize(
+    ("lie", "stay", "again"),
+    [
+        (ONE, ONE, True),
+        ([*ONE, *OTHER], [*ONE, *OTHER], True),
+        ([*ONE, *done(ONE)], done(ONE), False),
+        ([*ONE, *MORE], MORE, True),
+        ([*ONE, *MORE, *done(MORE)], done(MORE), False),
+        (THREE, THREE, True),
+        ([*THREE, *done(THREE)], done(THREE), False),
+        ([*THREE, *done(THREE)[:1]], THREE, True),
+        ([*THREE, *done(THREE)[:2]], THREE, True),
+        ([*done(ONE, note=None), *ONE], ONE, True),
+        ([*done(ONE, note=None), *ONE, *done(ONE)], done(ONE), False),
+        ([*done(ONE, note=None), *OTHER, *ONE], [*OTHER, *ONE], True),
+        ([*done(ONE, note=None), *OTHER, *ONE, *done(ONE)], [*OTHER, *done(ONE)], False),
+        ([*done(THREE, note=None), *THREE], THREE, True),
+    ],
+)
+def test_whatever_a_kill_leaves_the_note_stays_once_and_the_photo_is_done_again(
+    lie: list[Row], stay: list[Row], again: bool, tmp_path: Path
+) -> None:
+    ranked = any(row.rank for row in lie)
+    how, out = row_format("csv", ranked=ranked), tmp_path / "x.csv"
+    out.write_bytes(how.header() + b"".join(map(how.record, lie)))
+    rows = RowFile(out, how, existing=Existing.RESUME, captions=3 if ranked else 1)
+    with rows.opened():
+        assert rows.wants("a.jpg") is again
+        assert rows.has_captions("a.jpg")
+        (newest, *_) = (row for row in stay if row.path == "a.jpg")
+        assert replaced_in(rows.captions_of("a.jpg")[0].note) == replaced_in(newest.note)
+    assert list(read_rows(out, "csv")) == stay
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills of POSIX")
+def test_a_kill_at_any_moment_loses_nothing_that_was_replaced(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from capcli.outputs import Destinations, Existing, RowFile, row_format\n"
+        "from capcli.outputs.metadata import PhotoMetadata; from capcli.outputs.rows import Row\n"
+        "from capcli.outputs.text_edits import Wording; from capcli.outputs.xmp_sidecars import XmpSidecars\n"
+        "wording = Wording(overwrite=True, told=True)\n"
+        "rows = RowFile(Path('x.csv'), row_format('csv', ranked=False), existing=Existing.RESUME)\n"
+        "all = Destinations(rows, [PhotoMetadata(wording), XmpSidecars(wording)])\n"
+        "with all.opened():\n"
+        "    print('ready', flush=True)\n"
+        "    for number in range(60):\n"
+        "        if all.lacks_row(f'{number}.jpg'):\n"
+        "            all.deliver([Row(f'{number}.jpg', 'New.', -0.5, None)])\n"
+    )
+    first = photo(tmp_path / "0.jpg", lambda image: image.modify_exif({"Exif.Image.ImageDescription": "Old 0"}))
+    XmpSidecars().put([Row(str(first), "Old 0", None, None)])
+    beside = Path(f"{first}.xmp")
+    for number in range(1, 60):
+        # As long, so that no offset changes.
+        shutil.copy(first, tmp_path / f"{number}.jpg")
+        shutil.copy(beside, tmp_path / f"{number}.jpg.xmp")
+    kills = 0
+    for round_ in range(8):
+        run = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stdout=subprocess.PIPE)
+        assert run.stdout is not None and run.stdout.readline()
+        time.sleep(0.003 + 0.016 * round_)
+        run.kill()
+        kills += run.wait() != 0
+        run.stdout.close()
+        told = {row.path: replaced_in(row.note) or {} for row in read_rows(tmp_path / "x.csv", "csv")}
+        for number in range(60):
+            name = f"{number}.jpg"
+            if metadata(tmp_path / name).exif["Exif.Image.ImageDescription"] == "New.":
+                assert told[name]["metadata"]["Exif.Image.ImageDescription"] == "Old 0"
+            if xmp_text(tmp_path / f"{name}.xmp") == "New.":
+                assert told[name]["xmp"]["Xmp.dc.description"] == {'lang="x-default"': "Old 0"}
+    assert kills > 2
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    rows = list(read_rows(tmp_path / "x.csv", "csv"))
+    assert sorted(row.path for row in rows) == sorted(f"{number}.jpg" for number in range(60))
+    for row in rows:
+        at_home = replace(row, path=str(tmp_path / row.path))
+        assert row.error is None
+        assert UndoneMetadata().put([at_home]).written and UndoneXmp().put([at_home]).written
+
+
+def xmp_text(path: Path) -> str:
+    text: str = Metadata.of(path.read_bytes(), XMP_FILE).xmp["Xmp.dc.description"]['lang="x-default"']
+    return text
+
+
+def test_rows_without_a_note_and_standard_output_are_written_once(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", SAID["exif.jpg"])
+    rows = RowFile(tmp_path / "x.txt", row_format("text", ranked=False))
+    destinations = Destinations(rows, [PhotoMetadata(Wording(overwrite=True, told=True))])
+    with destinations.opened():
+        assert destinations.deliver([Row(str(path), "A dog.", -0.5, None)]).written
+        assert (tmp_path / "x.txt").read_text() == f"{path}\tA dog.\n"
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_what_is_replaced_is_in_the_file_before_it_is_gone(
+    beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = photo(tmp_path / "a.jpg", SAID["exif.jpg"])
+    XmpSidecars().put([Row(str(path), ODD, None, None)])
+    rows = RowFile(tmp_path / "x.csv", row_format("csv", ranked=False))
+    wording = Wording(overwrite=True, told=True)
+    destinations = Destinations(rows, [XmpSidecars(wording) if beside else PhotoMetadata(wording)])
+
+    def crash(draft: Draft) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt), destinations.opened():
+        patch.setattr(Draft, "replace", crash)
+        destinations.deliver([Row(str(path), "A dog.", -0.5, None)])
+    (row,) = read_rows(tmp_path / "x.csv", "csv")
+    assert (row.caption, row.error) == ("A dog.", UNFINISHED) and replaced_in(row.note) is not None

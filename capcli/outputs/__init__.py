@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from capcli.outputs.row_file import RowFile
     from capcli.outputs.rows import Row, row_format
     from capcli.outputs.sidecars import Sidecars
+    from capcli.outputs.xmp_sidecars import XmpSidecars
 
 __all__ = [
     "Destination",
@@ -28,6 +29,7 @@ __all__ = [
     "Row",
     "RowFile",
     "Sidecars",
+    "XmpSidecars",
     "read_rows",
     "row_format",
 ]
@@ -44,6 +46,7 @@ __getattr__ = lazy_names(
         "Row": "rows",
         "RowFile": "row_file",
         "Sidecars": "sidecars",
+        "XmpSidecars": "xmp_sidecars",
         "read_rows": "records",
         "row_format": "rows",
     },

@@ -128,10 +128,7 @@ def changed(content: bytes, before: Metadata, changes: Changes, parts: Sequence[
             own = {key: value for key, value in changes.items() if key.startswith(f"{family}.")}
             if own:
                 modify(own, "latin-1")
-        xmp = {key: value for key, value in changes.items() if key.startswith("Xmp.")}
-        # Languages are added to those that are there, and a plain string would stay one.
-        image.modify_xmp(dict.fromkeys(key for key in xmp if key in before.xmp))
-        image.modify_xmp(xmp)
+        image.modify_xmp({key: value for key, value in changes.items() if key.startswith("Xmp.")})
         if COMMENT in changes:
             image.modify_comment(changes[COMMENT] or "", "latin-1")
         new: bytes = image.get_bytes()

@@ -40,6 +40,10 @@ class _Task:
     item: InputItem
     captioned: bool
 
+    @property
+    def needs_model(self) -> bool:
+        return not self.captioned and self.item.error is None
+
 
 @dataclass(frozen=True)
 class CaptionSettings:
@@ -103,6 +107,8 @@ class CaptioningRun:
         destinations: where they go; opened and closed by the run.
         speed: how much is done at once.
         observer: told of each input as soon as its captions are delivered.
+        limit: as many inputs are captioned at most, those included that turn out to be unreadable; what is done, and
+            what an earlier run has captioned, does not count. None for no limit.
     """
 
     def __init__(
@@ -112,8 +118,10 @@ class CaptioningRun:
         destinations: Destinations,
         speed: PipelineSettings | None = None,
         observer: Observer | None = None,
+        limit: int | None = None,
     ) -> None:
         self._load = load
+        self._limit = limit
         self._settings = settings
         self._destinations = destinations
         self._speed = speed or PipelineSettings()
@@ -172,13 +180,20 @@ class CaptioningRun:
 
     def _tasks(self, items: Iterable[InputItem]) -> Iterator[_Task]:
         """The inputs that a destination still wants."""
+        left = self._limit
         for item in items:
             if self._stopped:
                 return
             if item.finished:
                 self._destinations.recovered(item.path)
             elif self._destinations.wants(item.path, is_file=item.is_file):
-                yield _Task(item, captioned=self._destinations.has_captions(item.path))
+                task = _Task(item, captioned=self._destinations.has_captions(item.path))
+                yield task
+                if left is not None and task.needs_model:
+                    left -= 1
+                    # Now, and not once there is a next input: who types paths may wait for the end.
+                    if left == 0:
+                        return
             else:
                 self._tally.skip(item.path)
 

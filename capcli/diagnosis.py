@@ -19,8 +19,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from capcli.bundle.bundle import DEFAULT, load_bundle
+from capcli.bundle.bundle import DEFAULT, Bundle, load_bundle
 from capcli.bundle.catalogue import search_places
+from capcli.bundle.precision import INT8
 from capcli.errors import CapcliError, DependencyError, UsageError
 from capcli.extras import EXTRAS, Extra, distribution_version
 from capcli.outputs.files import why
@@ -239,6 +240,22 @@ def _self_test(model: str | os.PathLike[str], provider: str) -> Iterator[Check]:
     # CUDA may fail only with the graph, after everything looked well.
     note = f" (not on cuda: {captioner.provider_note})" if captioner.provider_note else ""
     yield Check("self-test", "ok", finding + note, made)
+    yield from _guarded("int8", partial(_int8, captioner.bundle, captioner.provider))
+
+
+def _int8(bundle: Bundle, provider: str) -> Iterator[Check]:
+    """Whether it pays here that a model computes in int8; of a float32 model nothing is said."""
+    from capcli.runtime.int8_speed import measure_int8_speed
+
+    if bundle.manifest.precision.encoder != INT8:
+        return
+    speed = measure_int8_speed(provider)
+    found = f"{speed.ratio:.2f} times as fast as float32 on {speed.provider}, by a block of layers"
+    if speed.ratio >= 1:
+        yield Check("int8", "ok", found)
+        return
+    advice = f"capcli export {bundle.folder} FOLDER --precision float32 --proof-images PHOTOS"
+    yield Check("int8", "warning", f"{found}; for a quicker model run {advice}, then use --model FOLDER")
 
 
 def _picture() -> np.ndarray:

@@ -43,7 +43,7 @@ EXTRAS = (
         ("torch", "onnx", "onnxscript"),
         "capcli train and export need it",
     ),
-    Extra("pages", ("jinja2",), ("jinja2",), "the pages of capcli explain and evaluate need it"),
+    Extra("pages", ("jinja2",), ("jinja2",), "the pages of capcli review, explain and evaluate need it"),
     Extra("eval", ("pycocoevalcap",), ("pycocoevalcap",), "capcli evaluate needs it"),
     Extra("ray", ("ray", "pyarrow"), ("ray", "pyarrow"), "capcli ray needs it"),
 )

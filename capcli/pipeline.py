@@ -26,7 +26,7 @@ Source = TypeVar("Source")
 Said = TypeVar("Said")
 
 # Where neither the caller nor the model says how many images suit it.
-_BATCH = 8
+_BATCH = 16
 # Captions of this many files are remembered, for streams that name a file again and again.
 _REMEMBERED = 1024
 # No further image is taken while so many bytes of images wait to be decoded.

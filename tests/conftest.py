@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,6 +24,9 @@ from capcli.bundle.confidence import Confidence, SignalWeight
 from capcli.training.config import DataSource, TrainConfig
 from tests.shapes import write_data_set
 from tests.warm_start import WarmCommand
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 TESTS = Path(__file__).parent
 TINY_BUNDLE = TESTS / "tiny_bundle"
@@ -270,6 +274,20 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportedRun:
             note=notes.append,
         )
     return ExportedRun(images, folder / "run", folder / "bundles" / "bundle", tuple(notes))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator[Browser]:
+    """Chromium, started once for the tests of a file."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("needs Chromium")
+    with sync_api.sync_playwright() as playwright:
+        # Root, as in a container, has no sandbox.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 def python(code: str, *arguments: str, **env: str) -> Finished:

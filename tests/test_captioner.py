@@ -716,25 +716,31 @@ def test_a_file_that_gives_no_bytes_is_told(captioner: Captioner, tmp_path: Path
         captioner.caption(written)
 
 
-def test_batches_suit_the_provider_unless_the_caller_says_otherwise(
+def test_sixteen_images_are_captioned_together_and_eight_encoded_unless_the_caller_says_otherwise(
     captioner: Captioner, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
-    encode = captioner.encode
+    together: list[int] = []
+    encoded: list[int] = []
 
-    def counting(pixels: np.ndarray) -> list[np.ndarray]:
-        seen.append(len(pixels))
-        return encode(pixels)
+    def counting(counts: list[int], wrapped: Callable[..., Any]) -> Callable[..., Any]:
+        def call(first: Any, *others: Any) -> Any:
+            counts.append(len(first["images"] if isinstance(first, dict) else first))
+            return wrapped(first, *others)
 
-    monkeypatch.setattr(captioner, "encode", counting)
-    assert captioner.batch_size == 8
+        return call
+
+    monkeypatch.setattr(captioner, "encode", counting(together, captioner.encode))
+    monkeypatch.setattr(captioner._encoder, "run", counting(encoded, captioner._encoder.run))
+    assert captioner.batch_size == 16
     captioner.caption([picture] * 17)
-    assert seen == [8, 8, 1]
-    for wanted, largest in ((None, 8), (3, 3)):
-        seen.clear()
+    assert (together, encoded) == ([16, 1], [8, 8, 1])
+    for wanted, largest in ((None, 16), (3, 3)):
+        together.clear()
+        encoded.clear()
         list(captioner.stream([picture] * 17, batch_size=wanted, workers=1))
         # A batch that cannot be filled at once is not waited for.
-        assert sum(seen) == 17 and max(seen) <= largest
+        assert sum(together) == sum(encoded) == 17
+        assert max(together) <= largest and max(encoded) <= 8
 
 
 def test_the_mean_with_its_mirror_image_is_the_same_of_both(tiny: Path, picture: Image.Image) -> None:

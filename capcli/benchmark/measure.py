@@ -19,6 +19,7 @@ from capcli.benchmark import photos as generated
 from capcli.benchmark import processes
 from capcli.benchmark.machine import machine, precision, versions
 from capcli.benchmark.report import Benchmark, Limit, Stage
+from capcli.bundle.precision import INT8
 from capcli.captioner import Captioner
 from capcli.captioning import CaptioningRun, CaptionSettings
 from capcli.errors import ImageError, UsageError
@@ -28,6 +29,7 @@ from capcli.outputs.provenance import ProvenanceMemory
 from capcli.outputs.row_file import RowFile
 from capcli.outputs.rows import Row, row_format
 from capcli.pipeline import PipelineSettings
+from capcli.runtime.int8_speed import measure_int8_speed
 
 # Of 12 megapixels each; they take a while to make.
 _LARGE_PHOTOS = 8
@@ -92,6 +94,7 @@ def measure(
         stages = meter.stages(small)
         limits, rates = meter.runs(small, large)
         left_out = {} if large else dict.fromkeys(("large_photos", "loading"), "generated photos are needed: name none")
+        limits += meter.int8(left_out)
         limits += meter.starts(small[0], left_out)
         limits += meter.memory(small, left_out)
     search = captioner.settings()
@@ -194,6 +197,16 @@ class _Meter:
                 _limit("loading", "loading them / Pillow's reduced-size decoding, time", loading, reduced, 1.1),
             ]
         return limits, (len(photos) / statistics.median(whole), len(photos) / statistics.median(encoder))
+
+    def int8(self, left_out: dict[str, str]) -> list[Limit]:
+        """A block of an encoder's layers in int8 beside float32, where the model computes in int8."""
+        if self._captioner.bundle.manifest.precision.encoder != INT8:
+            left_out["int8"] = "the model computes in float32"
+            return []
+        found = measure_int8_speed(self._captioner.provider, self.threads)
+        return [
+            Limit("int8", "float32 / int8, time of a block of layers", found.ratio, found.low, found.high, 1, False)
+        ]
 
     def starts(self, photo: Path, left_out: dict[str, str]) -> list[Limit]:
         """One photo from a cold shell beside a bare script."""

@@ -15,10 +15,15 @@ class _Capcli(Commands):
     # What a command does is told here once more, so that the list of them needs no command.
     places: ClassVar[Mapping[str, Place]] = {
         "caption": Place("capcli.cli.caption", "Say in a sentence what a photo shows."),
+        "explain": Place("capcli.cli.explain", "Show how sure a caption is, word by word, and where the model looked."),
+        "review": Place(
+            "capcli.cli.review",
+            "Make pages on which captions are looked at, corrected, accepted and rejected, in a browser and without a "
+            "server.",
+        ),
         "apply": Place(
             "capcli.cli.apply", "Write captions from a file to their photos, once somebody has looked at them."
         ),
-        "explain": Place("capcli.cli.explain", "Show how sure a caption is, word by word, and where the model looked."),
         "train": Place("capcli.cli.train", "Train a model of your own on photos with captions."),
         "export": Place(
             "capcli.cli.export",

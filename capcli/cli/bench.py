@@ -28,9 +28,7 @@ def bench(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is being done.")] = False,
     model: Annotated[str, typer.Option(help="A bundle's name or folder.")] = "default",
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch_size: Annotated[
-        int | None, typer.Option(help="Images captioned together. Default: 8 on the CPU, 16 on a GPU.")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images captioned together. Default: 16.")] = None,
     workers: Annotated[int, typer.Option(help="Threads that read and decode images.")] = 2,
     threads: Annotated[int | None, typer.Option(help="CPU threads for the model. Default: one for each core.")] = None,
 ) -> int:

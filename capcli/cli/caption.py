@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,18 +14,26 @@ from capcli.cli.shared_options import (
     BatchSize,
     Beam,
     Captions,
+    Exclude,
     ExistingTexts,
     Field,
+    Hidden,
+    Include,
     LengthPenalty,
+    Limit,
     MaxChars,
     MaxLength,
+    MaxPixels,
     MinConfidence,
     MirrorAverage,
+    NewerThan,
+    Null,
     Overwrite,
     Progress,
     Provider,
     Quiet,
     Raw,
+    Recursive,
     RetryFailed,
     Sidecar,
     WriteMetadata,
@@ -39,6 +48,7 @@ from capcli.settings import LARGEST_BATCH, LONGEST_CAPTION, MOST_HYPOTHESES, MOS
 if TYPE_CHECKING:
     from capcli.captioner import Captioner
     from capcli.captioning import CaptionSettings
+    from capcli.inputs.ages import Newer
 
 _MOST = {
     "beam": MOST_HYPOTHESES,
@@ -48,7 +58,6 @@ _MOST = {
     "workers": MOST_THREADS,
     "threads": MOST_THREADS,
 }
-_FOLDERS = "Folders, tars and standard input"
 
 
 def caption(
@@ -122,37 +131,27 @@ def caption(
     raw: Raw = False,
     quiet: Quiet = False,
     progress: Progress = True,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Write nothing and load no model; print each photo that would be captioned, and the files that its "
+            "captions would go to.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     beam: Beam = None,
     max_length: MaxLength = None,
     length_penalty: LengthPenalty = None,
     mirror_average: MirrorAverage = False,
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Go into sub-folders.", rich_help_panel=_FOLDERS)
-    ] = True,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Take only files of folders and tars that match this glob. Repeatable.", rich_help_panel=_FOLDERS
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="Leave out files and folders that match this glob. Repeatable.", rich_help_panel=_FOLDERS),
-    ] = None,
-    hidden: Annotated[
-        bool,
-        typer.Option(
-            "--hidden", help="Take hidden files too, and enter folders like @eaDir.", rich_help_panel=_FOLDERS
-        ),
-    ] = False,
-    null: Annotated[
-        bool,
-        typer.Option("--null", "-0", help="Paths on standard input end with NUL.", rich_help_panel=_FOLDERS),
-    ] = False,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(help="Refuse images with more pixels than this. Default: 200 million.", rich_help_panel=_FOLDERS),
-    ] = None,
+    recursive: Recursive = True,
+    include: Include = None,
+    exclude: Exclude = None,
+    hidden: Hidden = False,
+    newer_than: NewerThan = None,
+    limit: Limit = None,
+    null: Null = False,
+    max_pixels: MaxPixels = None,
     model: Annotated[str, typer.Option(help="A bundle's name or folder.", rich_help_panel=SPEED)] = "default",
     provider: Provider = "auto",
     batch_size: BatchSize = None,
@@ -178,6 +177,7 @@ def caption(
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
+        limit=limit,
         threads=threads,
     )
     check_confidence(min_confidence)
@@ -204,7 +204,8 @@ def caption(
     )
     # These load NumPy, which need not be waited for to be told of a wrong option.
     from capcli.captioning import CaptioningRun, CaptionSettings
-    from capcli.cli.feedback import feedback_for, kinds_left_out
+    from capcli.cli.feedback import feedback_for
+    from capcli.inputs.ages import Newer
     from capcli.inputs.paths import FolderRules
     from capcli.outputs.destinations import Destinations
     from capcli.pipeline import PipelineSettings
@@ -215,15 +216,29 @@ def caption(
     where.check_inputs(inputs)
     photos = where.places.destinations(where.file, reads=[STDIN] if "-" in inputs else [])
     rules = FolderRules(recursive, hidden, tuple(include or ()), tuple(exclude or ()))
-    given = given_inputs(inputs, rules, null=null)
+    newer = None if newer_than is None else Newer(newer_than)
+    given = given_inputs(inputs, rules, null=null, newer=newer)
     if given.nameless:
         where.check_stdin()
+    items = where.checked(given.items)
+    if dry_run:
+        from capcli.cli.dry_run import show_plan
+        from capcli.planning import plan
+
+        planned = plan(items, rows=where.rows_place, earlier=where.earlier(), photos=photos, limit=limit)
+        found = show_plan(planned, quiet=quiet)
+        if not found.found_any:
+            return nothing_found(inputs, given.left_out, newer)
+        if not quiet:
+            say(str(found))
+        return 0
     feedback = feedback_for(
         quiet=quiet,
         progress=progress,
         alone=given.alone,
         to_stdout=where.to_stdout,
-        count=counter(inputs, rules),
+        # With a limit nobody knows how many will be looked at until those are captioned.
+        count=counter(inputs, rules, newer) if limit is None else lambda: None,
         left_out=given.left_out,
     )
     run = CaptioningRun(
@@ -232,21 +247,36 @@ def caption(
         Destinations(where.rows(alone=given.alone or given.nameless), photos, feedback.kept, min_confidence),
         PipelineSettings(batch_size, workers, max_pixels),
         feedback,
+        limit,
     )
     try:
         with interrupt_stops(run):
-            report = run.run(where.checked(given.items))
+            report = run.run(items)
     finally:
         feedback.close(run.report)
     if not report.found_any:
-        unread = f" ({kinds_left_out(given.left_out)})" if given.left_out else ""
-        raise UsageError(f"no image found in {', '.join(map(shortened, inputs))}{unread}")
+        return nothing_found(inputs, given.left_out, newer)
     if report.stopped:
         say(where.how_to_go_on())
         return INTERRUPTED
     if report.kept_failures and not quiet:
         say(where.failed_before(report.kept_failures))
     return FAILED if report.failed or report.kept_failures else 0
+
+
+def nothing_found(inputs: Sequence[str], left_out: Mapping[str, int], newer: Newer | None) -> int:
+    """What a run without any input ends with: nothing is wrong where all photos are just older than asked for.
+
+    Raises:
+        UsageError: there was no photo.
+    """
+    if newer is not None and newer.older:
+        say(newer.nothing_new())
+        return 0
+    from capcli.cli.feedback import kinds_left_out
+
+    unread = f" ({kinds_left_out(left_out)})" if left_out else ""
+    raise UsageError(f"no image found in {', '.join(map(shortened, inputs))}{unread}")
 
 
 def _load(model: str, provider: str, threads: int | None, mirror_average: bool) -> Captioner:

@@ -12,6 +12,7 @@ from itertools import chain
 from shlex import quote
 
 from capcli.errors import UsageError
+from capcli.inputs.ages import Newer
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs
 from capcli.inputs.tars import is_tar
 
@@ -32,10 +33,19 @@ class Given:
     left_out: Counter[str]
 
 
-def given_inputs(arguments: list[str], rules: FolderRules, *, null: bool) -> Given:
-    """Looks for the first input, which may wait for standard input."""
+def given_inputs(arguments: list[str], rules: FolderRules, *, null: bool, newer: Newer | None = None) -> Given:
+    """Looks for the first input, which may wait for standard input.
+
+    Args:
+        arguments: as they were typed.
+        rules: what is taken from folders and tars.
+        null: paths on standard input end with NUL.
+        newer: takes those that are new enough; None takes all.
+    """
     left_out: Counter[str] = Counter()
     items = _find(arguments, rules, null, left_out)
+    if newer is not None:
+        items = newer.of(items)
     first = next(items, None)
     if first is None:
         return Given(items, alone=False, nameless=False, left_out=left_out)
@@ -54,7 +64,7 @@ def check_no_url(arguments: Sequence[str]) -> None:
         raise UsageError(f"capcli uses no network; to caption an image on it: curl -s {quote(url)} | capcli caption -")
 
 
-def counter(arguments: list[str], rules: FolderRules) -> Callable[[], int | None]:
+def counter(arguments: list[str], rules: FolderRules, newer: Newer | None = None) -> Callable[[], int | None]:
     """What counts the inputs, by walking folders once more; None where only reading all of them would tell.
 
     Standard input may hold any number, and so may a tar.
@@ -64,7 +74,8 @@ def counter(arguments: list[str], rules: FolderRules) -> Callable[[], int | None
         if "-" in arguments or any(map(is_tar, arguments)):
             return None
         # What is left out was counted, or will be, on the first walk.
-        return sum(1 for _ in _find(arguments, rules, False))
+        items = _find(arguments, rules, False)
+        return sum(1 for _ in (items if newer is None else newer.uncounted().of(items)))
 
     return count
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from capcli.cli.photo_places import PhotoPlaces
 from capcli.cli.terminal import write_stdout
@@ -16,6 +17,9 @@ from capcli.outputs.destinations import Destination
 from capcli.outputs.outcomes import Outcome
 from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, format_of, holds_raw_bytes, row_format
 from capcli.outputs.spared import check_output_file, is_same_file
+
+if TYPE_CHECKING:
+    from capcli.outputs.earlier_file import EarlierFile, Existing
 
 _STDOUT = "-"
 # Its descriptor: a list of paths on it may come from a file.
@@ -121,6 +125,11 @@ class OutputOptions:
         return None if self.output in (None, _STDOUT) else Path(self.output or "")
 
     @property
+    def rows_place(self) -> str | None:
+        """What names the place of the rows; None where only photos get their captions."""
+        return str(self.file) if self.file is not None else _STDOUT if self.to_stdout else None
+
+    @property
     def to_stdout(self) -> bool:
         """Whether rows go to standard output: beside captions for photos only where it or a format is named."""
         named = self.output == _STDOUT or self.as_json or self.format_ is not None
@@ -174,7 +183,34 @@ class OutputOptions:
         Raises:
             UsageError: --spreadsheet-safe for another format.
         """
-        form = row_format(
+        form = self._form(alone=alone)
+        if self.file is None:
+            return Stdout(form) if self.to_stdout else None
+        from capcli.outputs.row_file import RowFile
+
+        return RowFile(self.file, form, existing=self._existing, retry_failed=self.retry_failed, captions=self.captions)
+
+    def earlier(self) -> EarlierFile | None:
+        """The output file as it is, which is only read; None where rows go elsewhere.
+
+        Raises:
+            UsageError, OutputError: rows could not go there.
+        """
+        if self.file is None:
+            return None
+        from capcli.outputs.earlier_file import EarlierFile
+
+        check_output_file(self.file)
+        return EarlierFile(
+            self.file,
+            self._form(alone=False),
+            existing=self._existing,
+            retry_failed=self.retry_failed,
+            captions=self.captions,
+        )
+
+    def _form(self, *, alone: bool) -> RowFormat:
+        return row_format(
             format_of(self.file, "jsonl" if self.as_json else self.format_),
             ranked=self.captions > 1,
             # A file that is gone on with has its paths, or could not be gone on with.
@@ -183,13 +219,12 @@ class OutputOptions:
             bom=self.bom,
             words=self.words,
         )
-        if self.file is None:
-            return Stdout(form) if self.to_stdout else None
-        from capcli.outputs.output_file import Existing
-        from capcli.outputs.row_file import RowFile
 
-        existing = Existing.RESUME if self.resume else Existing.REPLACE if self.overwrite else Existing.REFUSE
-        return RowFile(self.file, form, existing=existing, retry_failed=self.retry_failed, captions=self.captions)
+    @property
+    def _existing(self) -> Existing:
+        from capcli.outputs.earlier_file import Existing
+
+        return Existing.RESUME if self.resume else Existing.REPLACE if self.overwrite else Existing.REFUSE
 
     def how_to_go_on(self) -> str:
         """What to say of a run that was stopped."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capcli.cli.terminal import answer
+from capcli.cli.terminal import answer, with_bar
 from capcli.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from capcli.evaluation import Scores
     from capcli.evaluation.predictions import Prediction
     from capcli.evaluation.report import EvaluatedImage
-
-_Thing = TypeVar("_Thing")
 
 
 def evaluate(
@@ -113,7 +111,7 @@ def _caption(
     paths = [str(item.path) for item in items]
     results = captioner.stream(paths, beam=beam, max_length=max_length, length_penalty=length_penalty)
     said = {}
-    for path, result in zip(paths, _shown(results, "captioning", len(items)), strict=True):
+    for path, result in zip(paths, with_bar(results, "captioning", len(items)), strict=True):
         if result.error is not None:
             raise DataError(f"{path}: {result.error}; leave it out with a --split file")
         best = result.captions[0]
@@ -124,19 +122,10 @@ def _caption(
 def _evaluated(items: list[CaptionedImage], said: dict[str, Prediction]) -> Iterator[EvaluatedImage]:
     from capcli.evaluation.report import EvaluatedImage
 
-    for item in _shown(items, "report", len(items)):
+    for item in with_bar(items, "report", len(items)):
         key = str(item.path)
         prediction = said[key]
         yield EvaluatedImage(key, item.path, item.name, prediction.caption, prediction.score, item.captions)
-
-
-def _shown(things: Iterable[_Thing], what: str, count: int) -> Iterable[_Thing]:
-    """The same things, with a progress bar where somebody sees it."""
-    from rich.console import Console
-    from rich.progress import track
-
-    console = Console(stderr=True)
-    return track(things, what, count, console=console, transient=True, disable=not console.is_terminal)
 
 
 def _print(scores: Scores, source: str, data: str, as_json: bool) -> None:

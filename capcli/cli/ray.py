@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from capcli.cli.caption import check_counts
+from capcli.cli.caption import check_counts, nothing_found
 from capcli.cli.run_control import FAILED, INTERRUPTED, check_confidence
 from capcli.cli.shared_options import (
     OUTPUT,
@@ -19,18 +19,26 @@ from capcli.cli.shared_options import (
     BatchSize,
     Beam,
     Captions,
+    Exclude,
+    Hidden,
+    Include,
     LengthPenalty,
+    Limit,
     MaxLength,
+    MaxPixels,
     MirrorAverage,
+    NewerThan,
+    Null,
     Provider,
     Raw,
+    Recursive,
     RetryFailed,
 )
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
-from capcli.messages import shortened
 
 if TYPE_CHECKING:
+    from capcli.inputs.ages import Newer
     from capcli.inputs.paths import FolderRules, InputItem
     from capcli.scale_out.output_folder import OutputFolder
     from capcli.scale_out.photos import Photo
@@ -38,7 +46,7 @@ if TYPE_CHECKING:
 _MOST_GPUS = 1024
 # Each has its row; stderr need not repeat all of ten million.
 _MOST_TOLD = 20
-_CLUSTER, _FOLDERS = "Cluster", "Folders and standard input"
+_CLUSTER = "Cluster"
 
 
 def ray(
@@ -101,31 +109,14 @@ def ray(
     max_length: MaxLength = None,
     length_penalty: LengthPenalty = None,
     mirror_average: MirrorAverage = False,
-    recursive: Annotated[
-        bool, typer.Option("--recursive/--no-recursive", help="Go into sub-folders.", rich_help_panel=_FOLDERS)
-    ] = True,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="Take only files of folders that match this glob. Repeatable.", rich_help_panel=_FOLDERS),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="Leave out files and folders that match this glob. Repeatable.", rich_help_panel=_FOLDERS),
-    ] = None,
-    hidden: Annotated[
-        bool,
-        typer.Option(
-            "--hidden", help="Take hidden files too, and enter folders like @eaDir.", rich_help_panel=_FOLDERS
-        ),
-    ] = False,
-    null: Annotated[
-        bool,
-        typer.Option("--null", "-0", help="Paths on standard input end with NUL.", rich_help_panel=_FOLDERS),
-    ] = False,
-    max_pixels: Annotated[
-        int | None,
-        typer.Option(help="Refuse images with more pixels than this. Default: 200 million.", rich_help_panel=_FOLDERS),
-    ] = None,
+    recursive: Recursive = True,
+    include: Include = None,
+    exclude: Exclude = None,
+    hidden: Hidden = False,
+    newer_than: NewerThan = None,
+    limit: Limit = None,
+    null: Null = False,
+    max_pixels: MaxPixels = None,
     model: Annotated[
         str, typer.Option(help="A bundle's name or folder; every node must have it.", rich_help_panel=SPEED)
     ] = "default",
@@ -151,6 +142,7 @@ def ray(
         batch_size=batch_size,
         workers=workers,
         max_pixels=max_pixels,
+        limit=limit,
     )
     if not 0 <= gpus_per_actor <= _MOST_GPUS or (gpus_per_actor > 1 and gpus_per_actor % 1):
         raise UsageError(f"--gpus-per-actor is {gpus_per_actor:g}; it must be from 0 to 1, or a whole number")
@@ -170,7 +162,8 @@ def ray(
 
     from capcli.captioning import CaptionSettings
     from capcli.cli.destinations import failed_before, how_to_go_on
-    from capcli.cli.feedback import Feedback, kinds_left_out
+    from capcli.cli.feedback import Feedback
+    from capcli.inputs.ages import Newer
     from capcli.inputs.paths import FolderRules
     from capcli.outputs.output_file import Existing
     from capcli.pipeline import PipelineSettings
@@ -182,7 +175,8 @@ def ray(
     rules = FolderRules(recursive, hidden, tuple(include or ()), tuple(exclude or ()))
     out = OutputFolder(Path(out_path), format_, existing)
     left_out: Counter[str] = Counter()
-    photos, filesystems = _photos(given, rules, out, null=null, left_out=left_out)
+    newer = None if newer_than is None else Newer(newer_than)
+    photos, filesystems = _photos(given, rules, out, null=null, left_out=left_out, newer=newer)
     on_terminal = sys.stderr.isatty()
     feedback = Feedback(quiet=quiet, summary=on_terminal, left_out=left_out)
     told = 0
@@ -209,6 +203,7 @@ def ray(
                 retry_failed,
                 progress and on_terminal and not quiet,
                 min_confidence,
+                limit,
             ),
             note=say,
             failed=failed,
@@ -217,8 +212,7 @@ def ray(
         say(how_to_go_on(out_path, overwrite=overwrite))
         return INTERRUPTED
     if not report.found_any:
-        unread = f" ({kinds_left_out(left_out)})" if left_out else ""
-        raise UsageError(f"no image found in {', '.join(map(shortened, given))}{unread}")
+        return nothing_found(given, left_out, newer)
     if told > _MOST_TOLD and not quiet:
         say(f"{told - _MOST_TOLD} more failed; their rows in {out_path} say why")
     feedback.close(report)
@@ -228,7 +222,13 @@ def ray(
 
 
 def _photos(
-    arguments: list[str], rules: FolderRules, out: OutputFolder, *, null: bool, left_out: Counter[str]
+    arguments: list[str],
+    rules: FolderRules,
+    out: OutputFolder,
+    *,
+    null: bool,
+    left_out: Counter[str],
+    newer: Newer | None,
 ) -> tuple[Iterator[Photo], list[Any]]:
     """All photos in their order, and the file systems that URLs name."""
     from capcli.inputs.paths import InputItem, find_inputs
@@ -257,10 +257,9 @@ def _photos(
     def found() -> Iterator[Photo]:
         for argument in arguments:
             if argument in remote:
-                yield from remote_photos(argument, numbers[argument], *remote[argument], rules)
-            elif argument == "-":
-                yield from local_photos(listed())
+                yield from remote_photos(argument, numbers[argument], *remote[argument], rules, newer)
             else:
-                yield from local_photos(find_inputs([argument], rules, left_out=left_out))
+                items = listed() if argument == "-" else find_inputs([argument], rules, left_out=left_out)
+                yield from local_photos(items if newer is None else newer.of(items))
 
     return found(), [filesystem for filesystem, _ in remote.values()]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-OUTPUT, SEARCH, SPEED = "Output", "Search", "Model and speed"
+OUTPUT, SEARCH, PHOTOS, SPEED = "Output", "Search", "Which photos", "Model and speed"
 
 RetryFailed = Annotated[
     bool,
@@ -120,5 +120,43 @@ MirrorAverage = Annotated[
 Provider = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=SPEED)]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Images captioned together. Default: 8 on the CPU, 16 on a GPU.", rich_help_panel=SPEED),
+    typer.Option(help="Images captioned together. Default: 16.", rich_help_panel=SPEED),
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive/--no-recursive", help="Go into sub-folders.", rich_help_panel=PHOTOS)
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(help="Of folders, take only files that match this glob. Repeatable.", rich_help_panel=PHOTOS),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="Leave out files and folders that match this glob. Repeatable.", rich_help_panel=PHOTOS),
+]
+Hidden = Annotated[
+    bool,
+    typer.Option("--hidden", help="Take hidden files too, and enter folders like @eaDir.", rich_help_panel=PHOTOS),
+]
+NewerThan = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TIME",
+        help="Take only photos changed since then: a date or time (2026-11-20, 2026-11-20T08:30), or 12h, 7d, 2w ago.",
+        rich_help_panel=PHOTOS,
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Caption at most N photos in this run; those that are done already do not count.",
+        rich_help_panel=PHOTOS,
+    ),
+]
+Null = Annotated[
+    bool, typer.Option("--null", "-0", help="Paths on standard input end with NUL.", rich_help_panel=PHOTOS)
+]
+MaxPixels = Annotated[
+    int | None,
+    typer.Option(help="Refuse images with more pixels than this. Default: 200 million.", rich_help_panel=PHOTOS),
 ]

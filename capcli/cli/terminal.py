@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from capcli.errors import OutputError
 from capcli.messages import shortened
@@ -17,6 +18,8 @@ from capcli.messages import shortened
 # Directions of text (Unicode, annex 9), and its ends of lines and paragraphs.
 _TURNING = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
+
+_Thing = TypeVar("_Thing")
 
 # What the command line names and would fill the screen, and how messages have it instead.
 _shortened: dict[str, str] = {}
@@ -96,6 +99,21 @@ def answer(text: str, mark: str = "", style: str = "") -> None:
     except UnicodeEncodeError:
         content = line.encode(encoding, "backslashreplace")
     _write_stdout(content + b"\n")
+
+
+def with_bar(things: Iterable[_Thing], what: str, count: int) -> Iterable[_Thing]:
+    """The same things, with a progress bar on stderr where somebody sees it.
+
+    Args:
+        things: what is worked on, one after the other.
+        what: what the bar is called.
+        count: their number.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    return track(things, what, count, console=console, transient=True, disable=not console.is_terminal)
 
 
 def write_stdout(*records: bytes) -> None:

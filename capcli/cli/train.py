@@ -44,7 +44,8 @@ def train(
     """Train a model of your own on photos with captions.
 
     Captions are read from CSV (image,caption), Flickr token files, COCO and Karpathy JSON, metadata.jsonl, a capcli CSV
-    that was edited, or a folder with NAME.txt beside each image. Run the same command again to resume a stopped run.
+    that was edited or reviewed (then what was accepted or edited in it), or a folder with NAME.txt beside each image.
+    Run the same command again to resume a stopped run.
     """
     if no_cache and cache is not None:
         raise UsageError("--cache and --no-cache exclude each other")

@@ -18,6 +18,7 @@ from capcli.dataset.text import mend_bytes
 from capcli.dataset.text_folder import read_caption_folder
 from capcli.errors import DataError
 from capcli.messages import first_few, printable
+from capcli.verdicts import NOT_REVIEWED, REJECTED
 
 _METADATA = "metadata.jsonl"
 
@@ -42,8 +43,9 @@ class CaptionedImage:
 class DataReport:
     """What was read, and what was left out and why, by name.
 
-    `skipped_rows` holds places ("line 3"), `unreadable` text files, the others names of images. `unfound_splits` says
-    which split the missing and the ambiguous ones are in, for those with a split field.
+    `skipped_rows` holds places ("line 3"), `unreadable` text files, the others names of images; `rejected` and
+    `not_reviewed` are of files that a person has reviewed. `unfound_splits` says which split the missing and the
+    ambiguous ones are in, for those with a split field.
     """
 
     images: int = 0
@@ -53,6 +55,8 @@ class DataReport:
     images_without_captions: tuple[str, ...] = ()
     empty_captions: tuple[str, ...] = ()
     failed_rows: tuple[str, ...] = ()
+    rejected: tuple[str, ...] = ()
+    not_reviewed: tuple[str, ...] = ()
     skipped_rows: tuple[str, ...] = ()
     not_utf8: tuple[str, ...] = ()
     unreadable: tuple[str, ...] = ()
@@ -66,6 +70,8 @@ class DataReport:
             (self.images_without_captions, "image has no caption", "images have no caption"),
             (self.empty_captions, "caption is empty", "captions are empty"),
             (self.failed_rows, "row holds an error and no caption", "rows hold an error and no caption"),
+            (self.rejected, "caption was rejected in review", "captions were rejected in review"),
+            (self.not_reviewed, "caption is not reviewed yet", "captions are not reviewed yet"),
             (self.skipped_rows, "row is not understood", "rows are not understood"),
             (self.unreadable, "file cannot be read", "files cannot be read"),
         )
@@ -143,8 +149,10 @@ class _Gathered:
 def _join(images: Path, captions: Path, found: CaptionRows) -> tuple[list[CaptionedImage], DataReport]:
     """Joins rows to the files they mean, image by image."""
     rows: dict[str, list[CaptionRow]] = {}
+    left_out = [row for row in found.rows if not row.is_taken and not row.failed]
     for row in found.rows:
-        rows.setdefault(row.name, []).append(row)
+        if row.is_taken or row.failed:
+            rows.setdefault(row.name, []).append(row)
     # An image whose rows all hold errors is reported as failed, whether or not its file exists.
     wanted = [name for name, told in rows.items() if not all(row.failed for row in told)]
     lookup = ImageLookup(images, captions.parent, caller_first=found.caller_paths)
@@ -167,6 +175,8 @@ def _join(images: Path, captions: Path, found: CaptionRows) -> tuple[list[Captio
         images_without_captions=tuple(item.name for item in gathered.images(captioned=False)),
         empty_captions=tuple(gathered.empty),
         failed_rows=tuple(row.name for row in found.rows if row.failed),
+        rejected=tuple(row.name for row in left_out if row.verdict == REJECTED),
+        not_reviewed=tuple(row.name for row in left_out if row.verdict == NOT_REVIEWED),
         skipped_rows=tuple(found.skipped),
         not_utf8=tuple(gathered.not_utf8),
         unreadable=tuple(found.unreadable),

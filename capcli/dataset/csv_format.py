@@ -19,9 +19,11 @@ from capcli.dataset.rows import (
     CaptionRows,
     column_of,
     split_of,
+    verdict_in,
 )
 from capcli.dataset.text import Line, lines_of
 from capcli.errors import DataError
+from capcli.verdicts import COLUMN as REVIEW
 
 _DELIMITERS = (",", ";", "\t", "|")
 _LONGEST_HEADER = 10_000
@@ -39,6 +41,7 @@ class _Columns:
     caption: int
     split: int | None
     error: int | None
+    review: int | None
     caller_paths: bool
 
 
@@ -54,7 +57,7 @@ def read_csv(path: Path, text: str) -> CaptionRows:
         path: what to call it in messages.
         text: its content, for which `is_csv` is true.
     Raises:
-        DataError: its quotes are broken, or a split field holds something else than a split.
+        DataError: its quotes are broken, or a field holds something else than a split or a verdict of a review.
     """
     columns = _find_columns(text)
     assert columns is not None
@@ -70,7 +73,8 @@ def read_csv(path: Path, text: str) -> CaptionRows:
         caption = cells[columns.caption]
         failed = columns.error is not None and bool(cells[columns.error].strip()) and not caption.strip()
         split = split_of(None if columns.split is None else cells[columns.split], path, f"line {line}")
-        rows.append(CaptionRow(cells[columns.image], (caption,), split, failed))
+        verdict = None if columns.review is None else verdict_in(cells[columns.review], path, f"line {line}")
+        rows.append(CaptionRow(cells[columns.image], (caption,), split, failed, verdict))
     return CaptionRows(rows, skipped, caller_paths=columns.caller_paths)
 
 
@@ -101,6 +105,7 @@ def _find_columns(text: str) -> _Columns | None:
                 caption=caption,
                 split=_first(("split",), names),
                 error=_first(("error",), names),
+                review=_first((REVIEW,), names),
                 caller_paths=names[image] == "path",
             )
     return None

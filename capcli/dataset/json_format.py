@@ -14,9 +14,11 @@ from capcli.dataset.rows import (
     CaptionRows,
     column_of,
     split_of,
+    verdict_in,
 )
 from capcli.dataset.text import lines_of
 from capcli.errors import DataError
+from capcli.verdicts import COLUMN as REVIEW
 
 
 def is_json(text: str) -> bool:
@@ -120,7 +122,8 @@ def _read_records(path: Path, records: Iterable[tuple[str, Any]]) -> CaptionRows
             name = f"{values['filepath'].rstrip('/')}/{name}"
         caller_paths = caller_paths or key == "path"
         failed = bool(values.get("error")) and not any(text.strip() for text in texts)
-        rows.append(CaptionRow(name, texts, split_of(values.get("split"), path, place), failed))
+        verdict = verdict_in(values[REVIEW], path, place) if REVIEW in values else None
+        rows.append(CaptionRow(name, texts, split_of(values.get("split"), path, place), failed, verdict))
     if skipped and not rows:
         raise DataError(f"{path}: {skipped[0]}: no image name and captions here (file_name, text)")
     return CaptionRows(rows, skipped, caller_paths=caller_paths)

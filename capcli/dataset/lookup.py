@@ -95,14 +95,15 @@ class ImageLookup:
     A folder is listed once when it is first needed; no file is touched.
 
     Args:
-        images: the folder of images.
+        images: the folder of images; None for none, so that no folder is searched.
         captions: the folder of the captions file, where names are looked for after `images`.
         caller_first: names are tried relative to the working directory before `images`.
     """
 
-    def __init__(self, images: Path, captions: Path | None = None, *, caller_first: bool = False) -> None:
+    def __init__(self, images: Path | None, captions: Path | None = None, *, caller_first: bool = False) -> None:
         self._images = images
-        self._bases = [*([Path()] if caller_first else []), images, *([captions] if captions is not None else [])]
+        bases = (Path() if caller_first else None, images, captions)
+        self._bases = [base for base in bases if base is not None]
         self._listings: dict[str, frozenset[str]] = {}
         self._index: NameIndex | None = None
 
@@ -114,6 +115,8 @@ class ImageLookup:
                 path = base / spelling
                 if self.has_file(path):
                     return FoundImage(spelling, path)
+        if self._images is None:
+            return FoundImage(spellings[0], None)
         if self._index is None:
             self._index = _index_folder(self._images)
         for spelling in spellings:

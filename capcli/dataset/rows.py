@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from capcli.errors import DataError
+from capcli.verdicts import TAKEN, verdict_of
 
 # Columns and keys, in lower case; where a file has several, the first one listed here is meant.
 IMAGE_COLUMNS = (
@@ -26,13 +27,20 @@ _SPLITS = {
 class CaptionRow:
     """An image's name and the captions one row gives it, as written.
 
-    `failed`: the row of an earlier capcli run that holds an error where the caption would be.
+    `failed`: the row of an earlier capcli run that holds an error where the caption would be. `verdict`: what a person
+    decided in review; None where the file was not reviewed.
     """
 
     name: str
     captions: tuple[str, ...]
     split: str | None = None
     failed: bool = False
+    verdict: str | None = None
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether somebody stands for its captions: of a reviewed file, only what was accepted or edited."""
+        return self.verdict is None or self.verdict in TAKEN
 
 
 @dataclass(frozen=True)
@@ -65,3 +73,15 @@ def split_of(value: Any, path: Path, place: str) -> str | None:
     if split is None:
         raise DataError(f"{path}: {place}: the split {value!r} is not train, val or test")
     return split
+
+
+def verdict_in(value: Any, path: Path, place: str) -> str:
+    """What a field says that a review has decided.
+
+    Raises:
+        DataError: it is no verdict.
+    """
+    try:
+        return verdict_of(value)
+    except ValueError as error:
+        raise DataError(f"{path}: {place}: {error}") from error

@@ -59,6 +59,7 @@ def report_page(scores: Scores, images: Iterable[EvaluatedImage], *, captions: s
         "report",
         title="capcli evaluate",
         generator="capcli evaluate --report",
+        shared=("words",),
         summary={"captions": captions, "data": data, "scores": scores.as_dict(), "wording": asdict(wording)},
         images=(_entry(image, scores) for image in images),
     )

@@ -65,6 +65,7 @@ class InputItem:
     before the next input is taken, and raising an ImageError. `from_folder`: it was found in a folder or a tar, not
     named by the user. `linked_in`: the folder that was walked, where a symbolic link below it is on the way to the
     file. `finished`: this is no input, but the news that all of a tar has been read, whatever an earlier run met there.
+    `changed`: when a photo in a tar was, in seconds since 1970.
     """
 
     path: str
@@ -73,6 +74,7 @@ class InputItem:
     from_folder: bool = False
     linked_in: str | None = None
     finished: bool = False
+    changed: float | None = None
 
     @property
     def is_file(self) -> bool:
@@ -199,10 +201,10 @@ def _unpack(path: str, rules: FolderRules, left_out: Counter[str] | None) -> Ite
                 continue
             photos += 1
             if member.kind != "file":
-                yield InputItem(whole, error=_not_read(member), from_folder=True)
+                yield InputItem(whole, error=_not_read(member), from_folder=True, changed=member.changed)
             else:
                 member.hold()
-                yield InputItem(whole, member.read, from_folder=True)
+                yield InputItem(whole, member.read, from_folder=True, changed=member.changed)
     except TarError as error:
         after = f"; nothing after {shortened(printable(last))} was read" if last else ""
         wrong = f"{error}{after}"

@@ -38,13 +38,14 @@ class Member:
     """One member.
 
     `name` as it is stored, bytes that are not UTF-8 as surrogates. `kind`: "file", "folder", "link", "file with holes"
-    or "other".
+    or "other". `changed`: when the file was, in seconds since 1970.
     """
 
-    def __init__(self, name: str, kind: str, size: int, stream: _Stream) -> None:
+    def __init__(self, name: str, kind: str, size: int, changed: float, stream: _Stream) -> None:
         self.name = name
         self.kind = kind
         self.size = size
+        self.changed = changed
         self._stream = stream
         self._start = stream.place
         self._held: bytes | None = None
@@ -173,7 +174,7 @@ def _members(stream: _Stream) -> Iterator[Member]:
         if has_content:
             stream.check(size)
         long_name, records = None, {}
-        yield Member(name, kind, size, stream)
+        yield Member(name, kind, size, header.mtime, stream)
         stream.go_to(end)
 
 

@@ -56,6 +56,10 @@ class Destination(ABC):
         """
         return []
 
+    def place_of(self, path: str) -> str:
+        """The file that captions of a path go to: here the photo's own."""
+        return path
+
     def news(self) -> list[str]:
         """Lines for the user about what has come up since this was asked last."""
         return []

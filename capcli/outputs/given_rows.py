@@ -14,9 +14,10 @@ from pathlib import Path
 from capcli.errors import UsageError
 from capcli.outputs.files import why
 from capcli.outputs.path_keys import PathKeys
-from capcli.outputs.records import Record, RecordError, Records
+from capcli.outputs.records import Record, RecordError, read_records
 from capcli.outputs.replaced import replaced_in
-from capcli.outputs.rows import REVIEWS, Row, format_by_suffix
+from capcli.outputs.rows import Row, format_by_suffix
+from capcli.verdicts import COLUMN, NOT_REVIEWED, REJECTED, verdict_of
 
 # What is not taken, as the end of the run tells it: one, several.
 _NO_CAPTION = ("row without a caption", "rows without a caption")
@@ -87,15 +88,10 @@ class GivenRows:
     def _records(self) -> Iterator[Record]:
         try:
             with self._path.open("rb") as file:
-                records = Records(file, self._form)
-                for record in records:
+                for record in read_records(file, self._form):
+                    self.reviewed = self.reviewed or COLUMN in record.values
+                    self.has_confidence = self.has_confidence or "confidence" in record.values
                     yield from self._taken(record)
-                # The last line of a file that a person wrote may have no end.
-                last = records.tail and records.parse(records.tail, records.tail_line)
-                if last:
-                    yield from self._taken(Record(last, 0, 0, records.tail_line))
-                self.reviewed = "review" in records.named
-                self.has_confidence = "confidence" in records.named
         except RecordError as error:
             raise UsageError(f"{self._path}: {error}; mend that line") from error
         except OSError as error:
@@ -103,9 +99,10 @@ class GivenRows:
 
     def _taken(self, record: Record) -> Iterator[Record]:
         row = record.row
-        review = (row.review or "").strip().lower() or None
-        if review not in (None, *REVIEWS):
-            raise RecordError(record.line, f"review is {row.review!r}, not accepted, edited, rejected or empty")
+        try:
+            review = verdict_of(record.values.get(COLUMN))
+        except ValueError as error:
+            raise RecordError(record.line, str(error)) from error
         if row.rank is not None and row.rank != 1:
             return
         if not (row.caption or "").strip():
@@ -117,9 +114,9 @@ class GivenRows:
                 self._left_out[_NOTHING_REPLACED] += 1
             else:
                 yield record
-        elif review == "rejected":
+        elif review == REJECTED:
             self._left_out[_REJECTED] += 1
-        elif review is None and self.reviewed and not self._unreviewed:
+        elif review == NOT_REVIEWED and self.reviewed and not self._unreviewed:
             self._left_out[_UNREVIEWED] += 1
         else:
             yield replace(record, row=replace(row, review=review))

@@ -10,130 +10,37 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
-from enum import Enum
 from io import FileIO
-from pathlib import Path
 from types import TracebackType
 
 from capcli.errors import OutputError, UsageError
 from capcli.outputs.compaction import put_copy_without
-from capcli.outputs.earlier_rows import NO_CAPTIONS, EarlierRows
+from capcli.outputs.earlier_file import EarlierFile, Existing, exists_already
 from capcli.outputs.file_lock import is_in_place, try_lock
 from capcli.outputs.files import cannot_be_written
-from capcli.outputs.records import RecordError
-from capcli.outputs.rows import LONGEST_RECORD, Row, RowFormat, format_as_in
+from capcli.outputs.rows import Row
+
+__all__ = ["Existing", "OutputFile"]
 
 
-class Existing(Enum):
-    """What to do with a file that is there already."""
+class OutputFile(EarlierFile):
+    """A file of rows, locked while it is open, with the arguments of an `EarlierFile`.
 
-    REFUSE = "refuse"
-    REPLACE = "replace"
-    RESUME = "resume"
-
-
-class OutputFile:
-    """A file of rows, locked while it is open.
-
-    Args:
-        path: the file. A replaced one keeps its content until the first row is ready.
-        rows: how rows become bytes.
-        existing: what to do with a file that is there already.
-        retry_failed: take paths whose row is an error as not done. Their new rows replace the old ones when the file
-            is closed; until then both are there, so that nothing is lost if the run is killed.
-        captions: rows a path has; a last path with fewer was cut off and is not done.
-    Raises:
-        UsageError: the file exists, or the one to go on with was not written by capcli in this format, or ends as no
-            kill leaves it.
-        OutputError: it cannot be written, or another run writes it.
+    A replaced one keeps its content until the first row is ready. With `retry_failed`, new rows of paths that failed
+    replace the old ones when the file is closed; until then both are there, so that nothing is lost if the run is
+    killed.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        rows: RowFormat,
-        *,
-        existing: Existing = Existing.REFUSE,
-        retry_failed: bool = False,
-        captions: int = 1,
-    ) -> None:
-        self._path = path
-        self._rows = rows
-        self._started = False
+    _file: FileIO
+    _started = False
+
+    def _take_hold(self) -> None:
+        # What tells what is about to be replaced: starts and ends.
         self._unfinished: list[tuple[int, int]] = []
-        try:
-            if path.is_dir():
-                raise OutputError(f"{path}: is a folder; name a file to write to")
-            self._existed = path.exists()
-        except OSError as error:  # a folder that may not be looked into, a name that is too long
-            raise cannot_be_written(path, error) from error
-        if existing is Existing.REFUSE and (self._existed or path.is_symlink()):
-            raise UsageError(_exists(path))
-        resumes = existing is Existing.RESUME and self._existed
-        if resumes and not path.is_file():
-            raise UsageError(f"{path}: is no regular file; --resume needs one")
         self._file = self._open()
-        try:
-            if resumes:
-                with path.open("rb") as file:
-                    self._rows = format_as_in(file.readline(LONGEST_RECORD), rows)
-            self._earlier = EarlierRows(
-                path if resumes else None, self._rows, retry_failed=retry_failed, captions=captions
-            )
-        except RecordError as error:
-            self._file.close()
-            raise UsageError(self._refusal(str(error))) from error
-        except OSError as error:
-            self._file.close()
-            raise cannot_be_written(path, error) from error
-        except BaseException:
-            self._file.close()
-            raise
 
-    @property
-    def columns(self) -> Sequence[str]:
-        """What its rows hold: a resumed file of an earlier version keeps its own."""
-        return self._rows.columns
-
-    @property
-    def kept(self) -> int:
-        """Paths that the resumed file already answers, failed ones included."""
-        return self._earlier.kept
-
-    @property
-    def kept_failures(self) -> int:
-        """Paths whose row in the resumed file is an error that no row of this run replaces."""
-        return len(self._earlier.failed)
-
-    @property
-    def notes(self) -> list[str]:
-        """What of the resumed file is not gone on with as it was, in lines for the user."""
-        return [f"{self._path}: {note}" for note in self._earlier.notes]
-
-    def claim(self, path: str) -> bool:
-        """Whether a path is still to be captioned; True once for each path, however it is spelled."""
-        key = self._earlier.key(path)
-        if key in self._earlier.places:
-            return False
-        self._earlier.places[key] = NO_CAPTIONS
-        return True
-
-    def has_captions(self, path: str) -> bool:
-        """Whether the resumed file holds captions of a path, other than of a failure that is kept."""
-        return self._earlier.has_captions(path)
-
-    def captions_of(self, path: str) -> list[Row]:
-        """The rows of a path that `has_captions`, best first.
-
-        Raises:
-            OutputError: the file cannot be read any more.
-        """
-        try:
-            return self._earlier.rows_of(path)
-        except OSError as error:
-            raise cannot_be_written(self._path, error) from error
-        except RecordError as error:
-            raise OutputError(f"{self._path}: was changed by another program meanwhile: {error}") from error
+    def _let_go(self) -> None:
+        self._file.close()
 
     def write(self, rows: Sequence[Row]) -> None:
         """Writes all rows of one path.
@@ -229,7 +136,7 @@ class OutputFile:
             try:
                 file = self._path.open("ab" if self._existed else "xb", buffering=0)
             except FileExistsError as error:
-                raise UsageError(_exists(self._path)) from error
+                raise UsageError(exists_already(self._path)) from error
             except OSError as error:
                 raise cannot_be_written(self._path, error) from error
             try:
@@ -244,12 +151,6 @@ class OutputFile:
             if is_in_place(file, self._path):
                 return file
             file.close()
-
-    def _refusal(self, reason: str) -> str:
-        return (
-            f"{self._path}: cannot be gone on with: {reason}; mend that line, choose another file, or --overwrite to "
-            "replace it"
-        )
 
     def _prove(self, records: bytes) -> None:
         """Takes a torn line of text for one of a run only where it begins as the first row of this run does."""
@@ -281,7 +182,3 @@ class OutputFile:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), start)
             raise cannot_be_written(self._path, error) from error
-
-
-def _exists(path: Path) -> str:
-    return f"{path}: exists; use --resume to go on with it, --overwrite to replace it, or choose another file"

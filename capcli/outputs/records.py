@@ -8,8 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,12 +21,17 @@ _DELIMITERS = (",", ";", "\t")
 
 @dataclass(frozen=True)
 class Record:
-    """A row as it lies in a file: bytes `start` to `end`, from line `line` on, counted from 1."""
+    """A row as it lies in a file: bytes `start` to `end`, from line `line` on, counted from 1.
+
+    `values`: all that the file says of it, by column, columns that are no part of a row too; texts, and with JSON Lines
+    whatever JSON has.
+    """
 
     row: Row
     start: int
     end: int
     line: int
+    values: Mapping[str, object] = field(default_factory=dict)
 
 
 class RecordError(ValueError):
@@ -45,12 +50,21 @@ def read_rows(path: Path, format_name: str) -> Iterator[Row]:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        records = Records(file, format_name)
-        for record in records:
+        for record in read_records(file, format_name):
             yield record.row
-        # The last line of a file that a person wrote may have no end.
-        if records.tail and (row := records.parse(records.tail, records.tail_line)) is not None:
-            yield row
+
+
+def read_records(file: BinaryIO, format_name: str) -> Iterator[Record]:
+    """The records of a whole file, from its start; the last one may lack its line end, as people leave it.
+
+    Raises:
+        RecordError: one that cannot be understood.
+        OSError: the file cannot be read.
+    """
+    records = Records(file, format_name)
+    yield from records
+    if records.tail and (last := records.record(records.tail, records.tail_line, records.end)) is not None:
+        yield last
 
 
 class Records:
@@ -58,7 +72,6 @@ class Records:
 
     `end` is where the last whole record, header or blank line ends. What follows it, at the end of the file, has no
     end of its own: `tail`, from line `tail_line` on. `has_header`: the header was there, or the format has none.
-    `named`: the columns that the records so far have named.
 
     Args:
         file: at its start, or at that of a record.
@@ -87,16 +100,15 @@ class Records:
         if format_name == "text":
             self._header = ("path", "caption")
         self._delimiter = ","
-        self.named: set[str] = set(self._header or ())
         self.end = file.tell()
         self.tail = b""
         self.tail_line = 1
 
     def __iter__(self) -> Iterator[Record]:
         for start, end, line, content in self._pieces():
-            row = self.parse(content, line)
-            if row is not None:
-                yield Record(row, start, end, line)
+            record = self.record(content, line, start, end)
+            if record is not None:
+                yield record
 
     @property
     def has_header(self) -> bool:
@@ -108,6 +120,19 @@ class Records:
         Raises:
             RecordError: they cannot be understood. It names the line.
         """
+        record = self.record(content, line, 0)
+        return None if record is None else record.row
+
+    def record(self, content: bytes, line: int, start: int, end: int | None = None) -> Record | None:
+        """As `parse`, with all that the bytes say, and their place.
+
+        Args:
+            content: the bytes.
+            line: their first line.
+            start, end: where they begin in the file, and end; by default as soon as they do.
+        Raises:
+            RecordError: they cannot be understood. It names the line.
+        """
         try:
             if line == 1 and b"\0" in content[:4] and not content.startswith(b"\0\0\0"):
                 raise ValueError("the file is in UTF-16; save it as UTF-8")
@@ -115,24 +140,26 @@ class Records:
             # A tab parts cells, and a path may be a space.
             if not text.strip() and ("\t" not in text or self._name in ("csv", "jsonl")):
                 return None
-            if self._name == "jsonl":
-                values = json.loads(text)
-                self.named.update(values if isinstance(values, dict) else ())
-                return _row(values)
-            return self._cells_to_row(self._split_csv(text) if self._name == "csv" else _split_tsv(text))
+            values = json.loads(text) if self._name == "jsonl" else self._named_cells(text)
+            if values is None and self._name != "jsonl":
+                return None
+            if not isinstance(values, dict):
+                raise ValueError("is no JSON object")
+            return Record(_row(values), start, start + len(content) if end is None else end, line, values)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise RecordError(line, reason) from error
 
-    def _cells_to_row(self, cells: Sequence[str]) -> Row | None:
+    def _named_cells(self, text: str) -> dict[str, str] | None:
+        """The cells of a line by their columns; None where they are the header."""
+        cells = self._split_csv(text) if self._name == "csv" else _split_tsv(text)
         if self._header is None:
             self._header = cells
             if self._columns is not None and list(cells) != list(self._columns):
                 raise ValueError(
                     f"the columns are {', '.join(cells)} instead of {', '.join(self._columns)} (another --captions?)"
                 )
-            self.named.update(cells)
-            if not self.named >= _NEEDED:
+            if not set(cells) >= _NEEDED:
                 raise ValueError("the header names no columns path and caption")
             return None
         if len(cells) != len(self._header):
@@ -142,7 +169,7 @@ class Records:
             for column in TEXT_COLUMNS & values.keys():
                 if values[column].startswith("'") and FORMULA.match(values[column]):
                     values[column] = values[column][1:]
-        return _row(values)
+        return values
 
     def _split_csv(self, text: str) -> list[str]:
         if self._header is None and self._columns is None:
@@ -187,9 +214,7 @@ def _split_tsv(text: str) -> list[str]:
     return [_unescape(cell) for cell in text.split("\t")]
 
 
-def _row(values: object) -> Row:
-    if not isinstance(values, dict):
-        raise ValueError("is no JSON object")
+def _row(values: Mapping[str, object]) -> Row:
     rank = values.get("rank")
     return Row(
         path=str(values["path"]),
@@ -199,7 +224,6 @@ def _row(values: object) -> Row:
         rank=int(str(rank)) if rank not in (None, "") else None,
         confidence=_number(values.get("confidence")),
         note=_text(values.get("note")),
-        review=_text(values.get("review")),
     )
 
 

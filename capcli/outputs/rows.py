@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from capcli.errors import UsageError
+from capcli.verdicts import TAKEN
 
 FORMATS = ("text", "csv", "tsv", "jsonl")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
@@ -32,10 +33,7 @@ RAW_BYTES_NOTE = (
     'encoding="utf-8", errors="surrogateescape" (pandas: encoding_errors)'
 )
 TEXT_COLUMNS = frozenset({"path", "caption", "error", "note"})
-# What a person decides on a caption; rejected ones keep it.
-APPROVED = ("accepted", "edited")
-REVIEWS = (*APPROVED, "rejected")
-_NUMBER_COLUMNS = frozenset({"score", "confidence"})
+NUMBER_COLUMNS = frozenset({"score", "confidence"})
 _COLUMNS = ("path", "caption", "score", "error", "confidence", "note")
 # What rows had in earlier versions, whose files are gone on with as they are.
 _EARLIER_COLUMNS = (("path", "caption", "score", "error"),)
@@ -47,8 +45,8 @@ class Row:
 
     A row with both was captioned, but the caption could not be delivered everywhere it was to go. `confidence`: the
     probability that the caption is right. `note`: what was left undone on purpose, which is no failure. `words`: each
-    with its log-probability, the end of the sentence last, as "". `review`: what a person has decided, one of `REVIEWS`
-    or empty; only files that were reviewed tell it.
+    with its log-probability, the end of the sentence last, as "". `review`: what a person has decided, one
+    of the `verdicts`; None where nobody has told.
     """
 
     path: str
@@ -64,7 +62,7 @@ class Row:
     @property
     def approved(self) -> bool:
         """Whether a person has looked at the caption and wants it so."""
-        return self.review in APPROVED
+        return self.review in TAKEN
 
 
 class RowFormat(Protocol):
@@ -208,8 +206,7 @@ class _TsvFormat:
         return (BYTE_ORDER_MARK if self.bom else b"") + ("\t".join(self.columns) + "\n").encode()
 
     def record(self, row: Row) -> bytes:
-        cells = [cell.translate(_ESCAPES) for cell in _cells(row, self.columns, self.spreadsheet_safe)]
-        return ("\t".join(cells) + "\n").encode("utf-8", "surrogateescape")
+        return tsv_line(_cells(row, self.columns, self.spreadsheet_safe))
 
 
 @dataclass(frozen=True)
@@ -226,7 +223,7 @@ class _JsonFormat:
 
     def record(self, row: Row) -> bytes:
         values = {column: getattr(row, column) for column in self.columns}
-        for column in _NUMBER_COLUMNS & values.keys():
+        for column in NUMBER_COLUMNS & values.keys():
             values[column] = None if values[column] is None else round(values[column], 4)
         if values.get("words") is not None:
             values["words"] = [[word, round(log_prob, 4)] for word, log_prob in values["words"]]
@@ -257,11 +254,16 @@ class _TextFormat:
         return f"{path}{row.caption}\n".encode("utf-8", "surrogateescape")
 
 
+def tsv_line(cells: Sequence[str]) -> bytes:
+    """One line of TSV: what would end a cell or the line is an escape."""
+    return ("\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n").encode("utf-8", "surrogateescape")
+
+
 def _cells(row: Row, columns: Sequence[str], spreadsheet_safe: bool) -> list[str]:
     cells = []
     for column in columns:
         value = getattr(row, column)
-        cell = "" if value is None else f"{value:.4f}" if column in _NUMBER_COLUMNS else str(value)
+        cell = "" if value is None else f"{value:.4f}" if column in NUMBER_COLUMNS else str(value)
         # Cells that already begin with apostrophes get one more, so that all can be read back.
         if spreadsheet_safe and column in TEXT_COLUMNS and FORMULA.match(cell):
             cell = f"'{cell}"

@@ -54,6 +54,9 @@ class Sidecars(Destination):
         """The sidecar's path, beside the image as it was named: not beside what a symbolic link points to."""
         return os.path.splitext(image)[0] + self._suffix
 
+    def place_of(self, path: str) -> str:
+        return self.path_for(path)
+
     def wants(self, path: str) -> bool:
         """False where an image has a sidecar from before this run that stays as it is."""
         sidecar = self.path_for(path)

@@ -65,6 +65,9 @@ class XmpSidecars(Destination):
         """The file's path, beside the photo as it was named: not beside what a symbolic link points to."""
         return xmp_path(image, self._stem)
 
+    def place_of(self, path: str) -> str:
+        return self.path_for(path)
+
     def wants(self, path: str) -> bool:
         return self.keeps(path) is None
 

@@ -1,8 +1,8 @@
 """Templates -> pages that need nothing else: no network, no other file.
 
-A page is NAME.html on base.html, with NAME.js as its only script and style.css as its only style. Its policy lets
-nothing be fetched, and nothing but these two run or apply. Texts are escaped, and what a script reads travels as JSON.
-Knows nothing of what pages show.
+A page is NAME.html on base.html, with one script, NAME.js below what it shares with others, and style.css as its only
+style. Its policy lets nothing be fetched, and nothing but these two run or apply. Texts are escaped, and what a script
+reads travels as JSON. Knows nothing of what pages show.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -23,19 +23,20 @@ from PIL import Image
 _ROOM = "capcli.pages"
 
 
-def render(page: str, *, title: str, generator: str, **values: Any) -> Iterator[bytes]:
+def render(page: str, *, title: str, generator: str, shared: Sequence[str] = (), **values: Any) -> Iterator[bytes]:
     """A page, piece by piece; what `values` iterate over is taken as the pieces are asked for.
 
     Args:
         page: the name of its template and its script.
         title: of the document.
         generator: the command that writes it.
+        shared: names of scripts that its own one builds on.
         values: what its template names.
     Returns:
         ASCII bytes of a whole HTML document.
     """
     # As the template engine gives it out, without the line end of the last line: the policy is of these very bytes.
-    script, style = _read(f"{page}.js"), _read("style.css")
+    script, style = "\n".join(_read(f"{name}.js") for name in (*shared, page)), _read("style.css")
     policy = (
         f"default-src 'none'; img-src data:; script-src {_digest(script)}; style-src {_digest(style)}; base-uri 'none'"
     )

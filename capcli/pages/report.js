@@ -1,28 +1,10 @@
-"use strict";
-// Texts of other people are only ever set as text (textContent), never as markup.
 const PAGE = 30;
 const LONGEST = 30;
-const WORD = /[\p{L}\p{N}\p{M}]+(?:['\u2019.\-][\p{L}\p{N}\p{M}]+)*/gu;
 const NAMES = { bleu_1: "BLEU-1", bleu_2: "BLEU-2", bleu_3: "BLEU-3", bleu_4: "BLEU-4", meteor: "METEOR",
   rouge_l: "ROUGE-L", cider: "CIDEr", model: "model score" };
-const byId = (id) => document.getElementById(id);
-const parse = (id) => JSON.parse(byId(id).textContent);
 const summary = parse("summary-data");
 const images = parse("images-data");
 
-function make(tag, attributes = {}, ...children) {
-  const node = tag === "svg" || make.inSvg.has(tag)
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-make.inSvg = new Set(["rect", "text", "g", "title"]);
-
-// What cannot be seen in a file name, or would turn its text around, is shown by its number.
-const visible = (name) => name.replace(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, (character) =>
-  "\\u" + character.codePointAt(0).toString(16).padStart(4, "0"));
-const count = (number, one, many = one + "s") => `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 const percent = (part, whole) => {
   const share = whole ? 100 * part / whole : 0;
   return part && share < 0.1 ? "<0.1%" : share.toFixed(1) + "%";
@@ -32,7 +14,6 @@ const lengthOf = (image) => wordsIn(image.tokens.caption);
 
 // ---- filtering: whole words, in the scorers' tokens or in the text as written ----
 
-const plain = (text) => (text.toLowerCase().match(WORD) || []).join(" ");
 const lined = (texts) => texts.map((text) => ` ${text} `).join("\n");
 
 function searched(image) {
@@ -42,18 +23,6 @@ function searched(image) {
     image.searched = { caption, references, name: image.name.toLowerCase() };
   }
   return image.searched;
-}
-
-function termsOf(query) {
-  if (query.startsWith("=")) return { whole: query.slice(1).trim().toLowerCase(), terms: [] };
-  const found = [...query.toLowerCase().matchAll(/"([^"]*)"|(\S+)/g)];
-  const texts = found.map((match) => (match[1] ?? match[2]).replaceAll('"', "").trim().replace(/\s+/g, " "));
-  return { whole: null, terms: texts.filter(Boolean) };
-}
-
-function holds(text, term) {
-  const bare = plain(term);
-  return text.includes(` ${term} `) || (bare !== "" && text.includes(` ${bare} `));
 }
 
 function matches(image, { whole, terms }, where) {
@@ -66,24 +35,6 @@ function matches(image, { whole, terms }, where) {
   }
   return terms.every((term) => where === "name" ? text.name.includes(term)
     : (where !== "references" && holds(text.caption, term)) || (where !== "caption" && holds(text.references, term)));
-}
-
-function pattern({ whole, terms }) {
-  const escaped = (word) => word.replace(/[\\^$.*+?()[\]{}|]/g, "\\$&");
-  const parts = (whole === null ? terms : [whole]).map((term) =>
-    plain(term).split(" ").filter(Boolean).map(escaped).join("[^\\p{L}\\p{N}]+")).filter(Boolean);
-  return parts.length ? new RegExp(`(?<![\\p{L}\\p{N}])(?:${parts.join("|")})(?![\\p{L}\\p{N}])`, "giu") : null;
-}
-
-function marked(text, found) {
-  if (!found) return [text];
-  const pieces = [];
-  let end = 0;
-  for (const match of text.matchAll(found)) {
-    pieces.push(text.slice(end, match.index), make("mark", {}, match[0]));
-    end = match.index + match[0].length;
-  }
-  return [...pieces, text.slice(end)];
 }
 
 // ---- sorting ----

@@ -47,7 +47,8 @@ class JobSettings:
 
     `model` and `provider` as `Captioner` takes them; `need`: actors, and what each is given; `address`: of a cluster,
     None to start one here; `retry_failed`: try photos again that failed in an earlier job; `progress`: Ray's own bars;
-    `min_confidence`: rows of captions of a lower one note that they are unsure.
+    `min_confidence`: rows of captions of a lower one note that they are unsure; `limit`: as many photos are captioned
+    at most, None for all.
     """
 
     model: str
@@ -59,6 +60,7 @@ class JobSettings:
     retry_failed: bool = False
     progress: bool = False
     min_confidence: float | None = None
+    limit: int | None = None
 
 
 def run_job(
@@ -95,7 +97,7 @@ def run_job(
             note(line)
         out.check_columns(wanted.captions)
         choice = _Choice(out, done, retry_failed=settings.retry_failed)
-        left = as_table(choice.left_of(photos))
+        left = as_table(itertools.islice(choice.left_of(photos), settings.limit))
         report = Report(
             skipped=choice.skipped,
             kept_failures=len(done.failed - choice.again),

@@ -21,7 +21,9 @@ from capcli.inputs.paths import FolderRules, InputItem
 from capcli.messages import shortened
 
 if TYPE_CHECKING:
-    from pyarrow.fs import FileSystem
+    from pyarrow.fs import FileInfo, FileSystem
+
+    from capcli.inputs.ages import Newer
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 # As much as of a member of a tar: it is held in memory.
@@ -71,7 +73,9 @@ def local_photos(items: Iterable[InputItem]) -> Iterator[Photo]:
         yield Photo(in_rows(item.path), os.fsencode(os.path.join(here, item.path)), problem=item.error)
 
 
-def remote_photos(url: str, source: int, filesystem: FileSystem, root: str, rules: FolderRules) -> Iterator[Photo]:
+def remote_photos(
+    url: str, source: int, filesystem: FileSystem, root: str, rules: FolderRules, newer: Newer | None = None
+) -> Iterator[Photo]:
     """Photos at a URL: it itself where it names a file, else what is below it, in the order of their names.
 
     Args:
@@ -79,6 +83,7 @@ def remote_photos(url: str, source: int, filesystem: FileSystem, root: str, rule
         source: the number of its file system.
         filesystem, root: what the URL names.
         rules: what is taken from folders.
+        newer: takes those that are new enough, by the file system's times; None takes all.
     Raises:
         UsageError: it cannot be listed.
     """
@@ -86,8 +91,10 @@ def remote_photos(url: str, source: int, filesystem: FileSystem, root: str, rule
 
     shown = url.partition("?")[0].rstrip("/")
     try:
-        if filesystem.get_file_info(root).type == FileType.File:
-            yield Photo(in_rows(shown), root.encode(), source)
+        itself = filesystem.get_file_info(root)
+        if itself.type == FileType.File:
+            if _is_new(itself, newer):
+                yield Photo(in_rows(shown), root.encode(), source)
             return
         found = filesystem.get_file_info(FileSelector(root, recursive=rules.recursive))
     except OSError as error:
@@ -96,8 +103,12 @@ def remote_photos(url: str, source: int, filesystem: FileSystem, root: str, rule
         below = posixpath.relpath(info.path, root)
         *folders, name = below.split("/")
         entered = all(rules.enters(folder, "/".join(folders[:depth])) for depth, folder in enumerate(folders, 1))
-        if info.type == FileType.File and entered and rules.wants(name, below):
+        if info.type == FileType.File and entered and rules.wants(name, below) and _is_new(info, newer):
             yield Photo(in_rows(f"{shown}/{below}"), info.path.encode(), source)
+
+
+def _is_new(info: FileInfo, newer: Newer | None) -> bool:
+    return newer is None or newer.takes(None if info.mtime_ns is None else info.mtime_ns / 1e9)
 
 
 def filesystem_of(url: str) -> tuple[FileSystem, str]:

@@ -38,10 +38,8 @@ def read_proof_images(places: Sequence[Path], size: int) -> Photos:
     """
     photos = read_evenly(photos_of(places), IMAGES, size)
     if photos is None:
-        looked = ", ".join(str(place) for place in places)
-        raise DataError(
-            f"no readable image in {looked} to verify the bundle on; give a folder of photos with --proof-images DIR"
-        )
+        looked = f"no readable image in {', '.join(map(str, places))}" if places else "there are no photos"
+        raise DataError(f"{looked} to verify the bundle on; give a folder of photos with --proof-images DIR")
     return photos
 
 

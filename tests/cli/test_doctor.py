@@ -112,6 +112,34 @@ def test_cuda_works_or_the_reason_and_a_way_are_told(capcli: RunCommand, tiny: P
     assert only(lines_of(cpu), "cuda").state == "ok"
 
 
+# The command as it is, on a machine where int8 is so fast.
+INT8_SPEED = """
+import sys
+from capcli import cli
+from capcli.runtime import int8_speed
+int8_speed.measure_int8_speed = lambda provider: int8_speed.Int8Speed(provider, {0}, {0}, {0})
+sys.exit(cli.run(["doctor", *sys.argv[1:]]))
+"""
+
+
+def test_where_int8_is_slower_than_float32_a_line_says_so_with_the_way_out(tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "int8"
+    shutil.copytree(tiny, folder)
+    manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "precision": {"encoder": "int8"}}), "utf-8")
+    options = ("--model", folder, "--provider", "cpu")
+    slow, fast = (lines_of(python(INT8_SPEED.format(ratio), *map(str, options))) for ratio in (0.8, 2.7))
+    line = only(slow, "int8")
+    assert line.state == "warning" and not failed(slow)
+    assert line.finding.startswith("0.80 times as fast as float32 on cpu")
+    assert f"capcli export {folder} FOLDER --precision float32 --proof-images PHOTOS" in line.finding
+    assert only(fast, "int8") == Line("ok", "int8", "2.70 times as fast as float32 on cpu, by a block of layers")
+
+
+def test_of_a_float32_model_nothing_is_said_of_int8(capcli: RunCommand, tiny: Path) -> None:
+    assert "int8" not in {line.topic for line in lines_of(capcli("doctor", "--model", tiny))}
+
+
 def test_no_such_provider_is_a_wrong_use(capcli: RunCommand) -> None:
     done = capcli("doctor", "--provider", "tpu")
     assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)

@@ -17,6 +17,7 @@ COMMANDS = {
     ("train", "--images", "x", "--out", "x"): "capcli.extras",
     ("export", "x", "y"): "capcli.extras",
     ("explain", "missing.jpg"): "capcli.extras",
+    ("review", "missing.csv", "-o", "x.html"): "capcli.extras",
     ("ray", "missing.jpg", "x"): "capcli.extras",
     ("evaluate", "--images", "x"): "capcli.evaluation",
     ("models", "list"): "capcli.bundle.catalogue",

@@ -248,6 +248,40 @@ def test_a_line_number_is_that_of_the_rows_first_line(images: Path, write: Write
     assert report.skipped_rows == ("line 5",)
 
 
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+def test_of_a_reviewed_file_only_what_somebody_stands_for_is_read(form: str, images: Path, write: Write) -> None:
+    rows = [
+        ("images/a.jpg", "A dog", "accepted", ""),
+        ("images/a.jpg", "Dogs", "rejected", ""),
+        ("images/b.jpg", "A cat on a mat", " Edited ", ""),
+        ("images/sub/c.jpg", "A horse", "", ""),
+        # Its photo is gone; who rejects it does not want to hear of that.
+        ("gone.jpg", "A tree", "rejected", ""),
+        ("broken.jpg", "", "", "is empty"),
+    ]
+    if form == "csv":
+        text = "path,caption,review,error\r\n" + "".join(",".join(row) + "\r\n" for row in rows)
+    else:
+        text = "".join(
+            json.dumps(dict(zip(("path", "caption", "review", "error"), row, strict=True))) + "\n" for row in rows
+        )
+    items, report = read_captions(images, write(text))
+    assert told(items) == {"images/a.jpg": ["A dog"], "images/b.jpg": ["A cat on a mat"]}
+    assert report.lines() == [
+        "1 row holds an error and no caption, left out: broken.jpg",
+        "2 captions were rejected in review, left out: images/a.jpg, gone.jpg",
+        "1 caption is not reviewed yet, left out: images/sub/c.jpg",
+    ]
+
+
+def test_a_review_that_took_nothing_or_says_something_else_is_refused(images: Path, write: Write) -> None:
+    head = "path,caption,review\n"
+    message = refusal(images, write(head + "images/a.jpg,A dog,rejected\nimages/b.jpg,A cat,\n"))
+    assert "1 caption was rejected in review, left out: images/a.jpg; 1 caption is not reviewed yet" in message
+    message = refusal(images, write(head + "images/a.jpg,A dog,accepted\nimages/b.jpg,A cat,fine\n"))
+    assert message.endswith("line 3: review is 'fine'; it must be accepted, edited, rejected or empty")
+
+
 def test_capcli_rows_with_an_error_are_counted_apart(
     images: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,7 +82,11 @@ def test_a_photo_is_named_once_however_its_path_is_spelled(tmp_path: Path) -> No
         ("x.csv", "path,caption,error\na,,broken\n", "no caption is taken from it: 1 row without a caption"),
         ("x.csv", "path,caption,review\na,A.,rejected\n", "no caption is taken from it: 1 rejected"),
         ("x.csv", "path,caption,review\na,A.,\n", "--unreviewed takes such rows too"),
-        ("x.csv", "path,caption,review\na,A.,\nb,B.,yes\n", "line 3: review is 'yes', not accepted, edited, rejected"),
+        (
+            "x.csv",
+            "path,caption,review\na,A.,\nb,B.,yes\n",
+            "line 3: review is 'yes'; it must be accepted",
+        ),
         ("x.csv", "image,text\na,A.\n", "line 1: the header names no columns path and caption"),
         ("x.csv", "path,caption\na,A.\n,B.\n", "line 3: it names no photo"),
         ("x.csv", 'path,caption\na,A.\nb,"B\n', "line 3: a quote is not closed"),

@@ -123,6 +123,11 @@ def test_one_actor_and_two_write_the_rows_of_the_plain_command(
         assert code == 1
         assert sorted(line.split(": ")[1] for line in lines) == sorted(row[0] for row in plain if row[3] is not None)
         assert same(rows_of(tmp_path / "out"), plain)
+    # A limit ends a job with so many photos, and the next one goes on.
+    _, lines = job(limit=20, overwrite=True, quiet=True)
+    assert (lines, len(rows_of(tmp_path / "out"))) == ([], 20)
+    assert job(resume=True, quiet=True) == (1, [])
+    assert same(rows_of(tmp_path / "out"), plain)
     # Nothing is left: Ray is not even started.
     before = sorted(os.listdir(tmp_path / "out"))
     code, lines = job(resume=True, address="no.such.cluster:1")

@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip("pyarrow", reason="needs the ray extra")
 
 from capcli import ImageError, UsageError
+from capcli.inputs.ages import Newer
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs
 from capcli.scale_out.photos import (
     Photo,
@@ -64,6 +65,19 @@ def test_what_has_no_file_of_its_own_is_refused_or_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file URLs have drives there")
+def test_of_what_lies_at_a_url_only_what_is_new_enough_is_listed(tmp_path: Path) -> None:
+    for name, changed in (("old.jpg", 1_000_000_000), ("new.jpg", 1_700_000_000)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, changed))
+    url = tmp_path.as_uri()
+    newer = Newer("2020-01-01")
+    found = remote_photos(url, 0, *filesystem_of(url), FolderRules(), newer)
+    assert [photo.path for photo in found] == [f"{url}/new.jpg"]
+    one = f"{url}/old.jpg"
+    assert list(remote_photos(one, 0, *filesystem_of(one), FolderRules(), newer)) == []
+    assert newer.older == 2
+
+
 def test_what_lies_at_a_url_is_listed_and_fetched(tmp_path: Path) -> None:
     for name in ["b/2.jpg", "b/1.png", "b/.hidden.jpg", "b/t/3.gif", "b/t/n.txt", "b/@eaDir/4.jpg"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

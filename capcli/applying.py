@@ -36,12 +36,37 @@ def photos_of(rows: Iterable[Row], below: str = "") -> Iterator[GivenCaption]:
 
     Args:
         rows: with the paths of photos.
-        below: the folder in which relative paths begin; "" is the current one. A symbolic link below it, or one in an
+        below: the folder in which relative paths begin; "" is the current one. It may also be one of the folders that
+            the paths name, moved or seen from elsewhere: how many lead to it, the first photo that is found decides for
+            all, so that no photo is mistaken for another of the same name. A symbolic link below it, or one in an
             absolute path's last folder, is not to be followed out of it: a file's author need not know of it.
     """
+    moved = _Moved(below)
     for row in rows:
-        path = row.path if row.path == "-" else os.path.join(below, row.path)
-        yield GivenCaption(_item(path, _begins_in(row.path, below)), replace(row, path=path))
+        path = row.path if row.path == "-" else moved.place_of(row.path)
+        yield GivenCaption(_item(path, _begins_in(row.path, path, below)), replace(row, path=path))
+
+
+class _Moved:
+    """Where paths lead to from a folder that may be one of those they name."""
+
+    def __init__(self, below: str) -> None:
+        self._below = below
+        # How many folders at the start of relative and of absolute paths are left out.
+        self._left_out: dict[bool, int] = {}
+
+    def place_of(self, path: str) -> str:
+        plain = os.path.join(self._below, path)
+        if not self._below or os.pardir in path.split(os.sep) or os.path.exists(plain):
+            return plain
+        absolute, parts = os.path.isabs(path), path.strip(os.sep).split(os.sep)
+        known = self._left_out.get(absolute)
+        for count in range(1, len(parts)) if known is None else [known]:
+            place = os.path.join(self._below, *parts[count:])
+            if os.path.exists(place):
+                self._left_out[absolute] = count
+                return place
+        return plain
 
 
 def _item(path: str, folder: str) -> InputItem:
@@ -54,10 +79,11 @@ def _item(path: str, folder: str) -> InputItem:
         return InputItem(path, error=str(error))
 
 
-def _begins_in(path: str, below: str) -> str:
-    """The folder that a path of a file leads into, as it is spelled."""
-    if os.path.isabs(path) or os.pardir in path.split(os.sep):
-        return os.path.dirname(os.path.join(below, path)) or os.curdir
+def _begins_in(given: str, path: str, below: str) -> str:
+    """The folder out of which no link is to lead, of a path as it was given and found."""
+    is_below = not os.path.isabs(given) or (below != "" and path != given)
+    if os.pardir in given.split(os.sep) or not is_below:
+        return os.path.dirname(path) or os.curdir
     return below or os.curdir
 
 

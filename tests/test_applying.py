@@ -43,6 +43,26 @@ def test_relative_paths_begin_in_a_folder_and_absolute_ones_do_not(photos: Path,
     assert found("../photos/1.png", str(photos)).error is None
 
 
+def test_the_folder_may_be_one_that_the_paths_name(photos: Path, tmp_path: Path) -> None:
+    """Rows of `capcli caption /old/home/photos` or of `capcli caption photos`, and the photos lie elsewhere by now."""
+    (photos / "a").mkdir()
+    for name in ("1.png", "4.png"):
+        draw("circle", "red", "white", 1000, 64).save(photos / "a" / name)
+    for start in ("photos/", "/no such home/photos/"):
+        names = ("none.png", "1.png", "a/4.png", "a/1.png", "old/2.png")
+        given = list(photos_of([row(start + name) for name in names], str(photos)))
+        # The one that is gone is no other photo, though one of its name lies there.
+        found = [each.item.path for each in given if each.item.error is None]
+        assert found == [str(photos / name) for name in ("1.png", "a/4.png", "a/1.png")]
+    # What is found as it is named is no other one.
+    assert [each.item.path for each in photos_of([row("1.png"), row("a/1.png")], str(photos))] == [
+        str(photos / "1.png"),
+        str(photos / "a" / "1.png"),
+    ]
+    (other,) = photos_of([row(str(photos / "1.png"))], str(photos / "a"))
+    assert other.item.path == str(photos / "1.png")
+
+
 @pytest.mark.parametrize(
     ("name", "error"),
     [
@@ -74,6 +94,8 @@ def test_a_link_is_known_by_the_folder_that_it_leads_out_of(photos: Path, tmp_pa
     (photos / "more").symlink_to(tmp_path / "other")
     assert found("out.png", str(photos)).linked_in == str(photos)
     assert found("more/theirs.png", str(photos)).linked_in == str(photos)
+    assert found("photos/more/theirs.png", str(photos)).linked_in == str(photos)
+    assert found("/no such home/more/theirs.png", str(photos)).linked_in == str(photos)
     assert found("in.png", str(photos)).linked_in is None
     assert found(str(photos / "out.png")).linked_in == str(photos)
     assert found("../photos/out.png", str(photos)).linked_in == os.path.join(str(photos), "../photos")

@@ -39,7 +39,12 @@ def apply(
         ),
     ],
     photos: Annotated[
-        str, typer.Option(metavar="DIR", help="Where relative paths begin. Default: here.", rich_help_panel=_GIVEN)
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="Where relative paths begin, or one of the folders that they name. Default: here.",
+            rich_help_panel=_GIVEN,
+        ),
     ] = "",
     unreviewed: Annotated[
         bool,

@@ -11,10 +11,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from capcli.errors import OutputError
-from capcli.outputs.outcomes import Outcome, failures, kept_texts, note_of
+from capcli.outputs.outcomes import Outcome, failures, kept_texts, note_of, outcome_of
 from capcli.outputs.replaced import UNFINISHED, replaced_in
 from capcli.outputs.rows import Row
 from capcli.outputs.unsure import tells_unsure, why_unsure
@@ -268,7 +268,7 @@ class Destinations:
 
     def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
         self._replacing = []
-        outcomes = [_put(photo, rows) for photo in self._photos]
+        outcomes = [outcome_of(partial(photo.put, rows)) for photo in self._photos]
         # A row alone would look as if the photo had its caption now.
         self._note_kept(rows[0].path, kept_texts(outcomes))
         return outcomes
@@ -296,11 +296,3 @@ class Destinations:
     def kept_failures(self) -> int:
         """Inputs that failed in an earlier run and that this one does not try again."""
         return sum(each.kept_failures for each in self._all)
-
-
-def _put(photo: Destination, rows: Sequence[Row]) -> Outcome:
-    """One photo that cannot be written never ends a run."""
-    try:
-        return photo.put(rows)
-    except OutputError as error:
-        return Outcome(False, str(error), failed=True)

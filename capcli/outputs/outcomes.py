@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from capcli.errors import OutputError
 from capcli.outputs.replaced import replaced_note
 
 
@@ -29,6 +30,14 @@ class Outcome:
     note: str | None = None
     place: str | None = field(default=None, compare=False)
     text: str | None = field(default=None, compare=False)
+
+
+def outcome_of(put: Callable[[], Outcome]) -> Outcome:
+    """What a place did, or why it could not: one photo that cannot be written never ends a run."""
+    try:
+        return put()
+    except OutputError as error:
+        return Outcome(False, str(error), failed=True)
 
 
 def kept_texts(outcomes: Sequence[Outcome]) -> list[str]:

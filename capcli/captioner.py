@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from capcli.bundle.bundle import DEFAULT, Bundle, load_bundle
+from capcli.bundle.bundle import DEFAULT, MATCHING, Bundle, load_bundle
 from capcli.bundle.confidence import Confidence
+from capcli.bundle.matching import CONTEXT, picture_numbers
 from capcli.bundle.tokens import raw_text, sentence
 from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, StepResult, search
@@ -56,9 +57,10 @@ class Caption:
 
     `text` is a sentence; `raw` the lower-case words as the decoder said them. `score` is the mean and `log_prob` the
     sum of the tokens' natural log-probabilities, the end token included. When details were asked for, `words` are the
-    tokens one by one, the end token last, and `signals` what a confidence is made of. `confidence`: the probability
-    that a person would call the caption right, 0 to 1; of an image's best caption with the bundle's own search
-    settings, None elsewhere and where the bundle does not know.
+    tokens one by one, the end token last, and `signals` what a confidence is made of: an image's best caption has
+    "match" among them, how well it goes with the picture, where the bundle has a matching score. `confidence`: the
+    probability that a person would call the caption right, 0 to 1; of an image's best caption with the bundle's own
+    search settings, None elsewhere and where the bundle does not know.
     """
 
     text: str
@@ -112,6 +114,7 @@ class Captioner:
         # What "auto" decided for the encoder holds for the decoder too.
         same = "cpu" if self._encoder.provider == "cpu" else provider
         self._decoder = open_session(self.bundle.path("decoder"), provider=same, threads=threads)
+        self._matching = self.bundle.matching(len(self._tokenizer))
         self._check_graphs()
         self._filters = caption_filters(self._tokenizer, manifest.habits)
         self._confidence = confidence_of(self.bundle)
@@ -419,14 +422,34 @@ class Captioner:
             with_attention=looks,
             with_entropy=details or confidence is not None,
         )
-        return [
-            [self._caption(each, details, confidence if rank == 0 else None) for rank, each in enumerate(hypotheses)]
-            for hypotheses in found
-        ]
+        captions = []
+        for row, (best, *others) in enumerate(found):
+            match = self.match(encoded, row, best.tokens) if details or confidence is not None else None
+            captions.append(
+                [
+                    self._caption(best, details, confidence, match),
+                    *(self._caption(other, details, None, None) for other in others),
+                ]
+            )
+        return captions
 
-    def _caption(self, hypothesis: Hypothesis, details: bool, confidence: Confidence | None) -> Caption:
+    def match(self, encoded: list[np.ndarray], row: int, tokens: Sequence[int]) -> float | None:
+        """How well a sentence goes with an image; None where the bundle has no matching score.
+
+        Args:
+            encoded: what `encode` returned.
+            row: which of its images.
+            tokens: ids of the sentence's words, without start and end.
+        """
+        if self._matching is None:
+            return None
+        return self._matching.score(picture_numbers(encoded[self._names.context.index(CONTEXT)][row]), tokens)
+
+    def _caption(
+        self, hypothesis: Hypothesis, details: bool, confidence: Confidence | None, match: float | None
+    ) -> Caption:
         tokens = self._tokenizer.tokens(hypothesis.tokens)
-        signals = signals_of(hypothesis) if hypothesis.entropy is not None else None
+        signals = signals_of(hypothesis, match) if hypothesis.entropy is not None else None
         return Caption(
             text=sentence(tokens, self.bundle.manifest.habits.casing),
             raw=raw_text(tokens),
@@ -460,6 +483,20 @@ class Captioner:
             raise BundleError(
                 f"{decoder}: the decoder scores {words} tokens but the tokenizer has {len(self._tokenizer)}"
             )
+        if self._matching is not None:
+            self._check_matching(len(self._matching.means))
+
+    def _check_matching(self, numbers: int) -> None:
+        """The encoder must give what the matching score reads: mean and maximum of each channel."""
+        file = self.bundle.path(MATCHING)
+        if CONTEXT not in self._names.context:
+            raise BundleError(f"{file}: the matching score reads {CONTEXT!r}, which the encoder does not give")
+        shape = _spec(self._encoder.outputs, CONTEXT).shape
+        if len(shape) != 3 or shape[2] is None or 2 * shape[2] != numbers:
+            raise BundleError(
+                f"{file}: the matching score takes {numbers} numbers of a picture, two of a channel, but the encoder "
+                f"gives {CONTEXT!r} of the shape {list(shape)}"
+            )
 
 
 def search_settings(
@@ -477,8 +514,8 @@ def search_settings(
 
 def confidence_of(bundle: Bundle) -> Confidence | None:
     """How sure a bundle is of a caption; None where that is not known, or takes signals that are not known here."""
-    confidence = bundle.confidence
-    return confidence if confidence is not None and are_known(confidence.signals) else None
+    confidence, matching = bundle.confidence, MATCHING in bundle.manifest.files
+    return confidence if confidence is not None and are_known(confidence.signals, matching=matching) else None
 
 
 def _check_names(session: Session, graph: Path, role: str, inputs: set[str], outputs: set[str]) -> None:

@@ -11,7 +11,6 @@ watches. Knows nothing of terminals, signals, exit codes or standard output.
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -19,10 +18,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from capcli.errors import ImageError, UsageError
 from capcli.inputs.paths import InputItem
-from capcli.outputs.destinations import Destinations, Outcome
+from capcli.outputs.destinations import Destinations
+from capcli.outputs.outcomes import Outcome
 from capcli.outputs.provenance import Provenance
 from capcli.outputs.rows import Row
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
+from capcli.run_report import Observer, Report, Tally
 
 if TYPE_CHECKING:
     from capcli.bundle.bundle import Bundle
@@ -98,50 +99,6 @@ class CaptionSettings:
         return None
 
 
-@dataclass(frozen=True)
-class Report:
-    """What became of the inputs.
-
-    `captioned`: they have captions in every destination now. `skipped`: they had them before. `failed`: they could not
-    be read, or a destination could not be written. `unsure`: they were held back from photos and from text for their
-    confidence. `kept_failures`: they failed in an earlier run that this one goes on
-    with, and were not tried again. `stopped`: `stop` was called. `found_any`: there was an input.
-    """
-
-    captioned: int = 0
-    skipped: int = 0
-    failed: int = 0
-    unsure: int = 0
-    kept_failures: int = 0
-    stopped: bool = False
-    found_any: bool = False
-
-
-class Observer:
-    """Watches a run. This one is silent; others override what they tell of.
-
-    One method is called at a time, but `skipped` in another thread than the rest.
-    """
-
-    def opened(self) -> None:
-        """There are inputs, and all destinations are open."""
-
-    def loaded(self) -> None:
-        """Something is left to do, and the model is loaded."""
-
-    def noted(self, message: str) -> None:
-        """One line that the user should know."""
-
-    def skipped(self, path: str) -> None: ...
-
-    def captioned(self, path: str) -> None: ...
-
-    def failed(self, path: str, reason: str) -> None: ...
-
-    def unsure(self, path: str, reason: str | None) -> None:
-        """A caption was held back; with a reason where no row tells it."""
-
-
 class CaptioningRun:
     """Captions inputs and delivers the captions; made for one run.
 
@@ -172,8 +129,7 @@ class CaptioningRun:
         self._destinations = destinations
         self._speed = speed or PipelineSettings()
         self._observer = observer or Observer()
-        self._captioned = self._skipped = self._failed = self._unsure = 0
-        self._telling = threading.Lock()
+        self._tally = Tally(self._observer)
         self._found_any = False
         self._stopped = False
         self._delivering = False
@@ -199,12 +155,12 @@ class CaptioningRun:
         self._found_any = True
         with self._destinations.opened():
             self._observer.opened()
-            self._tell(self._destinations.news())
+            self._tally.tell(self._destinations.news())
             tasks = self._tasks(items)
             lacking = self._first_for_the_model(tasks)
             if lacking is not None:
                 self._caption(itertools.chain([lacking], tasks))
-            self._tell(self._destinations.news() + self._destinations.closing_news())
+            self._tally.tell(self._destinations.news() + self._destinations.closing_news())
         return self.report
 
     def stop(self) -> bool:
@@ -222,14 +178,8 @@ class CaptioningRun:
     @property
     def report(self) -> Report:
         """What has become of the inputs so far."""
-        return Report(
-            captioned=self._captioned,
-            skipped=self._skipped,
-            failed=self._failed,
-            unsure=self._unsure,
-            kept_failures=self._destinations.kept_failures,
-            stopped=self._stopped,
-            found_any=self._found_any,
+        return self._tally.report(
+            kept_failures=self._destinations.kept_failures, stopped=self._stopped, found_any=self._found_any
         )
 
     def _tasks(self, items: Iterable[InputItem]) -> Iterator[_Task]:
@@ -249,9 +199,7 @@ class CaptioningRun:
                     if left == 0:
                         return
             else:
-                with self._telling:
-                    self._skipped += 1
-                    self._observer.skipped(item.path)
+                self._tally.skip(item.path)
 
     def _first_for_the_model(self, tasks: Iterator[_Task]) -> _Task | None:
         """Delivers what has its captions, up to the first task that has none; None if there is no such."""
@@ -280,8 +228,8 @@ class CaptioningRun:
             wanted.check_confidence(captioner.bundle)
         no_confidence = wanted.why_no_confidence(captioner.bundle)
         if no_confidence is not None and self._destinations.tells_confidence and confidence_of(captioner.bundle):
-            self._tell([f"the rows have no confidence: {no_confidence}"])
-        self._tell(self._destinations.begin(provenance_of(captioner.bundle, search, wanted)))
+            self._tally.tell([f"the rows have no confidence: {no_confidence}"])
+        self._tally.tell(self._destinations.begin(provenance_of(captioner.bundle, search, wanted)))
         self._observer.loaded()
         self._pipeline = captioner.pipeline(search, self._speed, details=wanted.words, loaders=self._loaders)
         if self._stopped:
@@ -301,25 +249,8 @@ class CaptioningRun:
             self._count(path, self._destinations.deliver(rows_of(path, result, self._settings)))
 
     def _count(self, path: str, outcome: Outcome) -> None:
-        with self._telling:
-            if outcome.failed:
-                self._failed += 1
-                self._observer.failed(path, outcome.reason or "")
-            elif outcome.unsure:
-                self._unsure += 1
-                self._observer.unsure(path, outcome.reason)
-            elif outcome.written:
-                self._captioned += 1
-                self._observer.captioned(path)
-            else:
-                self._skipped += 1
-                self._observer.skipped(path)
-        self._tell(self._destinations.news())
-
-    def _tell(self, notes: Iterable[str]) -> None:
-        with self._telling:
-            for note in notes:
-                self._observer.noted(note)
+        self._tally.count(path, outcome)
+        self._tally.tell(self._destinations.news())
 
 
 def rows_of(path: str, result: Result[Any, Caption], settings: CaptionSettings) -> list[Row]:

@@ -35,7 +35,7 @@ class Extra:
 # As in pyproject.toml, but for `cuda`: whether its libraries work is for capcli.runtime.cuda to say.
 EXTRAS = (
     Extra("heic", ("pillow-heif",), ("pillow_heif",), "HEIC photos need it"),
-    Extra("metadata", ("pyexiv2",), ("pyexiv2",), "--write-metadata needs it"),
+    Extra("metadata", ("pyexiv2",), ("pyexiv2",), "--write-metadata and --xmp need it"),
     Extra(
         "train",
         ("torch", "onnx", "onnxscript", "pycocoevalcap"),

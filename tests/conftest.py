@@ -19,9 +19,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from capcli import Captioner
-from capcli.bundle.bundle import read_bundle, write_manifest
+from capcli.bundle.bundle import MATCHING, describe_file, read_bundle, write_manifest
 from capcli.bundle.confidence import Confidence, SignalWeight
+from capcli.bundle.matching import FILE
+from capcli.decoding.signals import MATCH
 from capcli.training.config import DataSource, TrainConfig
+from tests.shape_matching import shape_matching
 from tests.shapes import write_data_set
 from tests.warm_start import WarmCommand
 
@@ -147,6 +150,32 @@ def sure(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         beam=search.beam,
         max_length=search.max_length,
         length_penalty=search.length_penalty,
+    )
+    write_manifest(folder, replace(bundle.manifest, confidence=confidence))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def matched(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with a matching score, and a confidence that is made of that alone."""
+    folder = tmp_path_factory.mktemp("matched") / "tiny"
+    shutil.copytree(tiny, folder)
+    plain = read_bundle(folder)
+    shape_matching(plain).save(folder / FILE)
+    files = {**plain.manifest.files, MATCHING: describe_file(folder, FILE)}
+    bundle = replace(plain, manifest=replace(plain.manifest, files=files))
+    search = bundle.manifest.search
+    confidence = Confidence(
+        {MATCH: SignalWeight(3.0, 7.0, 1.0)},
+        intercept=0.0,
+        photos=300,
+        weights=bundle.fingerprint,
+        beam=search.beam,
+        max_length=search.max_length,
+        length_penalty=search.length_penalty,
+        matching=bundle.matching_fingerprint,
+        lowest=0.05,
+        highest=0.95,
     )
     write_manifest(folder, replace(bundle.manifest, confidence=confidence))
     return folder

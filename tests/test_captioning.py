@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from capcli import BundleError, Captioner, UsageError
-from capcli.captioning import CaptioningRun, CaptionSettings, Observer, Report
+from capcli.captioning import CaptioningRun, CaptionSettings
 from capcli.inputs.paths import InputItem
 from capcli.outputs import Destinations, Existing, RowFile, Sidecars, read_rows, row_format
 from capcli.pipeline import PipelineSettings
+from capcli.run_report import Observer, Report
 from tests.shapes import draw
 
 SAID = "A red circle on a white ground."

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from capcli import BundleError, Captioner
-from capcli.captioning import CaptioningRun, CaptionSettings, Observer, Report
+from capcli.captioning import CaptioningRun, CaptionSettings
 from capcli.inputs.paths import InputItem
 from capcli.outputs import Destination, Destinations, Existing, Outcome, RowFile, Sidecars, read_rows, row_format
 from capcli.outputs.rows import Row
+from capcli.run_report import Observer, Report
 from tests.shapes import draw
 
 pytestmark = pytest.mark.usefixtures("no_memory_of_other_runs")

@@ -22,11 +22,14 @@ from capcli.settings import LONGEST_CAPTION, MOST_HYPOTHESES
 from capcli.user_folders import data_folder
 
 if TYPE_CHECKING:
+    from capcli.bundle.matching import Matching
     from capcli.bundle.tokens import Tokenizer
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 ROLES = ("encoder", "decoder", "tokenizer", "card")
+# A bundle does without.
+MATCHING = "matching"
 DEFAULT = "default"
 
 
@@ -139,7 +142,7 @@ class Bundle:
     manifest: Manifest
 
     def path(self, role: str) -> Path:
-        """Where the file with this role ("encoder", "decoder", "tokenizer", "card") lies."""
+        """Where the file with this role ("encoder", "decoder", "tokenizer", "card", "matching") lies."""
         return self.folder / self.manifest.files[role].path
 
     @property
@@ -150,13 +153,22 @@ class Bundle:
         return hashlib.sha256("".join([*digests, habits]).encode()).hexdigest()[:16]
 
     @property
+    def matching_fingerprint(self) -> str | None:
+        """A short hash of the matching score; None where there is none."""
+        file = self.manifest.files.get(MATCHING)
+        return None if file is None else file.sha256[:16]
+
+    @property
     def confidence(self) -> Confidence | None:
-        """What tells how sure it is of a caption; None where the manifest has none, or that of another model or search.
+        """What tells how sure it is of a caption; None where the manifest has none, or that of another model, matching
+        score or search.
 
         It holds for the bundle's own search settings.
         """
         confidence, search = self.manifest.confidence, self.manifest.search
         if confidence is None or confidence.weights != self.fingerprint:
+            return None
+        if confidence.matching not in (None, self.matching_fingerprint):
             return None
         fitted_for = (confidence.beam, confidence.max_length, confidence.length_penalty)
         return confidence if fitted_for == (search.beam, search.max_length, search.length_penalty) else None
@@ -180,6 +192,19 @@ class Bundle:
                     f"{self.folder / MANIFEST}: its {name} token is {here}, but {there} in {path}; {_MEND}"
                 )
         return tokenizer
+
+    def matching(self, vocabulary: int) -> Matching | None:
+        """Reads the matching score; None where there is none.
+
+        Args:
+            vocabulary: how many tokens the tokenizer has.
+        Raises:
+            BundleError: it is missing or malformed, or made for another vocabulary.
+        """
+        # As for the tokenizer.
+        from capcli.bundle.matching import Matching
+
+        return Matching.load(self.path(MATCHING), vocabulary) if MATCHING in self.manifest.files else None
 
     def verify(self) -> None:
         """Checks size and sha256 of every file.
@@ -304,7 +329,8 @@ def _parse(values: dict[str, Any]) -> Manifest:
             _text(values["files"][role]["sha256"]),
             int(values["files"][role]["bytes"]),
         )
-        for role in ROLES
+        for role in (*ROLES, MATCHING)
+        if role in ROLES or role in values["files"]
     }
     resize = _text(values["input"]["resize"])
     if resize != "squash":

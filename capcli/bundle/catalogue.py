@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from capcli.bundle.bundle import DEFAULT, FORMAT, MANIFEST, BundleFile, SearchDefaults, bundle_folders, load_bundle
+from capcli.bundle.confidence import Confidence
 from capcli.bundle.precision import Precision
 from capcli.errors import BundleError
 
@@ -55,7 +56,8 @@ class BundleFacts:
     """Everything `capcli models info` says of a bundle.
 
     `terms` are the card's own words on licence and terms, None where it has none; `vocabulary` is the number of
-    token ids; each of `scores` is what `capcli evaluate --json` printed.
+    token ids; each of `scores` is what `capcli evaluate --json` printed. `confidence` tells how sure it is of a caption
+    by the bundle's own search settings, None where it cannot.
     """
 
     name: str
@@ -70,6 +72,7 @@ class BundleFacts:
     vocabulary: int
     precision: Precision
     search: SearchDefaults
+    confidence: Confidence | None
     trained_on: tuple[str, ...]
     scores: tuple[Mapping[str, Any], ...]
     files: tuple[BundleFile, ...]
@@ -121,6 +124,7 @@ def describe_bundle(model: str | os.PathLike[str] = DEFAULT) -> BundleFacts:
         vocabulary=len(bundle.tokenizer()),
         precision=manifest.precision,
         search=manifest.search,
+        confidence=bundle.confidence,
         trained_on=manifest.trained_on,
         scores=manifest.scores,
         files=files,

@@ -28,8 +28,9 @@ class SignalWeight:
 class Confidence:
     """The chance that a person would call a caption right, of a model's signals.
 
-    It is of the model and the search that it was fitted for: `weights`, the bundle's fingerprint; `beam`, `max_length`
-    and `length_penalty`. `photos`: how many it was fitted on.
+    It is of the model and the search that it was fitted for: `weights`, the bundle's fingerprint, and `matching`, that
+    of its matching score, None where that is no signal; `beam`, `max_length` and `length_penalty`. `photos`: how many
+    it was fitted on; `lowest` and `highest`: between which probabilities these have, None where that was not kept.
     """
 
     signals: Mapping[str, SignalWeight]
@@ -39,6 +40,9 @@ class Confidence:
     beam: int
     max_length: int
     length_penalty: float
+    matching: str | None = None
+    lowest: float | None = None
+    highest: float | None = None
 
     def probability(self, signals: Mapping[str, float]) -> float:
         """From 0 to 1.
@@ -66,7 +70,9 @@ class Confidence:
         """Plain values as the manifest holds them."""
         return {
             "photos": self.photos,
+            **({} if self.lowest is None or self.highest is None else {"range": [self.lowest, self.highest]}),
             "weights": self.weights,
+            **({} if self.matching is None else {"matching": self.matching}),
             "search": {
                 "beam": self.beam,
                 "max_length": self.max_length,
@@ -89,7 +95,8 @@ class Confidence:
         }
         if not signals or not all(part.scale > 0 for part in signals.values()):
             raise ValueError("confidence should hold signals, each with a scale above 0")
-        search = values["search"]
+        search, span = values["search"], values.get("range")
+        lowest, highest = (None, None) if span is None else (_finite("range", each) for each in span)
         return cls(
             signals,
             _finite("intercept", values["intercept"]),
@@ -98,6 +105,9 @@ class Confidence:
             int(search["beam"]),
             int(search["max_length"]),
             float(search["length_penalty"]),
+            None if values.get("matching") is None else str(values["matching"]),
+            lowest,
+            highest,
         )
 
 

@@ -21,6 +21,9 @@ class _Capcli(Commands):
             "Make pages on which captions are looked at, corrected, accepted and rejected, in a browser and without a "
             "server.",
         ),
+        "apply": Place(
+            "capcli.cli.apply", "Write captions from a file to their photos, once somebody has looked at them."
+        ),
         "train": Place("capcli.cli.train", "Train a model of your own on photos with captions."),
         "export": Place(
             "capcli.cli.export",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from capcli.cli.run_control import FAILED, INTERRUPTED, check_confidence, interrupt_stops
 from capcli.cli.shared_options import (
     OUTPUT,
     SPEED,
@@ -16,19 +15,30 @@ from capcli.cli.shared_options import (
     Beam,
     Captions,
     Exclude,
+    ExistingTexts,
+    Field,
     Hidden,
     Include,
     LengthPenalty,
     Limit,
+    MaxChars,
     MaxLength,
     MaxPixels,
+    MinConfidence,
     MirrorAverage,
     NewerThan,
     Null,
+    Overwrite,
+    Progress,
     Provider,
+    Quiet,
     Raw,
     Recursive,
     RetryFailed,
+    Sidecar,
+    WriteMetadata,
+    Xmp,
+    XmpName,
 )
 from capcli.cli.terminal import say
 from capcli.errors import UsageError
@@ -37,10 +47,9 @@ from capcli.settings import LARGEST_BATCH, LONGEST_CAPTION, MOST_HYPOTHESES, MOS
 
 if TYPE_CHECKING:
     from capcli.captioner import Captioner
-    from capcli.captioning import CaptioningRun, CaptionSettings
+    from capcli.captioning import CaptionSettings
     from capcli.inputs.ages import Newer
 
-_FAILED, _INTERRUPTED = 1, 130
 _MOST = {
     "beam": MOST_HYPOTHESES,
     "captions": MOST_HYPOTHESES,
@@ -78,10 +87,7 @@ def caption(
         ),
     ] = False,
     retry_failed: RetryFailed = False,
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Replace the output file if it exists.", rich_help_panel=OUTPUT),
-    ] = False,
+    overwrite: Overwrite = False,
     format_: Annotated[
         str | None,
         typer.Option(
@@ -109,57 +115,22 @@ def caption(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
-    sidecar: Annotated[
-        str | None,
-        typer.Option(
-            help="Write each caption into a text file beside its photo, with this suffix: .txt or .caption.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    write_metadata: Annotated[
-        bool,
-        typer.Option(
-            "--write-metadata",
-            help="Write each caption into its photo's own description (XMP, EXIF).",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    existing: Annotated[
-        str,
-        typer.Option(
-            metavar="keep|replace",
-            help="What to do with sidecars and descriptions that photos have already.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = "keep",
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(
-            metavar="0..1",
-            help="Photos whose caption is less likely right get no sidecar, no metadata and no line of text; rows keep "
-            "the caption and note it.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    sidecar: Sidecar = None,
+    write_metadata: WriteMetadata = False,
+    xmp: Xmp = False,
+    xmp_name: XmpName = None,
+    field: Field = None,
+    max_chars: MaxChars = None,
+    existing: ExistingTexts = "keep",
+    min_confidence: MinConfidence = None,
     words: Annotated[
         bool,
         typer.Option("--words", help="With --json: each word with its log-probability.", rich_help_panel=OUTPUT),
     ] = False,
     captions: Captions = 1,
     raw: Raw = False,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet",
-            "-q",
-            help="Print no summary, and no line for a photo that failed or was left as it was.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    progress: Annotated[
-        bool,
-        typer.Option("--progress/--no-progress", help="Show a progress bar on a terminal.", rich_help_panel=OUTPUT),
-    ] = True,
+    quiet: Quiet = False,
+    progress: Progress = True,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -196,8 +167,11 @@ def caption(
     One photo prints its sentence; several print path and sentence, separated by a tab. Folders are walked, and tars
     read without being unpacked.
     """
-    from capcli.cli.destinations import OutputOptions
+    from capcli.cli.caption_inputs import check_no_url, counter, given_inputs
+    from capcli.cli.destinations import STDIN, OutputOptions
+    from capcli.cli.photo_places import PhotoPlaces
 
+    check_no_url(inputs)
     check_counts(
         beam=beam,
         max_length=max_length,
@@ -218,15 +192,20 @@ def caption(
         resume=resume,
         retry_failed=retry_failed,
         overwrite=overwrite,
-        sidecar=sidecar,
-        write_metadata=write_metadata,
-        existing=existing,
+        places=PhotoPlaces(
+            sidecar=sidecar,
+            write_metadata=write_metadata,
+            xmp=xmp,
+            xmp_name=xmp_name,
+            field=field,
+            max_chars=max_chars,
+            existing=existing,
+        ),
         captions=captions,
         words=words,
     )
     # These load NumPy, which need not be waited for to be told of a wrong option.
     from capcli.captioning import CaptioningRun, CaptionSettings
-    from capcli.cli.caption_inputs import counter, given_inputs
     from capcli.cli.feedback import feedback_for
     from capcli.inputs.ages import Newer
     from capcli.inputs.loaders import Loaders
@@ -238,7 +217,7 @@ def caption(
     if min_confidence is not None:
         _need_confidence(model, wanted)
     where.check_inputs(inputs)
-    photos = where.photos(inputs)
+    photos = where.places.destinations(where.file, reads=[STDIN] if "-" in inputs else [])
     rules = FolderRules(recursive, hidden, tuple(include or ()), tuple(exclude or ()))
     newer = None if newer_than is None else Newer(newer_than)
     given = given_inputs(inputs, rules, null=null, newer=newer)
@@ -284,10 +263,10 @@ def caption(
         return nothing_found(inputs, given.left_out, newer)
     if report.stopped:
         say(where.how_to_go_on())
-        return _INTERRUPTED
+        return INTERRUPTED
     if report.kept_failures and not quiet:
         say(where.failed_before(report.kept_failures))
-    return _FAILED if report.failed or report.kept_failures else 0
+    return FAILED if report.failed or report.kept_failures else 0
 
 
 def nothing_found(inputs: Sequence[str], left_out: Mapping[str, int], newer: Newer | None) -> int:
@@ -311,16 +290,6 @@ def _load(model: str, provider: str, threads: int | None, mirror_average: bool) 
     return Captioner(model, provider=provider, threads=threads, mirror_average=mirror_average)
 
 
-def check_confidence(least: float | None) -> None:
-    """Refuses a least confidence that is none.
-
-    Raises:
-        UsageError: it is not from 0 to 1.
-    """
-    if least is not None and not 0 <= least <= 1:
-        raise UsageError(f"--min-confidence is {least:g}; it must be from 0 to 1")
-
-
 def _need_confidence(model: str, wanted: CaptionSettings) -> None:
     """Refuses to hold captions back for a confidence that they will not have, before anything is loaded or written.
 
@@ -331,21 +300,6 @@ def _need_confidence(model: str, wanted: CaptionSettings) -> None:
     from capcli.bundle.bundle import find_bundle, read_bundle
 
     wanted.check_confidence(read_bundle(find_bundle(model)))
-
-
-@contextmanager
-def interrupt_stops(run: CaptioningRun) -> Iterator[None]:
-    """The first Ctrl-C finishes what is on its way; the next one, or one with nothing on its way, ends at once."""
-
-    def stop(number: int, frame: object) -> None:
-        if not run.stop():
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def check_counts(**counts: int | None) -> None:

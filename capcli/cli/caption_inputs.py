@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from shlex import quote
 
+from capcli.errors import UsageError
 from capcli.inputs.ages import Newer
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs
 from capcli.inputs.tars import is_tar
+
+_URL = re.compile(r"(?:https?|ftps?)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,17 @@ def given_inputs(arguments: list[str], rules: FolderRules, *, null: bool, newer:
         return Given(items, alone=False, nameless=False, left_out=left_out)
     alone = arguments != ["-"] and len(arguments) == 1 and not first.from_folder
     return Given(chain([first], items), alone, nameless=first.is_nameless, left_out=left_out)
+
+
+def check_no_url(arguments: Sequence[str]) -> None:
+    """Refuses an address, which a person may take for an input.
+
+    Raises:
+        UsageError: one is named, and no file is called so.
+    """
+    url = next((each for each in arguments if _URL.match(each) and not os.path.lexists(each)), None)
+    if url is not None:
+        raise UsageError(f"capcli uses no network; to caption an image on it: curl -s {quote(url)} | capcli caption -")
 
 
 def counter(arguments: list[str], rules: FolderRules, newer: Newer | None = None) -> Callable[[], int | None]:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from capcli.cli.photo_places import PhotoPlaces
 from capcli.cli.terminal import write_stdout
 from capcli.errors import UsageError
 from capcli.inputs.paths import InputItem
 from capcli.inputs.tars import is_tar
 from capcli.messages import shortened
-from capcli.outputs.destinations import Destination, Outcome
+from capcli.outputs.destinations import Destination
+from capcli.outputs.outcomes import Outcome
 from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, format_of, holds_raw_bytes, row_format
 from capcli.outputs.spared import check_output_file, is_same_file
 
 if TYPE_CHECKING:
     from capcli.outputs.earlier_file import EarlierFile, Existing
 
-_STDOUT, _STDIN = "-", 0
+_STDOUT = "-"
+# Its descriptor: a list of paths on it may come from a file.
+STDIN = 0
 _NO_PLACE_IN_TAR = "is a tar, in which there is no place for a sidecar or metadata; unpack it, or use -o FILE"
 _NO_PLACE = "an image on standard input has no place for a sidecar or metadata; save it as a file"
 
@@ -55,6 +59,28 @@ class Stdout(Destination):
         return self._form.columns
 
 
+class Rehearsal(Destination):
+    """A place that writes nothing: what would be written where is a line on standard output.
+
+    Args:
+        place: made so that it only tells what it would do.
+    """
+
+    def __init__(self, place: Destination) -> None:
+        self._place = place
+
+    def wants(self, path: str) -> bool:
+        return self._place.wants(path)
+
+    def put(self, rows: Sequence[Row]) -> Outcome:
+        outcome = self._place.put(rows)
+        if outcome.written:
+            line = row_format("text", ranked=False)
+            told = replace(rows[0], path=outcome.place or rows[0].path, caption=outcome.text or rows[0].caption)
+            write_stdout(line.record(told))
+        return outcome
+
+
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions:
     """The options that say where captions go, each as the user gave it.
@@ -71,19 +97,11 @@ class OutputOptions:
     resume: bool
     retry_failed: bool
     overwrite: bool
-    sidecar: str | None
-    write_metadata: bool
-    existing: str
+    places: PhotoPlaces
     captions: int
     words: bool
-    # Photos of walked folders that links lead to, as they come; destinations that write to photos look them up.
-    _links: dict[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.existing not in ("keep", "replace"):
-            raise UsageError(f"--existing is {self.existing}; it must be keep or replace")
-        if self._replaces and not self.to_photos:
-            raise UsageError("--existing replace goes with --sidecar or --write-metadata; -o FILE has --overwrite")
         if self.overwrite and self.file is None:
             raise UsageError(
                 "--overwrite replaces an output file, named with -o FILE; "
@@ -112,19 +130,10 @@ class OutputOptions:
         return str(self.file) if self.file is not None else _STDOUT if self.to_stdout else None
 
     @property
-    def to_photos(self) -> bool:
-        """Whether captions go beside the photos or into them."""
-        return self.sidecar is not None or self.write_metadata
-
-    @property
     def to_stdout(self) -> bool:
         """Whether rows go to standard output: beside captions for photos only where it or a format is named."""
         named = self.output == _STDOUT or self.as_json or self.format_ is not None
-        return self.file is None and (named or not self.to_photos)
-
-    @property
-    def _replaces(self) -> bool:
-        return self.existing == "replace"
+        return self.file is None and (named or not self.places.any)
 
     def check_inputs(self, arguments: Sequence[str]) -> None:
         """Refuses an output file that is a photo or an input, and captions beside what lies in a tar.
@@ -134,10 +143,10 @@ class OutputOptions:
         Raises:
             UsageError: it is one.
         """
-        if self.to_photos and (tar := next(filter(is_tar, arguments), None)) is not None:
+        if self.places.any and (tar := next(filter(is_tar, arguments), None)) is not None:
             raise UsageError(f"{shortened(tar)}: {_NO_PLACE_IN_TAR}")
         if self.file is not None:
-            check_output_file(self.file, (_STDIN if argument == "-" else argument for argument in arguments))
+            check_output_file(self.file, (STDIN if argument == "-" else argument for argument in arguments))
 
     def check_stdin(self) -> None:
         """Refuses to caption an image on standard input where its captions would have no place.
@@ -145,7 +154,7 @@ class OutputOptions:
         Raises:
             UsageError: they would have none.
         """
-        if self.to_photos:
+        if self.places.any:
             raise UsageError(_NO_PLACE)
 
     def checked(self, items: Iterable[InputItem]) -> Iterator[InputItem]:
@@ -159,35 +168,12 @@ class OutputOptions:
                 if self.resume:
                     raise UsageError("--resume cannot know a picture on standard input: it has no name; give its path")
                 # The first input has ended the command with `check_stdin`.
-                yield InputItem(item.path, error=_NO_PLACE) if self.to_photos else item
+                yield InputItem(item.path, error=_NO_PLACE) if self.places.any else item
             elif item.is_file and self.file is not None and is_same_file(item.path, self.file):
                 yield replace(item, error="is the output file")
             else:
-                if item.linked_in is not None and self.to_photos:
-                    self._links[item.path] = item.linked_in
+                self.places.note_links(item)
                 yield item
-
-    def photos(self, arguments: Sequence[str]) -> list[Destination]:
-        """Sidecars and metadata, as asked for.
-
-        Args:
-            arguments: the inputs as they were named; a list on standard input may be a file.
-        Raises:
-            UsageError: no suffix for sidecars.
-            DependencyError: the library that writes metadata is not installed.
-        """
-        photos: list[Destination] = []
-        links: Mapping[str, str] = self._links
-        if self.sidecar is not None:
-            from capcli.outputs.sidecars import Sidecars
-
-            reads = [_STDIN] if "-" in arguments else []
-            photos.append(Sidecars(self.sidecar, overwrite=self._replaces, output=self.file, reads=reads, links=links))
-        if self.write_metadata:
-            from capcli.outputs.metadata import PhotoMetadata
-
-            photos.append(PhotoMetadata(overwrite=self._replaces, links=links))
-        return photos
 
     def rows(self, *, alone: bool) -> Destination | None:
         """The output file, standard output, or neither where only photos get their captions.
@@ -243,7 +229,7 @@ class OutputOptions:
     def how_to_go_on(self) -> str:
         """What to say of a run that was stopped."""
         if self.file is None:
-            return "stopped; what was captioned so far is written"
+            return "stopped; what was done so far is written"
         return how_to_go_on(str(self.file), overwrite=self.overwrite)
 
     def failed_before(self, count: int) -> str:
@@ -258,7 +244,7 @@ class OutputOptions:
 def how_to_go_on(place: str, *, overwrite: bool) -> str:
     """What to say of a run that was stopped, whose rows lie in a place from which another one goes on."""
     resume = "--resume instead of --overwrite" if overwrite else "--resume"
-    return f"stopped; {shortened(place)} holds what was captioned so far; the same command with {resume} goes on"
+    return f"stopped; {shortened(place)} holds what was done so far; the same command with {resume} goes on"
 
 
 def failed_before(place: str, count: int, *, retry_failed: bool) -> str:

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from capcli.captioning import Observer, Report
 from capcli.cli.terminal import on_screen, say
 from capcli.messages import shortened
+from capcli.run_report import Observer, Report
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -30,12 +30,19 @@ class Feedback(Observer):
         quiet: no errors of single images, and no summary.
         summary: whether there is one line on the whole run at its end.
         left_out: files of folders whose kind cannot be read, counted by suffix until the end of the run.
+        done: what the summary calls photos that got their caption.
     """
 
     def __init__(
-        self, *, quiet: bool = False, summary: bool = False, left_out: Mapping[str, int] | None = None
+        self,
+        *,
+        quiet: bool = False,
+        summary: bool = False,
+        left_out: Mapping[str, int] | None = None,
+        done: str = "captioned",
     ) -> None:
         self._quiet = quiet
+        self._done = done
         self._summary = summary and not quiet
         self._left_out = {} if left_out is None else left_out
         self._started: float | None = None
@@ -77,7 +84,7 @@ class Feedback(Observer):
         """Ends what is shown, with the summary if there is one. A run that did not begin has none."""
         if self._summary and self._started is not None:
             skipped = report.skipped - self._only_kept
-            line = summary(replace(report, skipped=skipped), self._kept, time.monotonic() - self._started)
+            line = summary(replace(report, skipped=skipped), self._kept, time.monotonic() - self._started, self._done)
             say(f"{line}; left out {kinds_left_out(self._left_out)}" if self._left_out else line)
 
     def _tell(self, line: str) -> None:
@@ -89,11 +96,13 @@ class BarFeedback(Feedback):
 
     Args:
         count: counts the inputs; None where nobody knows how many there are.
-        left_out: as `Feedback`.
+        left_out, done: as `Feedback`.
     """
 
-    def __init__(self, count: Callable[[], int | None], left_out: Mapping[str, int] | None = None) -> None:
-        super().__init__(summary=True, left_out=left_out)
+    def __init__(
+        self, count: Callable[[], int | None], left_out: Mapping[str, int] | None = None, done: str = "captioned"
+    ) -> None:
+        super().__init__(summary=True, left_out=left_out, done=done)
         self._count_inputs = count
         self._skipped = self._captioned = self._failed = self._unsure = 0
         self._bar = _bar()
@@ -149,6 +158,7 @@ def feedback_for(
     to_stdout: bool,
     count: Callable[[], int | None],
     left_out: Mapping[str, int],
+    done: str = "captioned",
 ) -> Feedback:
     """What suits this run and this terminal.
 
@@ -158,23 +168,24 @@ def feedback_for(
         alone: one photo was named; its sentence says it all.
         to_stdout: results go to standard output; on a terminal they are progress enough.
         count: as `BarFeedback`.
-        left_out: as `Feedback`.
+        left_out, done: as `Feedback`.
     """
     on_terminal = sys.stderr.isatty() and not alone
     if on_terminal and progress and not quiet and not (to_stdout and sys.stdout.isatty()):
-        return BarFeedback(count, left_out)
-    return Feedback(quiet=quiet, summary=on_terminal, left_out=left_out)
+        return BarFeedback(count, left_out, done)
+    return Feedback(quiet=quiet, summary=on_terminal, left_out=left_out, done=done)
 
 
-def summary(report: Report, kept: int, seconds: float) -> str:
+def summary(report: Report, kept: int, seconds: float, done: str = "captioned") -> str:
     """One line on a whole run.
 
     Args:
         report: what became of the inputs.
         kept: photos that kept a sidecar or a description that they had.
         seconds: how long it took.
+        done: what photos are that got their caption.
     """
-    parts = [f"{report.captioned} captioned"]
+    parts = [f"{report.captioned} {done}"]
     parts += [f"{kept} left as {'it was' if kept == 1 else 'they were'}"] if kept else []
     parts += [f"{report.unsure} unsure"] if report.unsure else []
     parts += [f"{report.skipped} skipped"] if report.skipped else []

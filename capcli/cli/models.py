@@ -16,6 +16,7 @@ from capcli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
     from capcli.bundle.catalogue import BundleFacts, FoundBundle
+    from capcli.bundle.confidence import Confidence
     from capcli.bundle.precision import Precision
 
 _LABEL, _LINE = 13, 110
@@ -64,7 +65,7 @@ def list_models(as_json: _Json = False) -> None:
 
 @models.command("info", cls=Command)
 def info(model: _Model = "default", as_json: _Json = False) -> None:
-    """Describe a model: licence and terms, sizes, precision, settings, training data, measured scores."""
+    """Describe a model: licence and terms, sizes, precision, settings, confidence, training data, scores."""
     from capcli.bundle.catalogue import describe_bundle
 
     facts = describe_bundle(model)
@@ -111,6 +112,7 @@ def _lines(facts: BundleFacts) -> Iterator[str]:
     yield from _labelled(
         "search", f"beam {search.beam}, at most {search.max_length} words, length penalty {search.length_penalty}"
     )
+    yield from _labelled("confidence", *_folded(_confidence(facts.confidence)))
     yield from _labelled("trained on", *_folded(", ".join(facts.trained_on) or "not said"))
     yield from _labelled("scores", *([_score(score) for score in facts.scores] or ["none in the manifest"]))
     widest = max(len(file.path) for file in facts.files)
@@ -127,6 +129,15 @@ def _precision(precision: Precision) -> Iterator[str]:
         yield f"calibrated on {precision.calibration.images} photos" + (f" of {data}" if data else "")
     if precision.agreement is not None:
         yield str(precision.agreement)
+
+
+def _confidence(confidence: Confidence | None) -> str:
+    if confidence is None:
+        return "none: captions do not say how sure it is"
+    span = ""
+    if confidence.lowest is not None and confidence.highest is not None:
+        span = f", which have {confidence.lowest:.2f} to {confidence.highest:.2f}"
+    return f"fitted on {confidence.photos} photos{span}; from {', '.join(sorted(confidence.signals))}"
 
 
 def _labelled(label: str, *values: str) -> Iterator[str]:

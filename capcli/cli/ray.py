@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from capcli.cli.caption import check_confidence, check_counts, nothing_found
+from capcli.cli.caption import check_counts, nothing_found
+from capcli.cli.run_control import FAILED, INTERRUPTED, check_confidence
 from capcli.cli.shared_options import (
     OUTPUT,
     SPEED,
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from capcli.scale_out.output_folder import OutputFolder
     from capcli.scale_out.photos import Photo
 
-_FAILED, _INTERRUPTED = 1, 130
 _MOST_GPUS = 1024
 # Each has its row; stderr need not repeat all of ten million.
 _MOST_TOLD = 20
@@ -210,7 +210,7 @@ def ray(
         )
     except KeyboardInterrupt:
         say(how_to_go_on(out_path, overwrite=overwrite))
-        return _INTERRUPTED
+        return INTERRUPTED
     if not report.found_any:
         return nothing_found(given, left_out, newer)
     if told > _MOST_TOLD and not quiet:
@@ -218,7 +218,7 @@ def ray(
     feedback.close(report)
     if report.kept_failures and not quiet:
         say(failed_before(out_path, report.kept_failures, retry_failed=retry_failed))
-    return _FAILED if report.failed or report.kept_failures else 0
+    return FAILED if report.failed or report.kept_failures else 0
 
 
 def _photos(

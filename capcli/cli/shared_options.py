@@ -1,4 +1,4 @@
-"""Options that `capcli caption` and `capcli ray` have alike: how a caption is searched for and said, and on what."""
+"""Options that several commands have alike: how a caption is searched for and said, on what, and where it goes."""
 
 from __future__ import annotations
 
@@ -11,6 +11,90 @@ OUTPUT, SEARCH, PHOTOS, SPEED = "Output", "Search", "Which photos", "Model and s
 RetryFailed = Annotated[
     bool,
     typer.Option("--retry-failed", help="With --resume: try the photos that failed again.", rich_help_panel=OUTPUT),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace the output file if it exists.", rich_help_panel=OUTPUT)
+]
+Sidecar = Annotated[
+    str | None,
+    typer.Option(
+        help="Write each caption into a text file beside its photo, with this suffix: .txt or .caption.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+WriteMetadata = Annotated[
+    bool,
+    typer.Option(
+        "--write-metadata",
+        help="Write each caption into its photo's own description (XMP, EXIF).",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Xmp = Annotated[
+    bool,
+    typer.Option(
+        "--xmp",
+        help="Write each caption into an XMP file beside its photo, beach.jpg.xmp; what else is in it stays.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+XmpName = Annotated[
+    str | None,
+    typer.Option(
+        "--xmp-name",
+        metavar="full|stem",
+        help="stem: beach.xmp, as Lightroom and Capture One name it. Default: full.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Field = Annotated[
+    str | None,
+    typer.Option(
+        "--field",
+        metavar="description|alt|both",
+        help="What --write-metadata and --xmp write: the description, the alt text for web pages (IPTC), or both.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+MaxChars = Annotated[
+    int | None,
+    typer.Option(
+        "--max-chars",
+        metavar="N",
+        help="Longest alt text: the best of --captions that fits, else the best one, cut at a word.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+ExistingTexts = Annotated[
+    str,
+    typer.Option(
+        "--existing",
+        metavar="keep|replace",
+        help="What to do with sidecars and texts of metadata that photos have already.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+MinConfidence = Annotated[
+    float | None,
+    typer.Option(
+        metavar="0..1",
+        help="Photos whose caption is less likely right get no sidecar, no metadata and no line of text; rows keep "
+        "the caption and note it.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Print no summary, and no line for a photo that failed or was left as it was.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Progress = Annotated[
+    bool,
+    typer.Option("--progress/--no-progress", help="Show a progress bar on a terminal.", rich_help_panel=OUTPUT),
 ]
 Captions = Annotated[int, typer.Option(help="Captions for each image, best first.", rich_help_panel=OUTPUT)]
 Raw = Annotated[bool, typer.Option("--raw", help="Bare words: lower case, no full stop.", rich_help_panel=OUTPUT)]

@@ -1,9 +1,9 @@
 """What a model's own numbers on a sentence say of whether it is right: the signals of a confidence.
 
 Each depends on the sentence and its picture alone: not on the other hypotheses, of which there are more with a wider
-search, nor on the batch. Chosen on verdicts by eye (`tests/benchmarks/measure_confidence.py`): margins between
-hypotheses, agreement among them, attention and features of the picture added nothing to these. NumPy only; knows
-nothing of what the signals are weighed by.
+search, nor on the batch. Chosen on verdicts by eye (`models/recipe/confidence_scores.py`): margins between hypotheses,
+agreement among them, attention and features of the picture added nothing to these. NumPy only; knows nothing of what
+the signals are weighed by, or of how a matching score comes about.
 """
 
 from __future__ import annotations
@@ -38,17 +38,26 @@ _SIGNALS: Mapping[str, Callable[[Hypothesis], float]] = {
     "highest_entropy": _mean_of_most_open,
 }
 SIGNALS = tuple(_SIGNALS)
+# What a second model says, which the search knows nothing of: whether the sentence goes with the picture.
+MATCH = "match"
 
 
-def are_known(names: Iterable[str]) -> bool:
-    """Whether this version can measure all signals of these names."""
-    return set(names) <= _SIGNALS.keys()
+def are_known(names: Iterable[str], *, matching: bool) -> bool:
+    """Whether this version can measure all signals of these names.
+
+    Args:
+        matching: whether there is a matching score.
+    """
+    return set(names) <= {*_SIGNALS, *((MATCH,) if matching else ())}
 
 
-def signals_of(hypothesis: Hypothesis) -> dict[str, float]:
+def signals_of(hypothesis: Hypothesis, match: float | None = None) -> dict[str, float]:
     """The signals of a sentence, by name.
 
+    Args:
+        match: its matching score, None for a sentence without.
     Raises:
         ValueError: it was searched for without entropy.
     """
-    return {name: measure(hypothesis) for name, measure in _SIGNALS.items()}
+    own = {name: measure(hypothesis) for name, measure in _SIGNALS.items()}
+    return own if match is None else {**own, MATCH: match}

@@ -16,6 +16,7 @@ _OTHERS = 4
 _SIDE = 900
 # What a signal says where it adds to the confidence, and where it takes from it.
 _SAID = {
+    "match": ("its words go with the photo", "its words hardly go with the photo"),
     "mean_log_prob": ("its words are likely on the whole", "its words are unlikely on the whole"),
     "least_log_prob": ("even its least likely word is no guess", "one of its words is a guess"),
     "end_log_prob": ("it ends where a sentence would", "it ends where others would go on"),
@@ -150,5 +151,5 @@ def _reasons(captioner: Captioner, best: Caption) -> tuple[Reason, ...]:
 
 def _said(name: str, high: bool) -> str:
     # Of length and entropy little is good; what the photo's signal is, not what its weight makes of it, is told.
-    good_when_high = name in ("mean_log_prob", "least_log_prob", "end_log_prob")
+    good_when_high = name in ("match", "mean_log_prob", "least_log_prob", "end_log_prob")
     return _SAID[name][0 if high == good_when_high else 1]

@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import stat
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -20,11 +18,11 @@ from PIL import Image, UnidentifiedImageError, features
 
 from capcli.errors import ImageError
 from capcli.inputs.kinds import HEAD_BYTES, name_foreign, name_unread, sniff
+from capcli.inputs.photo_files import open_photo
 from capcli.inputs.pixels import depth_of, flatten, reads_planes_wrongly, scale_transparency, upright
 from capcli.inputs.reader_noise import no_warnings, silence_libtiff
-from capcli.inputs.sources import NOT_BINARY, cannot_be_read, check_type, from_here, in_words
+from capcli.inputs.sources import NOT_BINARY, cannot_be_read, check_type, from_here
 from capcli.inputs.whole_pictures import jpeg_with_end, png_picture
-from capcli.messages import printable
 
 if TYPE_CHECKING:
     from capcli.inputs.sources import ImageSource
@@ -68,7 +66,7 @@ def load_image(
         _check_pixels(source, max_pixels)
         return _guarded(source, size, keep_aspect)
     if isinstance(source, (str, os.PathLike)):
-        with _open_file(os.fsdecode(source)) as file:
+        with open_photo(os.fsdecode(source)) as file:
             return _read(file, size, keep_aspect, max_pixels)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _read(io.BytesIO(source), size, keep_aspect, max_pixels)
@@ -79,26 +77,6 @@ def load_image(
         if file is source:
             with contextlib.suppress(OSError, ValueError):
                 file.seek(0, os.SEEK_END)
-
-
-def _open_file(path: str) -> BinaryIO:
-    try:
-        # A pipe or device that is named like a photo would block for ever when it is opened or read.
-        mode = os.stat(path).st_mode
-        if stat.S_ISDIR(mode):
-            raise ImageError("is a folder, not an image")
-        if not stat.S_ISREG(mode):
-            raise ImageError("is not a regular file")
-        return Path(path).open("rb")
-    except OSError as error:
-        reason = in_words(error.strerror or str(error))
-        if not path:
-            reason = "its path is empty"
-        elif isinstance(error, FileNotFoundError):
-            reason = "is a link to a file that is not there" if os.path.islink(path) else "no such file"
-        raise ImageError(reason) from error
-    except ValueError as error:
-        raise ImageError(f"is no valid path ({printable(str(error))})") from error
 
 
 def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: int | None) -> np.ndarray:

@@ -53,7 +53,8 @@ _LONGEST_PATH = 4096
 _RAW = ".3fr .arw .cr2 .cr3 .crw .dcr .dng .erf .kdc .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f"
 _DRAWN = ".eps .exr .hdr .jxl .psb .psd .svg .xcf"
 _MOVING = ".3gp .avi .m4v .mkv .mov .mp4 .mpg .mts .webm .wmv"
-UNREAD_SUFFIXES = frozenset(f"{_RAW} {_DRAWN} {_MOVING}".split())
+RAW_SUFFIXES = frozenset(_RAW.split())
+UNREAD_SUFFIXES = RAW_SUFFIXES | frozenset(f"{_DRAWN} {_MOVING}".split())
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from capcli.errors import ImageError
+from capcli.inputs.photo_files import in_words
 from capcli.messages import printable, shortened
 
 ImageSource: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO | Image.Image | np.ndarray
@@ -111,8 +112,3 @@ def cannot_be_read(error: Exception) -> ImageError:
     if isinstance(error, io.UnsupportedOperation):
         return ImageError("cannot be read (it is not open for reading)")
     return ImageError(f"cannot be read ({in_words(printable(str(error)) or type(error).__name__)})")
-
-
-def in_words(reason: str) -> str:
-    """The system's reason for an error, as a part of a sentence."""
-    return reason[:1].lower() + reason[1:]

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from capcli.outputs.destinations import Destination, Destinations, Outcome
+    from capcli.outputs.destinations import Destination, Destinations
     from capcli.outputs.metadata import PhotoMetadata
+    from capcli.outputs.outcomes import Outcome
     from capcli.outputs.output_file import Existing
     from capcli.outputs.records import read_rows
     from capcli.outputs.row_file import RowFile
     from capcli.outputs.rows import Row, row_format
     from capcli.outputs.sidecars import Sidecars
+    from capcli.outputs.xmp_sidecars import XmpSidecars
 
 __all__ = [
     "Destination",
@@ -27,6 +29,7 @@ __all__ = [
     "Row",
     "RowFile",
     "Sidecars",
+    "XmpSidecars",
     "read_rows",
     "row_format",
 ]
@@ -38,11 +41,12 @@ __getattr__ = lazy_names(
         "Destination": "destinations",
         "Destinations": "destinations",
         "Existing": "output_file",
-        "Outcome": "destinations",
+        "Outcome": "outcomes",
         "PhotoMetadata": "metadata",
         "Row": "rows",
         "RowFile": "row_file",
         "Sidecars": "sidecars",
+        "XmpSidecars": "xmp_sidecars",
         "read_rows": "records",
         "row_format": "rows",
     },

@@ -8,34 +8,20 @@ lacks what rows of an earlier run hold is delivered from there. Knows nothing of
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from capcli.errors import OutputError
+from capcli.outputs.outcomes import Outcome, failures, kept_texts, note_of, outcome_of
+from capcli.outputs.replaced import UNFINISHED, replaced_in
 from capcli.outputs.rows import Row
 from capcli.outputs.unsure import tells_unsure, why_unsure
 from capcli.settings import number_between
 
 if TYPE_CHECKING:
     from capcli.outputs.provenance import Provenance
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a destination did with the captions of one path.
-
-    `written`: they are there now. If not, `reason` says why, without naming the path: either the destination keeps
-    what it had before, which with `same` is just these captions, or, with `failed`, it should have taken them and could
-    not. `unsure`: they were held back for their confidence; `reason` says so only where no row does.
-    """
-
-    written: bool
-    reason: str | None = None
-    failed: bool = False
-    same: bool = False
-    unsure: bool = False
 
 
 class Destination(ABC):
@@ -106,6 +92,16 @@ class Destination(ABC):
             OutputError: they cannot be written.
         """
 
+    def put_first(self, rows: Sequence[Row]) -> None:  # noqa: B027, most places need no such care
+        """Takes rows of one path before a photo is changed, for whatever keeps `put` from being reached.
+
+        Raises:
+            OutputError: they cannot be written; nothing must be changed then.
+        """
+
+    def tell_before_replacing(self, told: Callable[[Sequence[Row], Outcome], object]) -> None:  # noqa: B027, as above
+        """Learns whom to tell what is about to be replaced, and by which rows: where a crash would lose it."""
+
     @property
     def kept_failures(self) -> int:
         """Paths that failed in an earlier run and that this one does not try again."""
@@ -122,7 +118,9 @@ class Destinations:
         kept: told of each photo that keeps something it had instead of its caption: its path, and what. Without it,
             one line at the end of the run says so.
         min_confidence: captions of a lower one, or of none, are kept from the photos, and from rows of text; other rows
-            note it.
+            note it. What a person has approved is kept from none.
+        rows_report: the rows only tell what became of the photos. Where rows are a place for captions, one that has
+            its row is captioned.
     Raises:
         UsageError: `min_confidence` is not from 0 to 1.
     """
@@ -133,16 +131,23 @@ class Destinations:
         photos: Sequence[Destination] = (),
         kept: Callable[[str, str], object] | None = None,
         min_confidence: float | None = None,
+        *,
+        rows_report: bool = False,
     ) -> None:
         if min_confidence is not None:
             min_confidence = number_between("min confidence", min_confidence, 0, 1)
         self._rows = rows
         self._photos = tuple(photos)
         self._tell_kept = kept
+        self._rows_report = rows_report
         self._all = (*self._photos, *([] if rows is None else [rows]))
         self.min_confidence = min_confidence
         self._kept = 0
         self._first_kept = ""
+        # Of the path that is being delivered.
+        self._replacing: list[Outcome] = []
+        for photo in self._photos:
+            photo.tell_before_replacing(self._put_first)
 
     @property
     def tells_confidence(self) -> bool:
@@ -174,6 +179,10 @@ class Destinations:
         # A failure that is kept has nothing to give to a photo, and has not taken anything.
         return rows.wants(path) or (is_file and rows.has_captions(path) and self._photos_want(path))
 
+    def lacks_row(self, path: str) -> bool:
+        """Whether a path is not in the rows yet; photos are not asked. Asked once for each path."""
+        return self._rows is None or self._rows.wants(path)
+
     def _photos_want(self, path: str) -> bool:
         # All are asked: each learns from it which photo has what.
         wanting = [photo for photo in self._photos if photo.wants(path)]
@@ -204,24 +213,26 @@ class Destinations:
         unsure = why_unsure(rows[0], self.min_confidence)
         # The bytes of an image on standard input have no place beside which, or into which, to write.
         outcomes = self._put_all(rows) if error is None and path != "-" and unsure is None else []
-        error = _reasons(outcomes) or error
+        error = failures(outcomes) or error
         columns = () if self._rows is None else self._rows.columns
         # A line of text holds the caption alone, for those who trust it.
         if self._rows is not None and (unsure is None or "score" in columns):
-            note = unsure or "; ".join(_kept(outcomes)) or None
+            note = note_of(outcomes, self._replaced_before(path), unsure)
             self._rows.put([replace(row, error=error, note=note) for row in rows])
         if error is not None:
             return Outcome(False, error, failed=True)
         if unsure is not None:
             return Outcome(False, None if "note" in columns else unsure, unsure=True)
-        if self._rows is None and outcomes and not any(outcome.written for outcome in outcomes):
+        reported = self._rows is None or self._rows_report
+        if reported and outcomes and not any(outcome.written for outcome in outcomes):
             return outcomes[0]
         return Outcome(True)
 
     def deliver_again(self, path: str) -> Outcome:
         """Delivers the captions that an earlier run has left to those who lack them.
 
-        Its rows stay, byte for byte, unless they tell a failure: that is over, or another one, now.
+        Its rows stay, byte for byte, unless they tell a failure, which is over, or another one, now; or unless a photo
+        had something replaced, which they tell from now on.
 
         Raises:
             OutputError: rows cannot be read or written.
@@ -231,10 +242,10 @@ class Destinations:
             return Outcome(False)
         unsure = why_unsure(rows[0], self.min_confidence)
         outcomes = [] if unsure else self._put_all([replace(row, path=path, error=None) for row in rows])
-        error = _reasons(outcomes)
+        error = failures(outcomes)
         failed_before = any(row.error is not None for row in rows)
-        if failed_before:
-            note = unsure or "; ".join(_kept(outcomes)) or None
+        if failed_before or any(each.replaced for each in outcomes):
+            note = note_of(outcomes, replaced_in(rows[0].note), unsure)
             self._rows.put([replace(row, error=error, note=note) for row in rows])
         if error is not None:
             return Outcome(False, error, failed=True)
@@ -242,10 +253,24 @@ class Destinations:
             return Outcome(False, None if tells_unsure(rows[0].note) else unsure, unsure=True)
         return Outcome(failed_before or any(outcome.written for outcome in outcomes))
 
+    def _replaced_before(self, path: str) -> Mapping[str, Any] | None:
+        """What rows of an earlier run, which others are to take the place of, tell as replaced."""
+        if self._rows is None or not self._rows.has_captions(path):
+            return None
+        return next((replaced_in(row.note) for row in self._rows.captions_of(path)), None)
+
+    def _put_first(self, rows: Sequence[Row], outcome: Outcome) -> None:
+        """Rows are on the disk before what they tell as replaced is gone."""
+        if self._rows is not None:
+            self._replacing.append(outcome)
+            note = note_of(self._replacing, self._replaced_before(rows[0].path))
+            self._rows.put_first([replace(row, error=UNFINISHED, note=note) for row in rows])
+
     def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
-        outcomes = [_put(photo, rows) for photo in self._photos]
+        self._replacing = []
+        outcomes = [outcome_of(partial(photo.put, rows)) for photo in self._photos]
         # A row alone would look as if the photo had its caption now.
-        self._note_kept(rows[0].path, _kept(outcomes))
+        self._note_kept(rows[0].path, kept_texts(outcomes))
         return outcomes
 
     def _note_kept(self, path: str, kept: Sequence[str]) -> None:
@@ -271,21 +296,3 @@ class Destinations:
     def kept_failures(self) -> int:
         """Inputs that failed in an earlier run and that this one does not try again."""
         return sum(each.kept_failures for each in self._all)
-
-
-def _put(photo: Destination, rows: Sequence[Row]) -> Outcome:
-    """One photo that cannot be written never ends a run."""
-    try:
-        return photo.put(rows)
-    except OutputError as error:
-        return Outcome(False, str(error), failed=True)
-
-
-def _kept(outcomes: Sequence[Outcome]) -> list[str]:
-    """What places have kept instead of the caption."""
-    return [each.reason or "" for each in outcomes if not (each.written or each.failed or each.same)]
-
-
-def _reasons(outcomes: Sequence[Outcome]) -> str | None:
-    """Why photos could not be written; None if nothing failed."""
-    return "; ".join(outcome.reason or "" for outcome in outcomes if outcome.failed) or None

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from capcli.outputs.path_keys import PathKeys
 from capcli.outputs.records import Record, Records
+from capcli.outputs.replaced import UNFINISHED, replaced_in
 from capcli.outputs.rows import BYTE_ORDER_MARK, Row, RowFormat
 from capcli.outputs.torn_rows import check_torn_header, check_torn_row, whole_row, without_nuls
 
@@ -22,11 +23,15 @@ NO_CAPTIONS = -1
 
 @dataclass(frozen=True)
 class FailedRow:
-    """The bytes of a path's rows that say why it failed; `captioned` if they hold captions all the same."""
+    """The bytes of a path's rows that say why it failed; `captioned` if they hold captions all the same.
+
+    `again`: it is tried again.
+    """
 
     start: int
     end: int
     captioned: bool
+    again: bool
 
 
 class EarlierRows:
@@ -74,8 +79,8 @@ class EarlierRows:
             OSError: the file cannot be read.
         """
         key = self.key(path)
-        failed = self.failed.get(key) if self._retry_failed else None
-        start = self.places.get(key, NO_CAPTIONS) if failed is None else failed.start
+        failed = self.failed.get(key)
+        start = failed.start if failed is not None and failed.again else self.places.get(key, NO_CAPTIONS)
         rows = [row for row in self._rows_at(start) if row.caption is not None] if start >= 0 else []
         return sorted(rows, key=lambda row: row.rank or 0)
 
@@ -84,7 +89,7 @@ class EarlierRows:
         key = self.key(path)
         failed = self.failed.get(key)
         if failed is not None:
-            return self._retry_failed and failed.captioned
+            return failed.again and failed.captioned
         return self.places.get(key, NO_CAPTIONS) >= 0
 
     def _read(self, file: BinaryIO) -> None:
@@ -141,14 +146,15 @@ class EarlierRows:
         return [row.rank or place for place, row in enumerate(rows, 1)] == list(range(1, len(rows) + 1))
 
     def _keep(self, group: Sequence[Record]) -> None:
+        group = self._newest(group)
         key = self.key(group[0].row.path)
         captioned = any(record.row.caption is not None for record in group)
         start, end = group[0].start, group[-1].end
         self._widest = max(self._widest, len(group) if captioned else 0)
-        older = self.failed.pop(key, None)
-        if older is not None:
-            # A run that retried this path was killed; its row is the newer one.
-            self.outdated.append((older.start, older.end))
+        if key in self.failed or (captioned and self._tells_more(key, group)):
+            # A run that retried this path, or delivered it again, was killed; its row is the newer one.
+            self.outdate(key)
+            self.places.pop(key, None)
             self.kept -= 1
         elif key in self.places:
             # Twice the same is once too much; other words are somebody's, and stay.
@@ -156,21 +162,56 @@ class EarlierRows:
                 self.outdated.append((start, end))
             return
         self.kept += 1
-        failed = group[-1].row.error is not None
-        if failed:
-            self.failed[key] = FailedRow(start, end, captioned)
-        if not (failed and self._retry_failed):
+        error = group[-1].row.error
+        again = self._retry_failed or error == UNFINISHED
+        if error is not None:
+            self.failed[key] = FailedRow(start, end, captioned, again)
+        if error is None or not again:
             self.places[key] = start if captioned else NO_CAPTIONS
 
-    def _says_the_same(self, start: int, group: Sequence[Record]) -> bool:
-        rows = [replace(record.row, score=None) for record in group]
-        return start >= 0 and rows == [replace(row, score=None) for row in self._rows_at(start)]
+    def _newest(self, group: Sequence[Record]) -> Sequence[Record]:
+        """A path's rows that lie together, without those that a killed run had already written others for."""
+        last = max((place for place, record in enumerate(group) if record.row.error == UNFINISHED), default=-1)
+        first = last
+        while first > 0 and group[first].row.rank not in (None, 1):
+            first -= 1
+        if last < 0 or len(group) - last - 1 >= last + 1 - first:
+            newest = [record for record in group if record.row.error != UNFINISHED]
+        else:
+            # Nothing whole came after it: it tells what the photo said, and is done again.
+            newest = list(group[first : last + 1])
+        half = len(newest) // 2
+        if _tells_replaced(newest[half:]) and _said(newest[:half], notes=False) == _said(newest[half:], notes=False):
+            newest = newest[half:]
+        self.outdated += [(record.start, record.end) for record in group if record not in newest]
+        return newest
+
+    def _tells_more(self, key: bytes, group: Sequence[Record]) -> bool:
+        """Whether rows say what older ones do, and what a photo said before besides."""
+        older = self.places.get(key, NO_CAPTIONS)
+        return _tells_replaced(group) and self._says_the_same(older, group, notes=False)
+
+    def outdate(self, key: bytes) -> None:
+        """Learns that newer rows take the place of a path's."""
+        failed = self.failed.pop(key, None)
+        start = self.places.get(key, NO_CAPTIONS)
+        if failed is not None:
+            self.outdated.append((failed.start, failed.end))
+        elif start >= 0:
+            self.outdated.append((start, self._records_at(start)[-1].end))
+            self.places[key] = NO_CAPTIONS
+
+    def _says_the_same(self, start: int, group: Sequence[Record], *, notes: bool = True) -> bool:
+        return start >= 0 and _said(group, notes=notes) == _said(self._records_at(start), notes=notes)
 
     def _rows_at(self, start: int) -> list[Row]:
+        return [record.row for record in self._records_at(start)]
+
+    def _records_at(self, start: int) -> list[Record]:
         """The rows of one path, which begin there."""
         assert self._path is not None
         form = self._form
-        rows: list[Row] = []
+        rows: list[Record] = []
         with self._path.open("rb") as file:
             file.seek(start)
             records = Records(
@@ -181,13 +222,24 @@ class EarlierRows:
                 below_header=True,
             )
             for record in records:
-                if rows and record.row.path != rows[0].path:
+                # What this run has added stands for itself.
+                if rows and (record.row.path != rows[0].row.path or record.start == self.end):
                     return rows
-                rows.append(record.row)
+                rows.append(record)
             last = whole_row(form.name, records, records.tail, records.tail_line)
-            if last is not None and (not rows or last.path == rows[0].path):
-                rows.append(last)
+            if last is not None and (not rows or last.path == rows[0].row.path):
+                rows.append(Record(last, records.end, records.end + len(records.tail), records.tail_line))
         return rows
+
+
+def _tells_replaced(group: Sequence[Record]) -> bool:
+    return bool(group) and replaced_in(group[0].row.note) is not None
+
+
+def _said(group: Sequence[Record], *, notes: bool) -> list[Row]:
+    """Rows without what may differ from run to run; without `notes`, also without what became of their photo."""
+    rows = [replace(each.row, score=None) for each in group]
+    return rows if notes else [replace(row, note=None, error=None) for row in rows]
 
 
 def _is_marked(file: BinaryIO) -> bool:

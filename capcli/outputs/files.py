@@ -194,6 +194,12 @@ def discard_left_over_drafts(target: str) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
+def is_unchanged(path: str, status: os.stat_result) -> bool:
+    """Whether a file is still the one that it was, by its status before it was read."""
+    now = os.stat(path)
+    return (now.st_ino, now.st_size, now.st_mtime_ns) == (status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 def cannot_be_written(path: str | os.PathLike[str], error: OSError) -> OutputError:
     """The error that says so, with the reason."""
     return OutputError(f"{os.fspath(path)}: cannot be written: {why(error)}")

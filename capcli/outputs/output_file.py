@@ -14,14 +14,13 @@ from io import FileIO
 from types import TracebackType
 
 from capcli.errors import OutputError, UsageError
+from capcli.outputs.compaction import put_copy_without
 from capcli.outputs.earlier_file import EarlierFile, Existing, exists_already
 from capcli.outputs.file_lock import is_in_place, try_lock
-from capcli.outputs.files import Draft, cannot_be_written, discard_left_over_drafts
+from capcli.outputs.files import cannot_be_written
 from capcli.outputs.rows import Row
 
 __all__ = ["Existing", "OutputFile"]
-
-_COPY_BYTES = 1 << 20
 
 
 class OutputFile(EarlierFile):
@@ -36,6 +35,8 @@ class OutputFile(EarlierFile):
     _started = False
 
     def _take_hold(self) -> None:
+        # What tells what is about to be replaced: starts and ends.
+        self._unfinished: list[tuple[int, int]] = []
         self._file = self._open()
 
     def _let_go(self) -> None:
@@ -56,13 +57,35 @@ class OutputFile(EarlierFile):
         if not self._started:
             self._start()
         self._append(records)
-        self.drop_failure(rows[0].path)
+        self._earlier.outdate(self._earlier.key(rows[0].path))
+        self._earlier.outdated += self._unfinished
+        self._unfinished = []
+
+    def write_first(self, rows: Sequence[Row]) -> None:
+        """Writes rows of one path onto the disk that others take the place of: those of the next `write`.
+
+        A file that has no notes cannot tell what they do, and gets none.
+
+        Raises:
+            UsageError, OutputError: as `write`.
+        """
+        if "note" not in self._rows.columns:
+            return
+        if not self._started:
+            self._start()
+        start = os.fstat(self._file.fileno()).st_size
+        self._append(b"".join(map(self._rows.record, rows)))
+        end = os.fstat(self._file.fileno()).st_size
+        self._unfinished.append((start, end))
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_be_written(self._path, error) from error
 
     def drop_failure(self, path: str) -> None:
         """Forgets a failure of the resumed file; its row goes when the file is closed."""
-        over = self._earlier.failed.pop(self._earlier.key(path), None)
-        if over is not None:
-            self._earlier.outdated.append((over.start, over.end))
+        if (key := self._earlier.key(path)) in self._earlier.failed:
+            self._earlier.outdate(key)
 
     def close(self) -> None:
         """Ends the file; one without a row gets its header all the same.
@@ -79,7 +102,7 @@ class OutputFile(EarlierFile):
             if not self._started:
                 self._start()
             if self._earlier.outdated:
-                self._compact()
+                put_copy_without(self._earlier.outdated, self._path, self._file)
         finally:
             self._file.close()
 
@@ -159,33 +182,3 @@ class OutputFile(EarlierFile):
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), start)
             raise cannot_be_written(self._path, error) from error
-
-    def _compact(self) -> None:
-        """Puts a copy without outdated rows in the file's place, whole or not at all."""
-        target = os.path.realpath(self._path)
-        # A run that was killed just here left its copy behind, and the outdated rows that bring this one here too.
-        discard_left_over_drafts(target)
-        try:
-            # Others may not look into the copy before it has the permissions of the file.
-            with open(target, "rb") as old, Draft(target, b"", mode=0o600) as copy:
-                status = os.fstat(old.fileno())
-                for start, end in _between(sorted(self._earlier.outdated), status.st_size):
-                    old.seek(start)
-                    while start < end:
-                        content = old.read(min(_COPY_BYTES, end - start))
-                        copy.write(content)
-                        start += len(content)
-                copy.copy_access(status)
-                if sys.platform == "win32":
-                    old.close()
-                    self._file.close()
-                copy.replace()
-        except OSError as error:
-            raise cannot_be_written(self._path, error) from error
-
-
-def _between(gaps: Sequence[tuple[int, int]], end: int) -> list[tuple[int, int]]:
-    """What is left of 0 to `end` without the gaps, which are in order."""
-    starts = [0, *(gap[1] for gap in gaps)]
-    ends = [*(gap[0] for gap in gaps), end]
-    return [(start, stop) for start, stop in zip(starts, ends, strict=True) if start < stop]

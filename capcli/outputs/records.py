@@ -15,6 +15,9 @@ from typing import BinaryIO
 
 from capcli.outputs.rows import BYTE_ORDER_MARK, FORMULA, LONGEST_RECORD, TEXT_COLUMNS, Row
 
+_NEEDED = frozenset({"path", "caption"})
+_DELIMITERS = (",", ";", "\t")
+
 
 @dataclass(frozen=True)
 class Record:
@@ -96,6 +99,7 @@ class Records:
         self._header: Sequence[str] | None = columns if below_header else None
         if format_name == "text":
             self._header = ("path", "caption")
+        self._delimiter = ","
         self.end = file.tell()
         self.tail = b""
         self.tail_line = 1
@@ -142,20 +146,20 @@ class Records:
             if not isinstance(values, dict):
                 raise ValueError("is no JSON object")
             return Record(_row(values), start, start + len(content) if end is None else end, line, values)
-        except (ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise RecordError(line, reason) from error
 
     def _named_cells(self, text: str) -> dict[str, str] | None:
         """The cells of a line by their columns; None where they are the header."""
-        cells = _split_csv(text) if self._name == "csv" else _split_tsv(text)
+        cells = self._split_csv(text) if self._name == "csv" else _split_tsv(text)
         if self._header is None:
             self._header = cells
             if self._columns is not None and list(cells) != list(self._columns):
                 raise ValueError(
                     f"the columns are {', '.join(cells)} instead of {', '.join(self._columns)} (another --captions?)"
                 )
-            if not {"path", "caption"} <= set(cells):
+            if not set(cells) >= _NEEDED:
                 raise ValueError("the header names no columns path and caption")
             return None
         if len(cells) != len(self._header):
@@ -166,6 +170,16 @@ class Records:
                 if values[column].startswith("'") and FORMULA.match(values[column]):
                     values[column] = values[column][1:]
         return values
+
+    def _split_csv(self, text: str) -> list[str]:
+        if self._header is None and self._columns is None:
+            # A spreadsheet writes what is usual where it runs.
+            for delimiter in _DELIMITERS:
+                cells = _split_csv(text, delimiter)
+                if set(cells) >= _NEEDED:
+                    self._delimiter = delimiter
+                    return cells
+        return _split_csv(text, self._delimiter)
 
     def _pieces(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Start, end, first line and bytes of each record: a line, or several while a quote is open."""
@@ -185,10 +199,14 @@ class Records:
         self.tail, self.tail_line = b"".join(lines), number + 1 - len(lines)
 
 
-def _split_csv(text: str) -> list[str]:
-    cells = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+def _split_csv(text: str, delimiter: str) -> list[str]:
+    broken = "a quote is not closed, or stands within a cell"
+    try:
+        cells = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise ValueError(broken) from error
     if len(cells) != 1:
-        raise ValueError("a quote is not closed, or stands within a cell")
+        raise ValueError(broken)
     return cells[0]
 
 

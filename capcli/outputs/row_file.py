@@ -12,7 +12,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from capcli.outputs.destinations import Destination, Outcome
+from capcli.outputs.destinations import Destination
+from capcli.outputs.outcomes import Outcome
 from capcli.outputs.output_file import Existing, OutputFile
 from capcli.outputs.provenance import Provenance, ProvenanceMemory
 from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, holds_raw_bytes
@@ -97,6 +98,9 @@ class RowFile(Destination):
             self._told_of_bytes = True
             self._news.append(f"{self._path} {RAW_BYTES_NOTE}")
         return Outcome(True)
+
+    def put_first(self, rows: Sequence[Row]) -> None:
+        self._opened_file.write_first(rows)
 
     @property
     def columns(self) -> Sequence[str]:

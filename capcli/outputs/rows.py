@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from capcli.errors import UsageError
+from capcli.verdicts import TAKEN
 
 FORMATS = ("text", "csv", "tsv", "jsonl")
 _SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".txt": "text"}
@@ -44,7 +45,8 @@ class Row:
 
     A row with both was captioned, but the caption could not be delivered everywhere it was to go. `confidence`: the
     probability that the caption is right. `note`: what was left undone on purpose, which is no failure. `words`: each
-    with its log-probability, the end of the sentence last, as "".
+    with its log-probability, the end of the sentence last, as "". `review`: what a person has decided, one
+    of the `verdicts`; None where nobody has told.
     """
 
     path: str
@@ -55,6 +57,12 @@ class Row:
     confidence: float | None = None
     note: str | None = None
     words: tuple[tuple[str, float], ...] | None = None
+    review: str | None = None
+
+    @property
+    def approved(self) -> bool:
+        """Whether a person has looked at the caption and wants it so."""
+        return self.review in TAKEN
 
 
 class RowFormat(Protocol):
@@ -88,10 +96,15 @@ def format_of(path: Path | None, chosen: str | None, default: str = "text") -> s
         return chosen
     if path is None:
         return default
-    try:
-        return _SUFFIXES[path.suffix.lower()]
-    except KeyError:
-        raise UsageError(f"{path}: its suffix names no format; use .csv, .tsv, .jsonl or .txt, or --format") from None
+    named = format_by_suffix(path)
+    if named is None:
+        raise UsageError(f"{path}: its suffix names no format; use .csv, .tsv, .jsonl or .txt, or --format")
+    return named
+
+
+def format_by_suffix(path: Path) -> str | None:
+    """The format's name that a file's suffix tells; None where it tells none."""
+    return _SUFFIXES.get(path.suffix.lower())
 
 
 def row_format(

@@ -10,11 +10,13 @@ _UNSURE = "unsure: "
 def why_unsure(best: Row, least: float | None) -> str | None:
     """Why a caption is held back; None where it is not, or where there is none.
 
+    One that a person has approved never is: the confidence is the model's, and an edited caption is not the model's.
+
     Args:
         best: the row of a photo's best caption.
         least: the least confidence of those that are not held back, 0 to 1; None holds nothing back.
     """
-    if least is None or best.caption is None:
+    if least is None or best.caption is None or best.approved:
         return None
     if best.confidence is None:
         return f"{_UNSURE}its confidence is not known"

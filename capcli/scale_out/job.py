@@ -18,9 +18,10 @@ import ray.exceptions
 from ray.data.datasource import FilenameProvider
 
 from capcli.bundle.bundle import load_bundle
-from capcli.captioning import CaptionSettings, Report, provenance_of
+from capcli.captioning import CaptionSettings, provenance_of
 from capcli.errors import CapcliError, OutputError
 from capcli.pipeline import PipelineSettings
+from capcli.run_report import Report
 from capcli.scale_out.caption_images import CaptionImages
 from capcli.scale_out.cluster import Need, check_bundle, cluster, last_line, signals_as_raised
 from capcli.scale_out.datasets import in_actors, with_rows

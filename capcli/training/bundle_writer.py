@@ -11,8 +11,17 @@ from typing import Any
 
 import torch
 
-from capcli.bundle.bundle import GraphNames, Manifest, SearchDefaults, SpecialTokens, describe_file, write_manifest
+from capcli.bundle.bundle import (
+    MATCHING,
+    GraphNames,
+    Manifest,
+    SearchDefaults,
+    SpecialTokens,
+    describe_file,
+    write_manifest,
+)
 from capcli.bundle.confidence import Confidence
+from capcli.bundle.matching import FILE
 from capcli.bundle.precision import INT8, Precision
 from capcli.decoding.search import SearchSettings
 from capcli.training.model import CaptioningModel
@@ -81,6 +90,7 @@ class BundleWriter:
         text, model, tokenizer = self._text, self.rounded, self.rounded.tokenizer
         decoder, settings = model.network.decoder, text.settings
         (target / FILES["card"]).write_bytes(text.card(precision))
+        files = FILES | ({MATCHING: FILE} if (target / FILE).exists() else {})
         write_manifest(
             target,
             Manifest(
@@ -88,7 +98,7 @@ class BundleWriter:
                 description=text.description,
                 code_licence="Apache-2.0",
                 weights_terms=text.weights_terms,
-                files={role: describe_file(target, name) for role, name in FILES.items()},
+                files={role: describe_file(target, name) for role, name in files.items()},
                 input_size=model.input_size,
                 resize="squash",
                 graph=GraphNames(

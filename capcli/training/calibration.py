@@ -48,7 +48,7 @@ def choose_calibration(
     size = source.model.input_size
     own = images_of_runs(source.runs)
     if folder is None:
-        paths, data = list(own.train), source.data_sets
+        paths, data = [str(image.path) for image in own.train], source.data_sets
     else:
         if not folder.exists():
             raise UsageError(f"{folder}: no such folder; --calibration-images takes a folder of photos")

@@ -14,19 +14,27 @@ import numpy as np
 
 from capcli.bundle.bundle import Bundle, read_bundle
 from capcli.bundle.confidence import Confidence, SignalWeight
+from capcli.bundle.matching import FILE
 from capcli.captioner import Captioner
 from capcli.dataset.captions import CaptionedImage
-from capcli.decoding.signals import SIGNALS
-from capcli.evaluation.logistic import fit_logistic
+from capcli.decoding.signals import MATCH
+from capcli.evaluation.logistic import Logistic, fit_logistic
 from capcli.evaluation.rightness import chance_of_right
 from capcli.training.export_source import ExportSource, images_of_runs
+from capcli.training.matching_choice import choose_matching, keep_matching
+from capcli.training.photos import evenly
 
 # Fewer photos would tell how sure the model was of them, not of others.
 FEWEST = 200
-# Six weights are settled by then; a minute or two on two cores for the shipped model.
+# Seven weights are settled by then; a minute or two on two cores for the shipped model.
 _MOST = 1000
 _RIDGE = 0.001
+# References tell a right caption from another with an error of their own, which flattens what is fitted to them: by so
+# much steeper it was against verdicts by eye (models/recipe/confidence_scores.py).
+STEEPNESS = 1.6
 _DIGITS = 5
+# An intercept is looked for between these, to a billionth.
+_FARTHEST, _HALVINGS = 100.0, 40
 
 
 def choose_confidence(
@@ -35,7 +43,8 @@ def choose_confidence(
     """How sure a new bundle is of a caption; None where that cannot be known.
 
     What a bundle knew goes on where the new one holds the same weights and searches alike; another form says other
-    things, and is fitted on photos anew.
+    things, and is fitted on photos anew. A matching score, which is there for the confidence alone, is put into the
+    folder with it.
 
     Args:
         folder: the new bundle, whole but for this.
@@ -43,19 +52,29 @@ def choose_confidence(
         images: photos to fit on instead.
         note: told what is done, and what is missing.
     """
-    bundle = read_bundle(folder)
+    confidence = _choose(read_bundle(folder), source, images, note)
+    if confidence is None or confidence.matching is None:
+        (folder / FILE).unlink(missing_ok=True)
+    return confidence
+
+
+def _choose(
+    bundle: Bundle, source: ExportSource, images: Sequence[CaptionedImage] | None, note: Callable[[str], None]
+) -> Confidence | None:
+    of_runs = images_of_runs(source.runs)
     if images is None:
-        kept = replace(bundle, manifest=replace(bundle.manifest, confidence=source.confidence)).confidence
+        alike = keep_matching(bundle, source)
+        kept = replace(alike, manifest=replace(alike.manifest, confidence=source.confidence)).confidence
         if kept is not None:
             return kept
-        images = images_of_runs(source.runs).held_back
+    images = of_runs.held_back if images is None else images
     if len(images) < FEWEST:
         note(
             f"no confidence is fitted: there are {len(images)} validation photos with captions, {FEWEST} are needed; "
             "--val-images DIR and --val-captions FILE give others"
         )
         return None
-    return fit_confidence(bundle, images, note)
+    return fit_confidence(choose_matching(bundle, source, of_runs, note), images, note)
 
 
 def fit_confidence(bundle: Bundle, images: Sequence[CaptionedImage], note: Callable[[str], None]) -> Confidence | None:
@@ -68,8 +87,7 @@ def fit_confidence(bundle: Bundle, images: Sequence[CaptionedImage], note: Calla
     Returns:
         None where too few can be read.
     """
-    some = min(_MOST, len(images))
-    chosen = [images[place * len(images) // some] for place in range(some)]
+    chosen = evenly(images, _MOST)
     note(f"captioning {len(chosen)} validation photos for the confidence")
     captioner = Captioner(bundle, provider="cpu")
     signals: list[Mapping[str, float]] = []
@@ -84,18 +102,22 @@ def fit_confidence(bundle: Bundle, images: Sequence[CaptionedImage], note: Calla
     return weigh_signals(bundle, signals, chances)
 
 
-def weigh_signals(bundle: Bundle, signals: Sequence[Mapping[str, float]], chances: Sequence[float]) -> Confidence:
+def weigh_signals(
+    bundle: Bundle, signals: Sequence[Mapping[str, float]], chances: Sequence[float], *, steepness: float = STEEPNESS
+) -> Confidence:
     """The confidence that tells those chances best.
 
     Args:
         bundle: its captions' signals they are.
-        signals: of each caption.
-        chances: of each caption to be right, from 0 to 1.
+        signals: of each caption, the same ones.
+        chances: of each caption to be right by its references, from 0 to 1.
+        steepness: what all weights are multiplied by; the mean chance stays.
     """
-    table = np.array([[each[name] for name in SIGNALS] for each in signals])
-    fitted = fit_logistic(table, np.array(chances), ridge=_RIDGE)
-    search = bundle.manifest.search
-    numbers = zip(SIGNALS, fitted.weights, fitted.means, fitted.scales, strict=True)
+    names = tuple(signals[0])
+    table = np.array([[each[name] for name in names] for each in signals])
+    fitted = _steeper(fit_logistic(table, np.array(chances), ridge=_RIDGE), table, float(np.mean(chances)), steepness)
+    probabilities, search = fitted(table), bundle.manifest.search
+    numbers = zip(names, fitted.weights, fitted.means, fitted.scales, strict=True)
     return Confidence(
         {name: SignalWeight(*(round(float(value), _DIGITS) for value in values)) for name, *values in numbers},
         round(fitted.intercept, _DIGITS),
@@ -104,4 +126,17 @@ def weigh_signals(bundle: Bundle, signals: Sequence[Mapping[str, float]], chance
         search.beam,
         search.max_length,
         search.length_penalty,
+        bundle.matching_fingerprint if MATCH in names else None,
+        round(float(probabilities.min()), _DIGITS),
+        round(float(probabilities.max()), _DIGITS),
     )
+
+
+def _steeper(fitted: Logistic, table: np.ndarray, mean: float, steepness: float) -> Logistic:
+    """With weights so many times as large, and the intercept with which probabilities have this mean."""
+    low, high = -_FARTHEST, _FARTHEST
+    steeper = replace(fitted, weights=fitted.weights * steepness)
+    for _ in range(_HALVINGS):
+        steeper = replace(steeper, intercept=(low + high) / 2)
+        low, high = (steeper.intercept, high) if steeper(table).mean() < mean else (low, steeper.intercept)
+    return steeper

@@ -16,6 +16,7 @@ from capcli.dataset.held_out import without_held_out
 from capcli.dataset.splits import choose_split
 from capcli.errors import DataError, UsageError
 from capcli.training.config import TrainConfig
+from capcli.training.photos import evenly
 
 # Unreadable images that are named, each in a line.
 _NAMED = 5
@@ -75,7 +76,7 @@ def read_data(config: TrainConfig) -> TrainingData:
         held = list(split.val)
         if 0 < config.val_images < len(held):
             # Split files are often sorted; evenly spaced images stand for the whole better than the first ones.
-            held = [held[row * len(held) // config.val_images] for row in range(config.val_images)]
+            held = evenly(held, config.val_images)
         if held:
             validation.append(ValidationSet(source.images, held))
         notes += [f"{source.images}: {line}" for line in (*report.lines(), *split.notes)]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from capcli.bundle.bundle import MANIFEST, find_bundle, read_bundle
+from capcli.bundle.bundle import MANIFEST, MATCHING, find_bundle, read_bundle
 from capcli.bundle.confidence import Confidence
 from capcli.dataset.captions import CaptionedImage
 from capcli.errors import BundleError, DataError, UsageError
@@ -30,9 +30,9 @@ _OLD_SCORES = "its measured scores are not kept, for another form may say other 
 class ExportSource:
     """A model, and what a new bundle says of it unless its maker says otherwise.
 
-    `confidence`: what a bundle knew of how sure it is. `config`: how it searches. `runs`: what it was trained in,
-    empty for a bundle, whose own `card` goes on. `images`: folders that the runs were trained on. `notes`: what the
-    runs do not agree on, and what of a bundle is not kept.
+    `confidence`: what a bundle knew of how sure it is, and `matching` the file of its matching score. `config`: how it
+    searches. `runs`: what it was trained in, empty for a bundle, whose own `card` goes on. `images`: folders that the
+    runs were trained on. `notes`: what the runs do not agree on, and what of a bundle is not kept.
     """
 
     model: CaptioningModel
@@ -45,13 +45,14 @@ class ExportSource:
     card: str | None = None
     notes: tuple[str, ...] = ()
     confidence: Confidence | None = None
+    matching: Path | None = None
 
 
 @dataclass(frozen=True)
 class RunImages:
     """The images that runs were trained on and those they held back, each once; `problem`: why some are not here."""
 
-    train: tuple[str, ...] = ()
+    train: tuple[CaptionedImage, ...] = ()
     held_back: tuple[CaptionedImage, ...] = ()
     problem: str | None = None
 
@@ -74,7 +75,7 @@ def read_source(paths: Sequence[Path]) -> ExportSource:
 
 def images_of_runs(runs: Sequence[TrainedRun]) -> RunImages:
     """What the runs' captions and split files say today; photos that cannot be read are among them."""
-    train: dict[str, None] = {}
+    train: dict[Path, CaptionedImage] = {}
     held_back: dict[Path, CaptionedImage] = {}
     problem = None
     for run in runs:
@@ -83,9 +84,9 @@ def images_of_runs(runs: Sequence[TrainedRun]) -> RunImages:
         except DataError as error:
             problem = str(error)
             continue
-        train |= dict.fromkeys(str(image.path) for image in data.train)
+        train |= {image.path: image for image in data.train}
         held_back |= {image.path: image for each in data.validation for image in each.images}
-    return RunImages(tuple(train), tuple(held_back.values()), problem)
+    return RunImages(tuple(train.values()), tuple(held_back.values()), problem)
 
 
 def _is_bundle(path: Path) -> bool:
@@ -108,6 +109,7 @@ def _of_bundle(folder: Path) -> ExportSource:
         card=bundle.path("card").read_text("utf-8", "replace"),
         notes=(_OLD_SCORES,) if manifest.scores else (),
         confidence=bundle.confidence,
+        matching=bundle.path(MATCHING) if MATCHING in manifest.files else None,
     )
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from capcli.errors import ImageError
 from capcli.inputs.images import load_image
 from capcli.inputs.paths import FolderRules, find_inputs
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -29,18 +32,22 @@ def photos_of(places: Iterable[Path]) -> list[str]:
     return [path for place in places if place.exists() for path in _images_of(place)]
 
 
+def evenly(items: Sequence[Item], count: int) -> list[Item]:
+    """Up to `count` of them, evenly spaced over all: several data sets, one after the other, are all there."""
+    some = min(count, len(items))
+    return [items[row * len(items) // some] for row in range(some)]
+
+
 def read_evenly(paths: Sequence[str], count: int, size: int) -> Photos | None:
-    """Reads up to `count` photos, evenly spaced over all: several data sets are all there. None if none can be read.
+    """Reads up to `count` photos, chosen by `evenly`. None if none can be read.
 
     Args:
         size: width and height in pixels that they are resized to.
     """
-    some = min(count, len(paths))
-    even = [paths[row * len(paths) // some] for row in range(some)]
     read: list[str] = []
     pixels: list[np.ndarray] = []
     # The others stand in for those that cannot be read.
-    for path in dict.fromkeys([*even, *paths]):
+    for path in dict.fromkeys([*evenly(paths, count), *paths]):
         try:
             pixels.append(load_image(path, size=(size, size)))
         except ImageError:

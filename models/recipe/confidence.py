@@ -3,8 +3,8 @@
     python models/recipe/confidence.py ../shared/data models/default [SIGNALS]
 
 captions all dev photos of the three sets, which takes some minutes. SIGNALS, a file of JSON Lines, keeps what is
-measured, so that it need not be done again. `capcli export` does the same for a run; this is for a bundle that is to
-stay as it is.
+measured, so that it need not be done again as long as bundle and matching score (`matching.py`) are the same.
+`capcli export` does the same for a run; this is for a bundle that is to stay as it is.
 """
 
 from __future__ import annotations
@@ -53,14 +53,22 @@ def measure(bundle: Bundle, data: Path, kept: Path | None) -> Iterator[Measured]
     """Captions what the file of an earlier run lacks, and adds it there."""
     photos = dev_photos(data)
     known = {}
+    of = [bundle.fingerprint, bundle.matching_fingerprint]
     if kept is not None and kept.exists():
-        known = {tuple(row["key"]): row for row in map(json.loads, kept.read_text("utf-8").splitlines())}
+        rows = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
+        known = {tuple(row["key"]): row for row in rows if row.get("of") == of}
     todo = [(name, image) for name, image in photos if (name, image.path.name) not in known]
     if todo:
         results = Captioner(bundle, provider="cpu").stream([image.path for _, image in todo], details=True)
         for (name, image), result in zip(todo, results, strict=True):
             best = result.captions[0]
-            row = {"key": [name, image.path.name], "caption": best.text, "score": best.score, "signals": best.signals}
+            row = {
+                "of": of,
+                "key": [name, image.path.name],
+                "caption": best.text,
+                "score": best.score,
+                "signals": best.signals,
+            }
             known[name, image.path.name] = row
             if kept is not None:
                 with kept.open("a", encoding="utf-8") as file:

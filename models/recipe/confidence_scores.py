@@ -1,20 +1,26 @@
 """How well a confidence tells right captions: five folds by photo, on captions that were judged by looking.
 
     git worktree add /tmp/judged 192445c
+    python models/recipe/matching.py ../shared/data /tmp/judged/models/default PROGRESS
     python models/recipe/confidence_scores.py ../shared/data /tmp/judged/models/default SIGNALS
 
 The verdicts are on captions of the bundle of 192445c. A photo's verdict, references and signals stay out of both steps
-for its fold. Beside it, fitted and measured alike, the mean log-probability alone. SIGNALS as for `confidence.py`.
-Intervals: 95 %, by 2,000 draws of the captions.
+for its fold; the matching score is learnt on training photos alone. Beside it, fitted and measured alike, the mean
+log-probability alone, and all signals of the words without the matching score. SIGNALS as for `confidence.py`.
+Intervals: 95 %, by 2,000 draws of the captions, the same ones where two are compared.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 from confidence import Measured, given
 from rightness import FOLDS, auroc, fit, folds_of, read_verdicts
 
 from capcli.bundle.bundle import Bundle
+from capcli.decoding.signals import MATCH, SIGNALS
+from capcli.evaluation.logistic import fit_logistic
 from capcli.evaluation.rightness import measures
 from capcli.training.confidence import weigh_signals
 
@@ -28,39 +34,51 @@ def expected_calibration_error(chances: np.ndarray, right: np.ndarray) -> float:
     return float(sum(len(group) * abs(chances[group].mean() - right[group].mean()) for group in groups) / len(chances))
 
 
-def interval(scores: np.ndarray, cases: np.ndarray) -> str:
+def interval(measured: Callable[[np.ndarray], float], count: int) -> str:
+    """What is measured on the captions of these places, with the interval that draws of `count` give it."""
     generator = np.random.default_rng(0)
-    draws = [generator.integers(0, len(scores), len(scores)) for _ in range(DRAWS)]
-    low, high = np.quantile([auroc(scores[draw], cases[draw]) for draw in draws], [0.025, 0.975])
-    return f"{auroc(scores, cases):.3f} ({low:.3f} to {high:.3f})"
+    draws = [generator.integers(0, count, count) for _ in range(DRAWS)]
+    low, high = np.quantile([measured(draw) for draw in draws], [0.025, 0.975])
+    return f"{measured(np.arange(count)):.3f} ({low:.3f} to {high:.3f})"
 
 
 def report(name: str, chances: np.ndarray, right: np.ndarray, wrong: np.ndarray, odd: np.ndarray) -> None:
     surest = np.argsort(-chances, kind="stable")
     shares = ", ".join(f"{right[surest[: round(len(surest) * share)]].mean():.2f}" for share in (0.25, 0.5, 0.75, 1))
+    count = len(chances)
+    told = interval(lambda draw: auroc(chances[draw], right[draw]), count)
+    told_wrong = interval(lambda draw: auroc(-chances[draw], wrong[draw]), count)
     print(
-        f"{name}: AUROC right {interval(chances, right)}, wrong {interval(-chances, wrong)}; calibration error "
+        f"{name}: AUROC right {told}, wrong {told_wrong}; calibration error "
         f"{expected_calibration_error(chances, right):.3f}; right among the surest 25, 50, 75, 100 %: {shares}; odd "
         f"pictures above 0.5 and not right: {((chances > 0.5) & ~right & odd).sum()} of {odd.sum()}"
     )
 
 
-def in_folds(bundle: Bundle, measured: list[Measured], verdicts: list, names: tuple[str, ...] | None) -> np.ndarray:
-    """The chances of the judged captions, each by what was fitted without its photo."""
+def in_folds(bundle: Bundle, measured: list[Measured], verdicts: list, names: tuple[str, ...]) -> np.ndarray:
+    """The chances of the judged captions, each by what was fitted without its photo.
+
+    So is by how much steeper it is against verdicts than against references; that is printed.
+    """
+    right = np.array([verdict.verdict == "right" for verdict in verdicts], float)
+    steepness = []
     place = {(each.data_set, each.image.path.name): number for number, each in enumerate(measured)}
     rows = np.array([place[verdict.data_set, verdict.image] for verdict in verdicts])
     agreement = np.array([measures(each.caption, each.image.captions) for each in measured])
-    signals = [
-        each.signals if names is None else {name: each.signals[name] * (name in names) for name in each.signals}
-        for each in measured
-    ]
+    signals = [{name: each.signals[name] for name in names} for each in measured]
     folds, chances = folds_of(verdicts), np.zeros(len(verdicts))
     for fold in range(FOLDS):
         labels = fit([verdict for verdict, its in zip(verdicts, folds, strict=True) if its != fold])(agreement)
         held = set(rows[folds == fold].tolist())
         others = [number for number in range(len(measured)) if number not in held]
-        fitted = weigh_signals(bundle, [signals[number] for number in others], labels[others])
+        known = [signals[number] for number in others]
+        flat = weigh_signals(bundle, known, labels[others], steepness=1.0)
+        logits = np.array([sum(flat.parts(signals[row]).values()) for row in rows[folds != fold]])
+        against = fit_logistic(logits[:, None], right[folds != fold], ridge=1e-6)
+        steepness.append(float(against.weights[0] / against.scales[0]))
+        fitted = weigh_signals(bundle, known, labels[others], steepness=steepness[-1])
         chances[folds == fold] = [fitted.probability(signals[row]) for row in rows[folds == fold]]
+    print(f"steeper against verdicts than against references by {np.mean(steepness):.2f}")
     return chances
 
 
@@ -73,8 +91,24 @@ def main() -> None:
     print(f"{len(verdicts)} of {len(every)} judged captions are said here")
     right, wrong = (np.array([each.verdict == kind for each in verdicts]) for kind in ("right", "wrong"))
     odd = np.array([each.image.startswith("C_") for each in verdicts])
-    for name, names in (("mean log-probability", ("mean_log_prob",)), ("confidence", None)):
-        report(name, in_folds(bundle, measured, verdicts, names), right, wrong, odd)
+    kinds = {"mean log-probability": ("mean_log_prob",), "signals of the words": SIGNALS}
+    if all(MATCH in each.signals for each in measured):
+        kinds["signals of the words and matching score"] = (*SIGNALS, MATCH)
+    alone = None
+    for name, names in kinds.items():
+        chances = in_folds(bundle, measured, verdicts, names)
+        report(name, chances, right, wrong, odd)
+        if alone is None:
+            alone = chances
+            continue
+        plain = alone
+        print(
+            "  above the mean log-probability, right: "
+            + interval(
+                lambda draw: auroc(chances[draw], right[draw]) - auroc(plain[draw], right[draw]),  # noqa: B023
+                len(verdicts),
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -42,6 +42,9 @@ def test_the_manifest_keeps_it(sure: Path, tmp_path: Path) -> None:
     write_manifest(tmp_path / "again", bundle.manifest)
     assert (tmp_path / "again" / MANIFEST).read_bytes() == (sure / MANIFEST).read_bytes()
     assert read_bundle(tmp_path / "again").confidence == bundle.confidence
+    manifest = replace(bundle.manifest, confidence=replace(bundle.confidence, matching="ab", lowest=0.1, highest=0.9))
+    write_manifest(tmp_path / "again", manifest)
+    assert read_bundle(tmp_path / "again").manifest.confidence == manifest.confidence
 
 
 def test_one_of_other_weights_or_another_search_is_none(sure: Path) -> None:
@@ -72,6 +75,8 @@ def _drop(values: dict[str, Any]) -> None:
         lambda values: values["signals"]["mean_entropy"].update(scale=0),
         lambda values: values["signals"]["mean_entropy"].pop("weight"),
         lambda values: values.update(search=None),
+        lambda values: values.update(range=[0.1]),
+        lambda values: values.update(range=[0.1, "high"]),
     ],
 )
 def test_a_malformed_one_is_told(damage: Callable[[dict[str, Any]], object], sure: Path, tmp_path: Path) -> None:

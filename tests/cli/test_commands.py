@@ -16,7 +16,9 @@ from tests.conftest import RunCommand, python
 def test_the_list_of_commands_says_of_each_what_its_own_help_says() -> None:
     group = typer.main.get_command(app)
     names = group.list_commands(None)  # type: ignore[attr-defined]
-    assert names == ["caption", "explain", "review", "train", "export", "evaluate", "ray", "models", "doctor", "bench"]
+    assert names == [
+        *("caption", "explain", "review", "apply", "train", "export", "evaluate", "ray", "models", "doctor", "bench")
+    ]
     for name in names:
         command = group.get_command(None, name)  # type: ignore[attr-defined]
         assert group.places[name].does == command.help.split("\n\n")[0].replace("\n", " ").strip()  # type: ignore[attr-defined]

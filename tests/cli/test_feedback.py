@@ -165,7 +165,7 @@ def test_ctrl_c_says_how_to_go_on(photos: Path, tiny: Path, tmp_path: Path) -> N
     seen = on_terminal("-o", out, "--model", tiny, "-", photos / "1.png", interrupt_after=out)
     assert seen.code == 130
     assert seen.terminal.splitlines()[-1] == (
-        f"capcli: stopped; {out} holds what was captioned so far; the same command with --resume goes on"
+        f"capcli: stopped; {out} holds what was done so far; the same command with --resume goes on"
     )
 
 

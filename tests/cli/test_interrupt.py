@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 # Of each command, a module that its work begins with: the signal arrives as that is imported.
 COMMANDS = {
     ("caption", "missing.jpg", "--model", str(TINY_BUNDLE)): "capcli.captioner",
+    ("apply", "missing.csv", "--sidecar", ".txt"): "capcli.applying",
     ("train", "--images", "x", "--out", "x"): "capcli.extras",
     ("export", "x", "y"): "capcli.extras",
     ("explain", "missing.jpg"): "capcli.extras",

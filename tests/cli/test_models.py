@@ -157,6 +157,7 @@ def test_info_says_what_a_bundle_is(capcli: RunCommand, tiny: Path, place: Path)
         "precision": "float32, the decoder float32; weights are stored as int8",
         "vocabulary": "16 tokens",
         "search": "beam 3, at most 12 words, length penalty 0.7",
+        "confidence": "none: captions do not say how sure it is",
         "trained on": "tinydata",
         "scores": "none in the manifest",
         "files": "encoder.onnx    466.1 kB\ndecoder.onnx     68.4 kB\ntokenizer.json     671 B\n"
@@ -164,6 +165,18 @@ def test_info_says_what_a_bundle_is(capcli: RunCommand, tiny: Path, place: Path)
         "card": str(folder / "MODEL_CARD.md"),
     }
     assert capcli("models", "info", "tiny", env={"CAPCLI_MODELS": str(place)}).out == done.out
+
+
+def test_info_says_what_the_confidence_was_fitted_on(capcli: RunCommand, sure: Path, matched: Path) -> None:
+    found = labelled(capcli("models", "info", matched).text)
+    assert found["confidence"] == "fitted on 300 photos, which have 0.05 to 0.95; from match"
+    assert "matching.npz " in found["files"]
+    # A manifest of an earlier version does not know the range.
+    found = labelled(capcli("models", "info", sure).text)
+    assert found["confidence"] == "fitted on 300 photos; from mean_entropy, mean_log_prob"
+    values = json.loads(capcli("models", "info", matched, "--json").text)
+    assert (values["confidence"]["photos"], values["confidence"]["lowest"]) == (300, 0.05)
+    assert values["confidence"]["signals"]["match"]["weight"] == 3.0
 
 
 def test_info_for_machines_holds_the_same(capcli: RunCommand, tiny: Path) -> None:

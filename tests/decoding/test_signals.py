@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from capcli.decoding.search import Hypothesis
-from capcli.decoding.signals import SIGNALS, are_known, signals_of
+from capcli.decoding.signals import MATCH, SIGNALS, are_known, signals_of
 
 LOG_PROBS = np.array([-0.5, -2.0, -0.1, -1.0])
 SENTENCE = Hypothesis((5, 6, 7), -3.6, LOG_PROBS, entropy=np.array([1.0, 4.0, 0.0, 2.0], np.float32))
@@ -37,5 +37,9 @@ def test_without_its_entropy_a_sentence_has_no_signals() -> None:
 
 
 def test_signals_of_later_versions_are_told_apart() -> None:
-    assert are_known(SIGNALS[:2])
-    assert not are_known([*SIGNALS, "smell"])
+    assert are_known(SIGNALS[:2], matching=False)
+    assert not are_known([*SIGNALS, "smell"], matching=True)
+    assert are_known([*SIGNALS, MATCH], matching=True)
+    # Without a matching score there is none to tell of.
+    assert not are_known([*SIGNALS, MATCH], matching=False)
+    assert signals_of(SENTENCE, 2.5) == {**signals_of(SENTENCE), MATCH: 2.5}

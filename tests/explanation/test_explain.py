@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from capcli import Captioner
+from capcli.bundle.bundle import read_bundle
+from capcli.bundle.confidence import SignalWeight
 from capcli.explanation import Explanation, explain
 from capcli.explanation.picture import explanation_picture
 from tests.shapes import draw
@@ -42,6 +44,18 @@ def test_reasons_add_up_to_the_confidence(found: Explanation) -> None:
         "few other words would have done",
         "its words are likely on the whole",
     ]
+
+
+def test_how_well_the_words_go_with_the_photo_is_told(matched: Path) -> None:
+    bundle, photo = read_bundle(matched), draw("circle", "red", "white", 1000, 64)
+    (reason,) = explain(Captioner(bundle, provider="cpu"), photo).reasons
+    assert reason.text == "its words go with the photo" and reason.logit > 0
+    # Where photos' captions usually go with them better.
+    assert bundle.confidence is not None
+    confidence = replace(bundle.confidence, signals={"match": SignalWeight(3.0, 10.0, 1.0)})
+    stricter = replace(bundle, manifest=replace(bundle.manifest, confidence=confidence))
+    (reason,) = explain(Captioner(stricter, provider="cpu"), photo).reasons
+    assert reason.text == "its words hardly go with the photo" and reason.logit < 0
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,8 @@ DATA = "tests/training/test_data.py"
 FEATURES = "tests/training/inputs/test_features.py"
 CACHE = "tests/training/inputs/test_cache.py"
 PROOF = "tests/training/test_proof.py"
+MATCHING = "tests/training/test_matching.py"
+CONFIDENCE = "tests/training/test_confidence.py"
 EXPORT = "tests/training/test_export.py"
 INT8 = "tests/training/onnx/test_static_int8.py"
 SETTINGS = "tests/training/test_every_setting.py::test_settings_reach_their_place"
@@ -347,7 +349,16 @@ SECTIONS = {
         Fault("length penalty is ignored", "length_penalty=config.length_penalty)\n    return Validator",
               "length_penalty=1.0)\n    return Validator", f"{SETTINGS}[beam-max_length-length_penalty]"),
         Fault("only the first images are validated on",
-              "held[row * len(held) // config.val_images] for row in range(config.val_images)",
-              "held[row] for row in range(config.val_images)", f"{SETTINGS}[val_images]"),
+              "[items[row * len(items) // some] for row in range(some)]", "list(items[:some])",
+              f"{SETTINGS}[val_images] {MATCHING}"),
+    ],
+    "matching": [
+        Fault("the picture does not count", "self.picture(self.dropout(pictures))", "self.picture(pictures * 0)",
+              MATCHING),
+        Fault("sentences are another photo's", "said = [captions[photo]", "said = [captions[0]", MATCHING),
+        Fault("words that were never met count", " * known[:, None]", "", MATCHING),
+        Fault("what is usual stays in", "said - self.usual_sentence", "said", "tests/bundle/test_matching.py"),
+        Fault("the confidence's score is lost", "alike = keep_matching(bundle, source)", "alike = bundle", CONFIDENCE),
+        Fault("a score that nothing reads stays", "(folder / FILE).unlink(missing_ok=True)", "pass", CONFIDENCE),
     ],
 }  # fmt: skip

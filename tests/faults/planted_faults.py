@@ -29,6 +29,7 @@ ROOMS = (
     "capcli/evaluation",
     "capcli/bundle/tokens.py",
     "capcli/bundle/habits.py",
+    "capcli/bundle/matching.py",
     "capcli/outputs/file_lock.py",
 )
 

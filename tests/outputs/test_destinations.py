@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.destinations import Destination, Destinations, Outcome
+from capcli.outputs.destinations import Destination, Destinations
+from capcli.outputs.outcomes import Outcome
 from capcli.outputs.output_file import Existing
 from capcli.outputs.provenance import Provenance, ProvenanceMemory
 from capcli.outputs.records import read_rows

@@ -17,9 +17,11 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from capcli.errors import OutputError
 from capcli.outputs import metadata
-from capcli.outputs.destinations import Outcome
+from capcli.outputs.exiv2 import Metadata
 from capcli.outputs.metadata import PhotoMetadata, write_description
+from capcli.outputs.outcomes import Outcome
 from capcli.outputs.rows import Row
+from capcli.outputs.text_edits import Edit
 from tests.conftest import python
 from tests.photos import photo_array
 
@@ -431,13 +433,13 @@ def test_a_full_disk_leaves_the_photo(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_a_photo_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_photo(tmp_path / "a.jpg")
-    real = metadata._described
+    real = metadata._edited
 
-    def slow(content: bytes, caption: str, overwrite: bool) -> bytes | Outcome:
+    def slow(content: bytes, change: Callable[[Metadata], Edit]) -> tuple[bytes | None, Edit]:
         photo("coffee").save(path)
-        return real(content, caption, overwrite)
+        return real(content, change)
 
-    monkeypatch.setattr(metadata, "_described", slow)
+    monkeypatch.setattr(metadata, "_edited", slow)
     with pytest.raises(OutputError, match="another program changed the photo"):
         write_description(path, CAPTION)
     assert descriptions(path)["exif"] is None
@@ -450,7 +452,8 @@ def test_warnings_of_the_library_do_not_reach_standard_output(tmp_path: Path) ->
     exif.get_ifd(0x8769)[0x9286] = b"no character code"
     path = save_photo(tmp_path / "a.jpg", exif=exif)
     done = python(
-        "import sys; from capcli.outputs.metadata import *; print(write_description(sys.argv[1], 'A dog.').written)",
+        "import sys; from capcli.outputs.metadata import write_description as write\n"
+        "print(write(sys.argv[1], 'A dog.').written)",
         str(path),
     )
     assert done.text == "True\n"
@@ -487,7 +490,8 @@ def test_a_kill_leaves_every_photo_whole(tmp_path: Path) -> None:
 def test_without_the_library_one_line_says_what_to_do() -> None:
     code = (
         "import sys; sys.modules['pyexiv2'] = None\n"
-        "from capcli.outputs.metadata import *\n"
+        "from capcli.errors import DependencyError\n"
+        "from capcli.outputs.metadata import PhotoMetadata, write_description\n"
         "for call in (PhotoMetadata, lambda: write_description('a.jpg', 'A dog.')):\n"
         "    try: call()\n"
         "    except DependencyError as error: print(error)\n"

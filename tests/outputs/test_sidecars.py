@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.destinations import Outcome
 from capcli.outputs.files import Draft
+from capcli.outputs.outcomes import Outcome
 from capcli.outputs.sidecars import Sidecars
 
 ODD_NAMES = [

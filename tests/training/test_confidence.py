@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +15,11 @@ pytest.importorskip("onnx", reason="needs the train extra")
 
 from capcli import Captioner
 from capcli.bundle.bundle import read_bundle
+from capcli.bundle.matching import FILE
 from capcli.dataset.captions import CaptionedImage
+from capcli.decoding.signals import MATCH, SIGNALS
 from capcli.training import confidence as module
-from capcli.training.confidence import choose_confidence, fit_confidence
+from capcli.training.confidence import STEEPNESS, choose_confidence, fit_confidence, weigh_signals
 from capcli.training.export_source import ExportSource
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
@@ -43,8 +46,8 @@ def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FEWEST", 20)
 
 
-def source_of(confidence: object = None) -> ExportSource:
-    return ExportSource(None, None, (), confidence=confidence)  # type: ignore[arg-type]
+def source_of(confidence: object = None, matching: Path | None = None) -> ExportSource:
+    return ExportSource(None, None, (), confidence=confidence, matching=matching)  # type: ignore[arg-type]
 
 
 @pytest.mark.usefixtures("few_are_enough")
@@ -53,11 +56,12 @@ def test_it_is_high_where_captions_agree_with_references(tiny: Path, captioned: 
     notes: list[str] = []
     fitted = fit_confidence(bundle, captioned, notes.append)
     assert fitted is not None
-    assert (fitted.photos, fitted.weights) == (len(captioned), bundle.fingerprint)
+    assert (fitted.photos, fitted.weights, fitted.matching) == (len(captioned), bundle.fingerprint, None)
     assert notes == [f"captioning {len(captioned)} validation photos for the confidence"]
     sure = Captioner(replace(bundle, manifest=replace(bundle.manifest, confidence=fitted)), provider="cpu")
     chances = [caption.confidence or 0.0 for caption in sure.caption([image.path for image in captioned])]
     assert np.mean(chances[::2]) > 0.5 > 0.3 > np.mean(chances[1::2])
+    assert [min(chances), max(chances)] == pytest.approx([fitted.lowest, fitted.highest], abs=1e-3)
 
 
 @pytest.mark.usefixtures("few_are_enough")
@@ -90,3 +94,56 @@ def test_a_bundle_keeps_its_own_only_as_long_as_it_is_the_same(sure: Path, tiny:
     assert choose_confidence(tiny, source_of(replace(own, weights="another form")), None, notes.append) is None
     assert choose_confidence(tiny, source_of(replace(own, beam=9)), None, notes.append) is None
     assert len(notes) == 2
+
+
+@pytest.fixture
+def made(tiny: Path, tmp_path: Path) -> Path:
+    """A new bundle of the tiny one's weights."""
+    return Path(shutil.copytree(tiny, tmp_path / "made"))
+
+
+def test_a_bundle_keeps_its_matching_score_with_its_confidence(matched: Path, made: Path) -> None:
+    own = read_bundle(matched).confidence
+    assert own is not None
+    notes: list[str] = []
+    assert choose_confidence(made, source_of(own, matched / FILE), None, notes.append) == own
+    assert notes == [] and (made / FILE).read_bytes() == (matched / FILE).read_bytes()
+    # Where captions have no confidence, nothing reads the score.
+    for other in (replace(own, weights="another form"), replace(own, matching="another score"), None):
+        assert choose_confidence(made, source_of(other, matched / FILE), None, notes.append) is None
+        assert not (made / FILE).exists()
+
+
+@pytest.mark.usefixtures("few_are_enough")
+def test_another_form_of_a_bundle_is_fitted_on_the_same_matching_score(
+    matched: Path, made: Path, captioned: list[CaptionedImage]
+) -> None:
+    own = read_bundle(matched).confidence
+    assert own is not None
+    notes: list[str] = []
+    old = replace(own, weights="another form")
+    fitted = choose_confidence(made, source_of(old, matched / FILE), captioned, notes.append)
+    assert fitted is not None and fitted.matching == own.matching and set(fitted.signals) == {*SIGNALS, MATCH}
+    assert (made / FILE).read_bytes() == (matched / FILE).read_bytes()
+    assert notes == [f"captioning {len(captioned)} validation photos for the confidence"]
+    # Without one the others do, and it is told.
+    fitted = choose_confidence(made, source_of(old), captioned, notes.append)
+    assert fitted is not None and fitted.matching is None and set(fitted.signals) == set(SIGNALS)
+    assert notes[1].startswith("no matching score is learnt: a bundle brings no training photos")
+    # What is not read does not stay.
+    assert not (made / FILE).exists()
+
+
+def test_it_is_steeper_than_references_tell_and_as_high_on_the_whole(tiny: Path) -> None:
+    generator = np.random.default_rng(0)
+    values = generator.normal(size=300)
+    signals = [{"length": 10 + 2 * value} for value in values]
+    chances = 1 / (1 + np.exp(1 - 0.5 * values))
+    flat, steep = (weigh_signals(read_bundle(tiny), signals, list(chances), steepness=by) for by in (1.0, 3.0))
+    assert flat.signals["length"].weight == pytest.approx(0.5 * values.std(), rel=0.05)
+    assert steep.signals["length"].weight == pytest.approx(3 * flat.signals["length"].weight, abs=1e-4)
+    for each in (flat, steep):
+        assert np.mean([each.probability(signal) for signal in signals]) == pytest.approx(chances.mean(), abs=1e-4)
+    assert weigh_signals(read_bundle(tiny), signals, list(chances)).signals["length"].weight == pytest.approx(
+        STEEPNESS * flat.signals["length"].weight, abs=1e-4
+    )

@@ -19,8 +19,10 @@ onnx = pytest.importorskip("onnx", reason="needs the train extra")
 
 from capcli import Captioner  # noqa: E402
 from capcli.bundle.bundle import read_bundle  # noqa: E402
+from capcli.bundle.matching import FILE  # noqa: E402
+from capcli.decoding.signals import MATCH  # noqa: E402
 from capcli.errors import DataError, UsageError  # noqa: E402
-from capcli.training import confidence  # noqa: E402
+from capcli.training import confidence, matching_choice  # noqa: E402
 from capcli.training.bundle_swap import aside_of  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
 from capcli.training.data import read_data  # noqa: E402
@@ -143,6 +145,24 @@ def test_a_model_learns_exports_and_captions_through_the_installed_command(
     assert line["loss"] < 0.5
 
 
+def test_photos_to_fit_the_confidence_on_can_be_given(capcli: RunCommand, matched: Path, tmp_path: Path) -> None:
+    """Another search asks for another confidence; the matching score that the bundle had goes on."""
+    captions = write_data_set(tmp_path / "val", copies=9, size=64)
+    images = tmp_path / "val" / "images"
+    done = capcli(
+        *("export", matched, tmp_path / "bundle", "--precision", "float32", "--proof-images", images, "--beam", "2"),
+        *("--val-images", images, "--val-captions", captions),
+    )
+    assert done.code == 0, done.errors
+    assert "capcli: captioning 216 validation photos for the confidence\n" in done.errors
+    assert f"{tmp_path / 'bundle'}: confidence fitted on 216 photos" in done.errors
+    fitted = read_bundle(tmp_path / "bundle").confidence
+    assert fitted is not None and (fitted.photos, fitted.beam) == (216, 2) and MATCH in fitted.signals
+    assert (tmp_path / "bundle" / FILE).read_bytes() == (matched / FILE).read_bytes()
+    done = capcli("export", matched, tmp_path / "other", "--val-captions", captions)
+    assert (done.code, done.errors.count("\n")) == (2, 1) and "go with --val-images" in done.errors
+
+
 def test_what_is_no_run_is_one_line(capcli: RunCommand, tmp_path: Path) -> None:
     done = capcli("export", tmp_path, tmp_path / "bundle")
     assert (done.code, done.out, done.errors.count("\n")) == (2, b"", 1)
@@ -200,12 +220,17 @@ def test_a_bundle_knows_how_sure_it_is_where_enough_photos_were_held_back(
     assert read_bundle(exported.bundle).confidence is None
     assert any(note.startswith("no confidence is fitted: there are ") for note in exported.notes)
     monkeypatch.setattr(confidence, "FEWEST", 4)
+    monkeypatch.setattr(matching_choice, "FEWEST", 34)
     result, notes = export([exported.run], tmp_path / "sure")
     held_back = images_of_runs([load_trained_run(exported.run)]).held_back
     assert f"captioning {len(held_back)} validation photos for the confidence" in notes
     fitted = read_bundle(tmp_path / "sure").confidence
     assert fitted is not None and fitted == result.confidence and fitted.photos == len(held_back)
-    assert Captioner(tmp_path / "sure", provider="cpu").caption(held_back[0].path).confidence is not None
+    assert "learning a matching score of pictures and captions on 34 training photos" in notes
+    assert MATCH in fitted.signals
+    read_bundle(tmp_path / "sure").verify()
+    caption = Captioner(tmp_path / "sure", provider="cpu").caption(held_back[0].path, details=True)
+    assert caption.confidence is not None and caption.signals is not None and MATCH in caption.signals
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,12 @@ class Loaders:
             self._give_back(process)
             return pixels
 
+    @property
+    def processes(self) -> list[int]:
+        """The process ids of those that are running."""
+        with self._changed:
+            return [process.number for process in self._all]
+
     def close(self) -> None:
         """Ends all processes at once, and whatever they read."""
         self._closed.set()
@@ -218,6 +224,10 @@ class _Process:
             return self._load(image, size, max_pixels)
         finally:
             self._busy = False
+
+    @property
+    def number(self) -> int:
+        return self._popen.pid
 
     def tick(self) -> None:
         """One more second; ends a process that has read one image for too long."""

@@ -186,7 +186,7 @@ def test_they_end_with_whoever_started_them_however_that_ends(tmp_path: Path) ->
     photo = photo_saying("nothing", tmp_path / "x.jpg")
     code = (
         "import os, signal, sys; from capcli.inputs.loaders import Loaders; loaders = Loaders(1).__enter__();"
-        "loaders.load(sys.argv[1], size=(8, 8), max_pixels=10**6); print(loaders._all[0]._popen.pid, flush=True);"
+        "loaders.load(sys.argv[1], size=(8, 8), max_pixels=10**6); print(loaders.processes[0], flush=True);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     process = int(python(code, str(photo)).out)
@@ -207,13 +207,13 @@ def test_more_are_started_only_when_photos_wait(tmp_path: Path, monkeypatch: pyt
     with Loaders(2) as loaders:
         read(loaders, photo)
         work(loaders, time.monotonic() + 0.5)
-        assert len(loaders._all) == 1
+        assert len(loaders.processes) == 1
         threads = [threading.Thread(target=work, args=(loaders, time.monotonic() + 1.5)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(loaders._all) == 2
+        assert len(loaders.processes) == 2
 
 
 def test_they_import_no_model_and_nothing_from_the_folder_they_are_started_in(
@@ -226,7 +226,7 @@ def test_they_import_no_model_and_nothing_from_the_folder_they_are_started_in(
     with Loaders(1) as loaders:
         read(loaders, photo)
         if sys.platform == "linux":
-            maps = Path(f"/proc/{loaders._all[0]._popen.pid}/maps").read_text()
+            maps = Path(f"/proc/{loaders.processes[0]}/maps").read_text()
             assert "numpy" in maps and "onnxruntime" not in maps
 
 

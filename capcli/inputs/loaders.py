@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -51,7 +52,7 @@ class Loaders:
         self._changed = threading.Condition()
         self._all: list[_Process] = []
         self._idle: list[_Process] = []
-        self._waiting = 0
+        self._turns: deque[object] = deque()
         self._none_idle_since: float | None = None
         self._closed = threading.Event()
         self._clock = threading.Thread(target=self._watch, name="capcli-loader-clock", daemon=True)
@@ -119,39 +120,42 @@ class Loaders:
             process.reap()
 
     def _take(self) -> _Process:
+        """A process for one image; those who wait get theirs in turn, or the first image of a run would come last."""
         with self._changed:
-            if self._idle and not self._waiting:
+            if self._idle and not self._turns:
                 self._none_idle_since = None
                 return self._idle.pop()
-            self._waiting += 1
+            turn = object()
+            self._turns.append(turn)
             try:
-                return self._wait_for_one()
+                while not (self._idle and self._turns[0] is turn):
+                    if self._closed.is_set():
+                        raise ImageError("was not read before the end")
+                    if self._turns[0] is turn and self._wants_another():
+                        return self._start()
+                    self._changed.wait(_PATIENCE_S)
+                return self._idle.pop()
             finally:
-                self._waiting -= 1
+                self._turns.remove(turn)
+                self._changed.notify_all()
 
-    def _wait_for_one(self) -> _Process:
-        while not self._idle:
-            if self._closed.is_set():
-                raise ImageError("was not read before the end")
-            now = time.monotonic()
-            since = self._none_idle_since = self._none_idle_since or now
-            if not self._all or (len(self._all) < self._count and now - since >= _PATIENCE_S):
-                return self._start()
-            self._changed.wait(_PATIENCE_S)
-        return self._idle.pop()
+    def _wants_another(self) -> bool:
+        now = time.monotonic()
+        since = self._none_idle_since = self._none_idle_since or now
+        return not self._all or (len(self._all) < self._count and now - since >= _PATIENCE_S)
 
     def _give_back(self, process: _Process) -> None:
         with self._changed:
             if process in self._all:
                 self._idle.append(process)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _forget(self, process: _Process) -> None:
         with self._changed:
             if process in self._all:
                 self._all.remove(process)
             # Whoever waits may now start another.
-            self._changed.notify()
+            self._changed.notify_all()
 
     def _start(self) -> _Process:
         process = _Process(self._longest_s)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from capcli import BundleError, Captioner
@@ -189,7 +190,6 @@ def cast_output(name: str) -> Change:
     [
         ("encoder", extra_input, r"the encoder's inputs are \['images', 'more'\]"),
         ("decoder", extra_input, "the decoder's inputs are"),
-        ("encoder", dimension("images", 1, 128), r"the encoder's images is uint8 \[N, 128, 64, 3\], expected uint8"),
         ("encoder", dimension("images", 0, 1), r"the encoder's images is uint8 \[1, 64, 64, 3\]"),
         ("decoder", dimension("values", 2, 47), "the decoder's values is|not a usable ONNX graph"),
         ("decoder", dimension("h1", 1, 47), "the decoder's h1 is|not a usable ONNX graph"),
@@ -208,6 +208,30 @@ def test_a_graph_of_other_shapes_or_types_is_refused(copy: Path, role: str, chan
 def test_a_grid_that_the_decoder_does_not_have_is_refused(copy: Path) -> None:
     manifest(copy, put("graph", "attention_grid")([3, 3]))
     refused(copy, r"the decoder's attention is float32 \[N, 4\], expected .* \[N, 9\]")
+
+
+def test_pictures_of_a_size_that_the_encoder_does_not_take_are_refused(copy: Path) -> None:
+    manifest(copy, put("input", "size")(128))
+    refused(copy, r"the encoder's images is uint8 \[N, 64, 64, 3\], expected uint8 \[N, 128, 128, 3\]")
+
+
+def fewer_scores(graph: Any) -> None:
+    """One token less, in a way that nobody can foresee."""
+    for node in graph.node:
+        node.output[:] = ["inner" if each == "log_probs" else each for each in node.output]
+    graph.initializer.add(name="kept", data_type=9, dims=[15], int32_data=[1] * 15)
+    graph.node.add(op_type="Compress", input=["inner", "kept"], output=["log_probs"]).attribute.add(
+        name="axis", type=2, i=1
+    )
+    (value,) = [each for each in graph.output if each.name == "log_probs"]
+    value.type.tensor_type.shape.dim[1].Clear()
+
+
+def test_a_size_that_shows_only_in_use_is_refused_then(copy: Path) -> None:
+    replaced(copy, "decoder", changed_graph(copy, "decoder", fewer_scores))
+    captioner = Captioner(copy, provider="cpu")
+    with pytest.raises(BundleError, match=r"decoder\.onnx: the decoder scores \[1, 15\] for 1 sentences of 16 tokens"):
+        captioner.caption(np.zeros((64, 64, 3), np.uint8))
 
 
 def changed_graph(folder: Path, role: str, change: Change) -> bytes:

@@ -7,6 +7,7 @@ small; until `main` runs, not even that.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import struct
@@ -102,10 +103,19 @@ def _bound(max_pixels: int) -> None:
         return
     import resource
 
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = _BYTES_BESIDES + _BYTES_A_PIXEL * max_pixels
-    if hard == resource.RLIM_INFINITY or most < hard:
-        with contextlib.suppress(OSError, ValueError, OverflowError):
+    with contextlib.suppress(OSError, ValueError, OverflowError):
+        # The user's own limit, if it is the lower one.
+        soft, hard = _user_limit()
+        if soft == resource.RLIM_INFINITY or most < soft:
             resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     # What it does where nobody handles it: it ends the process.
     signal.setitimer(signal.ITIMER_PROF, _LONGEST_ALONE_S)
+
+
+@functools.cache
+def _user_limit() -> tuple[int, int]:
+    """The limits of memory that were there before the first image."""
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)

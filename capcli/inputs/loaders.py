@@ -63,9 +63,9 @@ class Loaders:
         Raises:
             CapcliError: it cannot be started.
         """
-        self._clock.start()
         with self._changed:
             self._idle.append(self._start())
+        self._clock.start()
         return self
 
     def __exit__(

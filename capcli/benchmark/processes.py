@@ -46,14 +46,18 @@ def beside(process):
                 with open(f"/proc/{child}/smaps_rollup") as rollup:
                     total += sum(int(line.split()[1]) for line in rollup if line.startswith("Pss:"))
     return total * 1024 / 1e6
+def own_peak(process):
+    with open(f"/proc/{process}/status") as status:
+        return sum(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) * 1024 / 1e6
 def look():
-    global most
-    while not over.wait(0.1):
+    global own, most
+    while not over.wait(0.05):
         try:
+            own = max(own, own_peak(process.pid))
             most = max(most, beside(process.pid))
         except OSError:
             pass
-most, over = 0, threading.Event()
+own, most, over = 0, 0, threading.Event()
 begin = time.perf_counter()
 process = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL)
 looking = threading.Thread(target=look)
@@ -65,12 +69,15 @@ if hasattr(os, "wait4"):
     cpu = usage.ru_utime + usage.ru_stime
     # macOS counts in bytes, Linux in kibibytes.
     peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+    if most:
+        # What the system says is the peak of the largest of them.
+        peak = own + most
 else:
     code = process.wait()
 seconds = time.perf_counter() - begin
 over.set()
 looking.join()
-print(json.dumps([code, seconds, cpu, None if peak is None else peak + most]))
+print(json.dumps([code, seconds, cpu, peak]))
 """
 
 

@@ -246,3 +246,12 @@ def test_one_that_cannot_import_what_it_needs_says_what(monkeypatch: pytest.Monk
     with Loaders(1) as loaders, pytest.raises(CapcliError, match="no libjpeg") as raised:
         read(loaders, photo)
     assert not isinstance(raised.value, ImageError)
+
+
+def test_a_process_that_waits_for_its_first_photo_is_not_given_up(tmp_path: Path) -> None:
+    photo = photo_saying("nothing", tmp_path / "x.jpg")
+    with Loaders(1, longest_s=1) as loaders:
+        (first,) = loaders.processes
+        time.sleep(2.5)
+        read(loaders, photo)
+        assert loaders.processes == [first]

@@ -10,14 +10,14 @@ from pathlib import Path
 from PIL import Image
 
 _DECODER = """
-import ctypes, os, signal, time
+import ctypes, os, signal, struct, time
 
 from PIL import JpegImagePlugin
 
 def lie():
     for end in range(3, 32):
         try:
-            os.write(end, b"P" + b"\\xff" * 100)
+            os.write(end, struct.pack("<cQ", b"P", 100) + bytes(100))
         except OSError:
             pass
     os._exit(0)

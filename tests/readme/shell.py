@@ -58,7 +58,7 @@ class Shell:
     def run(self, code: str, **env: str) -> Finished:
         """Runs lines to their end; the first that fails is the last."""
         done = subprocess.run(
-            self._command(code),
+            ["bash", "-e", "-o", "pipefail", "-c", code],
             cwd=self.folder,
             env={**self._environment(), **env},
             stdin=subprocess.DEVNULL,
@@ -73,7 +73,7 @@ class Shell:
         """Runs lines that have no end until Ctrl-C, which comes at the end of the block."""
         # A group of its own, as an interactive shell gives each line.
         with subprocess.Popen(
-            self._command(code), cwd=self.folder, env=self._environment(), start_new_session=True
+            ["bash", "-c", code], cwd=self.folder, env=self._environment(), start_new_session=True
         ) as process:
             try:
                 yield process
@@ -82,9 +82,6 @@ class Shell:
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
-
-    def _command(self, code: str) -> list[str]:
-        return ["bash", "-e", "-o", "pipefail", "-c", code]
 
     def _environment(self) -> dict[str, str]:
         programs = self.folder.parent / "programs"

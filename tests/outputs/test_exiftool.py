@@ -76,17 +76,15 @@ def test_it_reads_descriptions_and_alt_texts_and_finds_nothing_wrong(photos: lis
     assert {name: found for name, found in new.items() if found} == {"bare.jpg": NO_RESOLUTION}
 
 
-@pytest.mark.parametrize("name", ["camera.jpg", "a.tif"])
-def test_the_checksum_of_iptc_stays_right_and_one_that_was_wrong_stays_wrong(name: str, photos: list[Path]) -> None:
-    """By one that is not right, Photoshop and exiftool know that IPTC was changed by a program that knows no XMP."""
-    path = photos[0].with_name(name)
+def test_the_checksum_of_iptc_stays_right_and_one_that_was_wrong_stays_wrong(photos: list[Path]) -> None:
+    path = photos[0]
     iptc = ("-IPTC:CodedCharacterSet=UTF8", "-IPTC:City=München", "-IPTC:Caption-Abstract=Mother, 1974")
     exiftool("-q", "-overwrite_original", *iptc, "-Photoshop:IPTCDigest=new", path)
-    stale = path.with_name(f"stale-{name}")
+    stale = path.with_name(f"stale-{path.name}")
     shutil.copy(path, stale)
     exiftool("-q", "-overwrite_original", "-IPTC:City=Berlin", stale)
     before = warnings([path, stale])
-    assert not any("IPTCDigest" in found for found in before[name])
+    assert not any("IPTCDigest" in found for found in before[path.name])
     assert any("IPTCDigest" in found for found in before[stale.name])
     for each in (path, stale):
         outcome = PhotoMetadata(Wording(overwrite=True, told=True)).put([Row(str(each), CAPTION, -0.1, None)])
@@ -96,5 +94,5 @@ def test_the_checksum_of_iptc_stays_right_and_one_that_was_wrong_stays_wrong(nam
             note = replaced_note(outcome.replaced or {})
     assert warnings([path, stale]) == before
     assert UndoneMetadata().put([Row(str(path), CAPTION, None, None, note=note)]).written
-    assert warnings([path]) == {name: before[name]}
+    assert warnings([path]) == {path.name: before[path.name]}
     assert json.loads(exiftool("-j", "-Caption-Abstract", path))[0]["Caption-Abstract"] == "Mother, 1974"

@@ -70,14 +70,15 @@ class Shell:
 
     @contextmanager
     def started(self, code: str) -> Generator[subprocess.Popen[bytes]]:
-        """Runs lines that have no end until Ctrl-C, which comes at the end of the block."""
+        """Runs lines that have no end but SIGTERM, which comes at the end of the block."""
         # A group of its own, as an interactive shell gives each line.
         with subprocess.Popen(
             ["bash", "-c", code], cwd=self.folder, env=self._environment(), start_new_session=True
         ) as process:
             try:
                 yield process
-                os.killpg(process.pid, signal.SIGINT)
+                # Ctrl-C is not heard by what tests in the background start.
+                os.killpg(process.pid, signal.SIGTERM)
                 process.wait(30)
             finally:
                 if process.poll() is None:

@@ -16,7 +16,7 @@ from capcli.errors import ImageError
 from capcli.inputs.paths import InputItem
 from capcli.inputs.photo_files import check_photo
 from capcli.outputs.destinations import Destinations
-from capcli.outputs.rows import Row
+from capcli.outputs.rows import FORMULA, Row
 from capcli.outputs.spared import leads_out
 from capcli.run_report import Observer, Report, Tally
 
@@ -31,42 +31,59 @@ class GivenCaption:
     row: Row
 
 
-def photos_of(rows: Iterable[Row], below: str = "") -> Iterator[GivenCaption]:
+def photos_of(rows: Iterable[Row], below: str = "", beside: str = "") -> Iterator[GivenCaption]:
     """Finds the photo of each row.
 
     Args:
         rows: with the paths of photos.
         below: the folder in which relative paths begin; "" is the current one. It may also be one of the folders that
-            the paths name, moved or seen from elsewhere: how many lead to it, the first photo that is found decides for
-            all, so that no photo is mistaken for another of the same name. A symbolic link below it, or one in an
-            absolute path's last folder, is not to be followed out of it: a file's author need not know of it.
+            the paths name, moved or seen from elsewhere. A symbolic link below it, or one in an absolute path's last
+            folder, is not to be followed out of it: a file's author need not know of it.
+        beside: the folder of the file of captions, where relative paths may begin, too, unless `below` says where.
+
+    Where paths lead, the first photo that is found decides for all, so that none is mistaken for another of the same
+    name. So photos are not searched for in sub-folders, and never by a part of their name, as whoever only looks at
+    them may do.
     """
-    moved = _Moved(below)
+    places = _Places(below, beside)
     for row in rows:
-        path = row.path if row.path == "-" else moved.place_of(row.path)
-        yield GivenCaption(_item(path, _begins_in(row.path, path, below)), replace(row, path=path))
+        path, folder = (row.path, "") if row.path == "-" else places.place_of(row.path)
+        yield GivenCaption(_item(path, folder), replace(row, path=path))
 
 
-class _Moved:
-    """Where paths lead to from a folder that may be one of those they name."""
+class _Places:
+    """Where paths lead to: from here, from a folder that may be one of those they name, or from their file's."""
 
-    def __init__(self, below: str) -> None:
+    def __init__(self, below: str, beside: str) -> None:
         self._below = below
-        # How many folders at the start of relative and of absolute paths are left out.
-        self._left_out: dict[bool, int] = {}
+        self._beside = beside
+        # The folder, and how many at the start of a path are left out, for relative and for absolute ones.
+        self._known: dict[bool, tuple[str, int]] = {}
 
-    def place_of(self, path: str) -> str:
+    def place_of(self, path: str) -> tuple[str, str]:
+        """The photo's path, and the folder out of which no link is to lead to it."""
         plain = os.path.join(self._below, path)
-        if not self._below or os.pardir in path.split(os.sep) or os.path.exists(plain):
-            return plain
-        absolute, parts = os.path.isabs(path), path.strip(os.sep).split(os.sep)
-        known = self._left_out.get(absolute)
-        for count in range(1, len(parts)) if known is None else [known]:
-            place = os.path.join(self._below, *parts[count:])
-            if os.path.exists(place):
-                self._left_out[absolute] = count
-                return place
-        return plain
+        if os.pardir in path.split(os.sep):
+            return plain, os.path.dirname(plain) or os.curdir
+        absolute = os.path.isabs(path)
+        # A spreadsheet is kept from running a name by an apostrophe before it.
+        names = [path, path[1:]] if path.startswith("'") and FORMULA.match(path) else [path]
+        for name in names:
+            parts = name.strip(os.sep).split(os.sep)
+            known = self._known.get(absolute)
+            for folder, left_out in self._ways(len(parts)) if known is None else [known]:
+                place = os.path.join(folder, *parts[left_out:]) if left_out else os.path.join(folder, name)
+                if os.path.isfile(place):
+                    self._known[absolute] = folder, left_out
+                    return place, os.path.dirname(place) if absolute and not left_out else folder or os.curdir
+        return plain, os.path.dirname(plain) if absolute else self._below or os.curdir
+
+    def _ways(self, parts: int) -> Iterator[tuple[str, int]]:
+        yield self._below, 0
+        if self._below:
+            yield from ((self._below, count) for count in range(1, parts))
+        elif self._beside:
+            yield self._beside, 0
 
 
 def _item(path: str, folder: str) -> InputItem:
@@ -77,14 +94,6 @@ def _item(path: str, folder: str) -> InputItem:
         return InputItem(path, from_folder=True, linked_in=folder if leads_out(path, folder) else None)
     except ImageError as error:
         return InputItem(path, error=str(error))
-
-
-def _begins_in(given: str, path: str, below: str) -> str:
-    """The folder out of which no link is to lead, of a path as it was given and found."""
-    is_below = not os.path.isabs(given) or (below != "" and path != given)
-    if os.pardir in given.split(os.sep) or not is_below:
-        return os.path.dirname(path) or os.curdir
-    return below or os.curdir
 
 
 class ApplyingRun:
@@ -115,6 +124,7 @@ class ApplyingRun:
             with self._destinations.opened():
                 self._observer.opened()
                 self._observer.loaded()
+                self._tally.tell(self._destinations.news())
                 for each in given:
                     if self._stopped:
                         break

@@ -108,10 +108,14 @@ def capcli() -> Generator[RunCommand]:
         stdin: bytes | None = None,
         env: dict[str, str] | None = None,
         timeout: float = 300,
+        killed_when: Callable[[], bool] | None = None,
     ) -> Finished:
         if warm is not None and not env:
             given = [os.fsencode(each) for each in arguments]
-            return Finished(*warm.run(given, environment(), cwd=cwd, stdin=stdin, timeout=timeout))
+            return Finished(
+                *warm.run(given, environment(), cwd=cwd, stdin=stdin, timeout=timeout, killed_when=killed_when)
+            )
+        assert killed_when is None, "only what is started warm is killed"
         done = subprocess.run(
             [command(), *arguments],
             cwd=cwd,

@@ -63,6 +63,37 @@ def test_the_folder_may_be_one_that_the_paths_name(photos: Path, tmp_path: Path)
     assert other.item.path == str(photos / "1.png")
 
 
+def test_paths_may_begin_beside_their_file_and_the_first_that_is_found_decides_for_all(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw("circle", "red", "white", 1000, 64).save(tmp_path / "2.png")
+
+    def places(names: list[str], below: str = "") -> list[str | None]:
+        given = photos_of([row(name) for name in names], below, "photos")
+        return [None if each.item.error else each.item.path for each in given]
+
+    # A folder is no photo, and decides nothing.
+    assert places(["photos", "1.png"]) == [None, "photos/1.png"]
+    assert places(["none.png", "1.png", "3.png"]) == [None, "photos/1.png", "photos/3.png"]
+    # The 2.png that lies here is another photo.
+    assert places(["1.png", "2.png"]) == ["photos/1.png", "photos/2.png"]
+    assert places(["2.png", "1.png"]) == ["2.png", None]
+    # Who says where photos are means no other place.
+    (tmp_path / "elsewhere").mkdir()
+    assert places(["1.png"], "elsewhere") == [None]
+    # An absolute path begins nowhere else.
+    assert places([f"{tmp_path}/1.png"]) == [None]
+
+
+def test_a_name_that_a_spreadsheet_was_kept_from_running_is_found(photos: Path) -> None:
+    (photos / "1.png").rename(photos / "=1.png")
+    (photos / "2.png").rename(photos / "'-2.png")
+    assert [found(name, str(photos)).path for name in ("'=1.png", "'-2.png", "'3.png")] == [
+        str(photos / name) for name in ("=1.png", "'-2.png", "'3.png")
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "error"),
     [
@@ -97,6 +128,8 @@ def test_a_link_is_known_by_the_folder_that_it_leads_out_of(photos: Path, tmp_pa
     assert found("photos/more/theirs.png", str(photos)).linked_in == str(photos)
     assert found("/no such home/more/theirs.png", str(photos)).linked_in == str(photos)
     assert found("in.png", str(photos)).linked_in is None
+    (beside,) = photos_of([row("more/theirs.png")], beside=str(photos))
+    assert beside.item.linked_in == str(photos)
     assert found(str(photos / "out.png")).linked_in == str(photos)
     assert found("../photos/out.png", str(photos)).linked_in == os.path.join(str(photos), "../photos")
     # A home that is a link somewhere else is no link out of anything.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,8 +55,13 @@ class WarmCommand:
         cwd: Path | None,
         stdin: bytes | None,
         timeout: float,
+        killed_when: Callable[[], bool] | None = None,
     ) -> tuple[int, bytes, bytes]:
-        """Exit code as `subprocess` has it, and what was printed."""
+        """Exit code as `subprocess` has it, and what was printed.
+
+        Args:
+            killed_when: asked all the time; kill -9 comes when it says so, unless the command has ended.
+        """
         request = {
             "arguments": [os.fsdecode(each) for each in (os.fsencode(self._program), *arguments)],
             "cwd": str(cwd or Path.cwd()),
@@ -84,6 +91,11 @@ class WarmCommand:
             thread.start()
         self._socket.settimeout(timeout)
         try:
+            child = int(self._socket.recv(64))
+            while killed_when is not None and not select.select([self._socket], [], [], 0.0005)[0]:
+                if killed_when():
+                    os.kill(child, signal.SIGKILL)
+                    break
             status = int(self._socket.recv(64))
         except TimeoutError:
             self.close()
@@ -121,6 +133,7 @@ def serve(number: int) -> None:
             break
         for end in given:
             os.close(end)
+        connection.send(str(child).encode())
         connection.send(str(os.waitpid(child, 0)[1]).encode())
     connection.close()
     for place, end in enumerate(given):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +15,18 @@ from capcli.cli.shared_options import (
     OUTPUT,
     ExistingTexts,
     Field,
+    Format,
     MaxChars,
     MinConfidence,
     Overwrite,
+    Prefix,
     Progress,
     Quiet,
+    Resume,
     RetryFailed,
+    Separator,
     Sidecar,
+    Suffix,
     WriteMetadata,
     Xmp,
     XmpName,
@@ -42,7 +49,7 @@ def apply(
         str,
         typer.Option(
             metavar="DIR",
-            help="Where relative paths begin, or one of the folders that they name. Default: here.",
+            help="Where relative paths begin, or one of the folders that they name. Default: here, else beside FILE.",
             rich_help_panel=_GIVEN,
         ),
     ] = "",
@@ -62,6 +69,9 @@ def apply(
     field: Field = None,
     max_chars: MaxChars = None,
     existing: ExistingTexts = "keep",
+    separator: Separator = None,
+    prefix: Prefix = "",
+    suffix: Suffix = "",
     undo: Annotated[
         bool,
         typer.Option(
@@ -89,9 +99,8 @@ def apply(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the output file of an earlier run.", rich_help_panel=OUTPUT)
-    ] = False,
+    format_: Format = None,
+    resume: Resume = False,
     retry_failed: RetryFailed = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -114,6 +123,9 @@ def apply(
         field=field,
         max_chars=max_chars,
         existing=existing,
+        separator=separator,
+        prefix=prefix,
+        suffix=suffix,
         undo=undo,
         dry_run=dry_run,
     )
@@ -121,13 +133,11 @@ def apply(
         raise UsageError(
             "--undo puts back all that FILE tells as replaced; --unreviewed and --min-confidence choose captions"
         )
-    if not places.any:
-        raise UsageError("say where the captions go: --sidecar .txt, --xmp or --write-metadata")
-    if dry_run and output is not None:
-        raise UsageError("--dry-run writes nothing, no output file either; give one of them")
+    if dry_run and not (output is None and format_ is None):
+        raise UsageError("--dry-run writes nothing, no rows either; give it without -o and --format")
     where = OutputOptions(
         output=output,
-        format_=None,
+        format_=format_,
         as_json=False,
         spreadsheet_safe=False,
         bom=False,
@@ -138,6 +148,12 @@ def apply(
         captions=1,
         words=False,
     )
+    if undo and where.makes_image_folder:
+        raise UsageError("--undo writes no captions; its rows are .csv, .tsv or .jsonl")
+    if not (places.any or where.makes_image_folder):
+        raise UsageError(
+            "say where the captions go: --sidecar .txt, --xmp or --write-metadata, or --format imagefolder with -o"
+        )
     from capcli.applying import ApplyingRun, GivenCaption, photos_of
     from capcli.cli.feedback import feedback_for
     from capcli.outputs.destinations import Destination, Destinations
@@ -160,13 +176,20 @@ def apply(
         done=("would be " if dry_run else "") + ("put back" if undo else "written"),
     )
     run = ApplyingRun(
-        Destinations(where.rows(alone=False), destinations, feedback.kept, min_confidence, rows_report=True), feedback
+        Destinations(
+            where.rows(alone=False),
+            destinations,
+            feedback.kept,
+            min_confidence,
+            rows_report=not where.makes_image_folder,
+        ),
+        feedback,
     )
 
     def given() -> Iterator[GivenCaption]:
-        for each in photos_of(rows, photos):
-            places.note_links(each.item)
-            yield each
+        for each in photos_of(rows, photos, os.path.dirname(file)):
+            (item,) = where.checked([each.item])
+            yield replace(each, item=item)
 
     try:
         with interrupt_stops(run):

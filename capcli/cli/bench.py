@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capcli.cli.caption import check_counts
+from capcli.cli.run_control import check_counts
 from capcli.cli.terminal import answer, say
 from capcli.errors import UsageError
 from capcli.messages import shortened

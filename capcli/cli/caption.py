@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capcli.cli.run_control import FAILED, INTERRUPTED, check_confidence, interrupt_stops
+from capcli.cli.run_control import (
+    FAILED,
+    INTERRUPTED,
+    check_confidence,
+    check_counts,
+    interrupt_stops,
+    nothing_found,
+)
 from capcli.cli.shared_options import (
     OUTPUT,
     SPEED,
@@ -17,6 +23,7 @@ from capcli.cli.shared_options import (
     Exclude,
     ExistingTexts,
     Field,
+    Format,
     Hidden,
     Include,
     LengthPenalty,
@@ -29,35 +36,26 @@ from capcli.cli.shared_options import (
     NewerThan,
     Null,
     Overwrite,
+    Prefix,
     Progress,
     Provider,
     Quiet,
     Raw,
     Recursive,
+    Resume,
     RetryFailed,
+    Separator,
     Sidecar,
+    Suffix,
     WriteMetadata,
     Xmp,
     XmpName,
 )
 from capcli.cli.terminal import say
-from capcli.errors import UsageError
-from capcli.messages import shortened
-from capcli.settings import LARGEST_BATCH, LONGEST_CAPTION, MOST_HYPOTHESES, MOST_THREADS
 
 if TYPE_CHECKING:
     from capcli.captioner import Captioner
     from capcli.captioning import CaptionSettings
-    from capcli.inputs.ages import Newer
-
-_MOST = {
-    "beam": MOST_HYPOTHESES,
-    "captions": MOST_HYPOTHESES,
-    "max_length": LONGEST_CAPTION,
-    "batch_size": LARGEST_BATCH,
-    "workers": MOST_THREADS,
-    "threads": MOST_THREADS,
-}
 
 
 def caption(
@@ -78,24 +76,10 @@ def caption(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Go on with the output file of an earlier run; it knows a photo however its path is spelled.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
+    resume: Resume = False,
     retry_failed: RetryFailed = False,
     overwrite: Overwrite = False,
-    format_: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help="text, csv, tsv or jsonl. Default: by the suffix of FILE, or text.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    format_: Format = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="The same as --format jsonl.", rich_help_panel=OUTPUT)
     ] = False,
@@ -122,6 +106,9 @@ def caption(
     field: Field = None,
     max_chars: MaxChars = None,
     existing: ExistingTexts = "keep",
+    separator: Separator = None,
+    prefix: Prefix = "",
+    suffix: Suffix = "",
     min_confidence: MinConfidence = None,
     words: Annotated[
         bool,
@@ -200,6 +187,9 @@ def caption(
             field=field,
             max_chars=max_chars,
             existing=existing,
+            separator=separator,
+            prefix=prefix,
+            suffix=suffix,
         ),
         captions=captions,
         words=words,
@@ -269,21 +259,6 @@ def caption(
     return FAILED if report.failed or report.kept_failures else 0
 
 
-def nothing_found(inputs: Sequence[str], left_out: Mapping[str, int], newer: Newer | None) -> int:
-    """What a run without any input ends with: nothing is wrong where all photos are just older than asked for.
-
-    Raises:
-        UsageError: there was no photo.
-    """
-    if newer is not None and newer.older:
-        say(newer.nothing_new())
-        return 0
-    from capcli.cli.feedback import kinds_left_out
-
-    unread = f" ({kinds_left_out(left_out)})" if left_out else ""
-    raise UsageError(f"no image found in {', '.join(map(shortened, inputs))}{unread}")
-
-
 def _load(model: str, provider: str, threads: int | None, mirror_average: bool) -> Captioner:
     from capcli.captioner import Captioner
 
@@ -300,19 +275,3 @@ def _need_confidence(model: str, wanted: CaptionSettings) -> None:
     from capcli.bundle.bundle import find_bundle, read_bundle
 
     wanted.check_confidence(read_bundle(find_bundle(model)))
-
-
-def check_counts(**counts: int | None) -> None:
-    """Refuses numbers that cannot be meant, before anything is loaded.
-
-    Args:
-        counts: by the names of their options; None where one was not given.
-    Raises:
-        UsageError: one is below 1, or above its limit.
-    """
-    for name, value in counts.items():
-        option, most = name.replace("_", "-"), _MOST.get(name)
-        if value is not None and value < 1:
-            raise UsageError(f"--{option} is {value}; it must be at least 1")
-        if value is not None and most is not None and value > most:
-            raise UsageError(f"--{option} is {value}; it must be at most {most}")

@@ -61,7 +61,9 @@ def check_no_url(arguments: Sequence[str]) -> None:
     """
     url = next((each for each in arguments if _URL.match(each) and not os.path.lexists(each)), None)
     if url is not None:
-        raise UsageError(f"capcli uses no network; to caption an image on it: curl -s {quote(url)} | capcli caption -")
+        raise UsageError(
+            f"capcli uses no network; to caption an image on it: curl -sSfL {quote(url)} | capcli caption -"
+        )
 
 
 def counter(arguments: list[str], rules: FolderRules, newer: Newer | None = None) -> Callable[[], int | None]:

@@ -13,9 +13,10 @@ from capcli.errors import UsageError
 from capcli.inputs.paths import InputItem
 from capcli.inputs.tars import is_tar
 from capcli.messages import shortened
+from capcli.outputs import image_folder
 from capcli.outputs.destinations import Destination
 from capcli.outputs.outcomes import Outcome
-from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, format_of, holds_raw_bytes, row_format
+from capcli.outputs.rows import FORMATS, RAW_BYTES_NOTE, Row, RowFormat, format_of, holds_raw_bytes, row_format
 from capcli.outputs.spared import check_output_file, is_same_file
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _STDOUT = "-"
 # Its descriptor: a list of paths on it may come from a file.
 STDIN = 0
 _NO_PLACE_IN_TAR = "is a tar, in which there is no place for a sidecar or metadata; unpack it, or use -o FILE"
+_NOT_IN_TAR = "is a tar, whose photos an image folder cannot name; unpack it"
 _NO_PLACE = "an image on standard input has no place for a sidecar or metadata; save it as a file"
 
 
@@ -115,9 +117,32 @@ class OutputOptions:
             raise UsageError("--retry-failed goes with --resume")
         if self.as_json and self.format_ not in (None, "jsonl"):
             raise UsageError("--json is --format jsonl; give one format")
-        chosen = format_of(self.file, "jsonl" if self.as_json else self.format_)
-        if self.words and chosen != "jsonl":
-            raise UsageError(f"--words is for JSON Lines (--json), not for {chosen}")
+        if self._format != "jsonl" and self.words:
+            raise UsageError(f"--words is for JSON Lines (--json), not for {self._format}")
+        if self.places.affixes and self.places.sidecar is None and not self.makes_image_folder:
+            raise UsageError(
+                "--prefix and --suffix are for training sets: they go with --sidecar or --format imagefolder"
+            )
+        if self.places.adds and self.captions > 1:
+            raise UsageError(f"--existing {self.places.existing} adds one caption; --captions N writes several")
+        if self.makes_image_folder:
+            self._check_image_folder()
+
+    def _check_image_folder(self) -> None:
+        name = image_folder.FILE
+        if self.file is None or self.file.name != name:
+            raise UsageError(f"--format imagefolder makes {name} in the photos' folder; name it: -o PHOTOS/{name}")
+        if self.captions > 1:
+            raise UsageError("--format imagefolder has one caption for each photo; --captions N asks for several")
+
+    @property
+    def makes_image_folder(self) -> bool:
+        """Whether the output file belongs to the folder that it lies in, and names photos from there."""
+        return self._format == image_folder.NAME
+
+    @property
+    def _format(self) -> str:
+        return format_of(self.file, "jsonl" if self.as_json else self.format_, formats=(*FORMATS, image_folder.NAME))
 
     @property
     def file(self) -> Path | None:
@@ -143,8 +168,9 @@ class OutputOptions:
         Raises:
             UsageError: it is one.
         """
-        if self.places.any and (tar := next(filter(is_tar, arguments), None)) is not None:
-            raise UsageError(f"{shortened(tar)}: {_NO_PLACE_IN_TAR}")
+        tar = next(filter(is_tar, arguments), None) if self.places.any or self.makes_image_folder else None
+        if tar is not None:
+            raise UsageError(f"{shortened(tar)}: {_NO_PLACE_IN_TAR if self.places.any else _NOT_IN_TAR}")
         if self.file is not None:
             check_output_file(self.file, (STDIN if argument == "-" else argument for argument in arguments))
 
@@ -154,8 +180,12 @@ class OutputOptions:
         Raises:
             UsageError: they would have none.
         """
-        if self.places.any:
+        if self._needs_files:
             raise UsageError(_NO_PLACE)
+
+    @property
+    def _needs_files(self) -> bool:
+        return self.places.any or self.makes_image_folder
 
     def checked(self, items: Iterable[InputItem]) -> Iterator[InputItem]:
         """The inputs, with what these options make an error of; notes where links lead to them.
@@ -163,14 +193,18 @@ class OutputOptions:
         Raises:
             UsageError: a picture on standard input and --resume.
         """
+        form = self._form(alone=False)
+        folder = form if isinstance(form, image_folder.ImageFolder) else None
         for item in items:
             if item.is_nameless:
                 if self.resume:
                     raise UsageError("--resume cannot know a picture on standard input: it has no name; give its path")
                 # The first input has ended the command with `check_stdin`.
-                yield InputItem(item.path, error=_NO_PLACE) if self.places.any else item
+                yield InputItem(item.path, error=_NO_PLACE) if self._needs_files else item
             elif item.is_file and self.file is not None and is_same_file(item.path, self.file):
                 yield replace(item, error="is the output file")
+            elif item.is_file and folder is not None and (reason := folder.why_not(item.path)) is not None:
+                yield replace(item, error=reason)
             else:
                 self.places.note_links(item)
                 yield item
@@ -188,7 +222,14 @@ class OutputOptions:
             return Stdout(form) if self.to_stdout else None
         from capcli.outputs.row_file import RowFile
 
-        return RowFile(self.file, form, existing=self._existing, retry_failed=self.retry_failed, captions=self.captions)
+        return RowFile(
+            self.file,
+            form,
+            existing=self._existing,
+            retry_failed=self.retry_failed,
+            captions=self.captions,
+            tells_replaced=self.places.replaces_texts,
+        )
 
     def earlier(self) -> EarlierFile | None:
         """The output file as it is, which is only read; None where rows go elsewhere.
@@ -210,8 +251,10 @@ class OutputOptions:
         )
 
     def _form(self, *, alone: bool) -> RowFormat:
+        if self.file is not None and self.makes_image_folder and not (self.spreadsheet_safe or self.bom):
+            return image_folder.ImageFolder(self.file, self.places.affixes)
         return row_format(
-            format_of(self.file, "jsonl" if self.as_json else self.format_),
+            self._format,
             ranked=self.captions > 1,
             # A file that is gone on with has its paths, or could not be gone on with.
             with_path=self.resume or not alone,

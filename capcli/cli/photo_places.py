@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, TypedDict
 
 from capcli.errors import UsageError
 from capcli.inputs.paths import InputItem
+from capcli.outputs.affixes import Affixes
 from capcli.outputs.destinations import Destination
 
 if TYPE_CHECKING:
     from capcli.outputs.text_edits import Wording
 
 _XMP_NAMES = ("full", "stem")
+_EXISTING = ("keep", "replace", "append", "prepend")
 _FIELDS = ("description", "alt", "both")
 
 
@@ -43,14 +45,25 @@ class PhotoPlaces:
     field: str | None
     max_chars: int | None
     existing: str
+    separator: str | None = None
+    prefix: str = ""
+    suffix: str = ""
     undo: bool = False
     dry_run: bool = False
     # Photos of walked folders that links lead to, as they come; destinations look them up.
     _links: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if self.existing not in ("keep", "replace"):
-            raise UsageError(f"--existing is {self.existing}; it must be keep or replace")
+        if self.existing not in _EXISTING:
+            raise UsageError(
+                f"--existing is {self.existing}; it must be {', '.join(_EXISTING[:-1])} or {_EXISTING[-1]}"
+            )
+        if self.separator is not None and not self.adds:
+            raise UsageError("--separator goes with --existing append or prepend")
+        if self.adds and (self.write_metadata or self.xmp):
+            raise UsageError(
+                f"--existing {self.existing} is for sidecars alone; --write-metadata and --xmp need a run of their own"
+            )
         if self.xmp_name not in (None, *_XMP_NAMES):
             raise UsageError(f"--xmp-name is {self.xmp_name}; it must be {' or '.join(_XMP_NAMES)}")
         if self.xmp_name is not None and not self.xmp:
@@ -63,8 +76,10 @@ class PhotoPlaces:
             raise UsageError("--max-chars is for the alt text alone; it goes with --field alt or --field both")
         if self.max_chars is not None and self.max_chars < 1:
             raise UsageError(f"--max-chars is {self.max_chars}; it must be at least 1")
-        if self.undo and (self._writes or self._replaces):
+        if self.undo and (self._writes or self.existing != "keep"):
             raise UsageError("--undo puts back what was replaced, and writes nothing else; give it alone")
+        if self.adds and self.sidecar is None:
+            raise UsageError(f"--existing {self.existing} goes with --sidecar")
         if self._replaces and not self.any:
             raise UsageError(
                 "--existing replace goes with --sidecar, --write-metadata or --xmp; -o FILE has --overwrite"
@@ -74,6 +89,25 @@ class PhotoPlaces:
     def any(self) -> bool:
         """Whether captions go beside the photos or into them."""
         return self._writes or self.undo
+
+    @property
+    def adds(self) -> bool:
+        """Whether captions are added to what sidecars say."""
+        return self.existing in ("append", "prepend")
+
+    @property
+    def replaces_texts(self) -> bool:
+        """Whether texts of metadata or XMP may be replaced, for which rows are the way back."""
+        return self._replaces and (self.write_metadata or self.xmp)
+
+    @property
+    def affixes(self) -> Affixes:
+        """What goes around each caption.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        return Affixes(self.prefix, self.suffix)
 
     @property
     def _writes(self) -> bool:
@@ -95,7 +129,7 @@ class PhotoPlaces:
             output: the file that the run's rows go to.
             reads: what the command reads besides photos: paths, or descriptors of open files.
         Raises:
-            UsageError: no suffix for sidecars.
+            UsageError: no suffix for sidecars, or a text that cannot be written into them.
             DependencyError: the library that writes metadata is not installed.
         """
         photos: list[Destination] = []
@@ -104,7 +138,14 @@ class PhotoPlaces:
         if self.sidecar is not None:
             from capcli.outputs.sidecars import Sidecars
 
-            photos.append(Sidecars(self.sidecar, overwrite=self._replaces, **beside))
+            joining = None
+            if self.adds:
+                from capcli.outputs.joining import SEPARATOR, Joining
+
+                joining = Joining(self.existing == "prepend", SEPARATOR if self.separator is None else self.separator)
+            photos.append(
+                Sidecars(self.sidecar, overwrite=self._replaces, joining=joining, affixes=self.affixes, **beside)
+            )
         if self.write_metadata:
             from capcli.outputs.metadata import PhotoMetadata
 

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from capcli.cli.caption import check_counts, nothing_found
-from capcli.cli.run_control import FAILED, INTERRUPTED, check_confidence
+from capcli.cli.run_control import FAILED, INTERRUPTED, check_confidence, check_counts, nothing_found
 from capcli.cli.shared_options import (
     OUTPUT,
     SPEED,

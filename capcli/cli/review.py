@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from capcli.cli.caption import check_counts
+from capcli.cli.run_control import check_counts
 from capcli.cli.terminal import say, with_bar
 from capcli.errors import UsageError
 from capcli.messages import first_few

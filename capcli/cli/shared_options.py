@@ -8,6 +8,23 @@ import typer
 
 OUTPUT, SEARCH, PHOTOS, SPEED = "Output", "Search", "Which photos", "Model and speed"
 
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help="text, csv, tsv, jsonl, or imagefolder: Hugging Face's, with -o PHOTOS/metadata.jsonl. Default: by the "
+        "suffix of FILE, or text.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume",
+        help="Go on with the output file of an earlier run; it knows a photo however its path is spelled.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 RetryFailed = Annotated[
     bool,
     typer.Option("--retry-failed", help="With --resume: try the photos that failed again.", rich_help_panel=OUTPUT),
@@ -69,11 +86,30 @@ ExistingTexts = Annotated[
     str,
     typer.Option(
         "--existing",
-        metavar="keep|replace",
-        help="What to do with sidecars and texts of metadata that photos have already.",
+        metavar="keep|replace|append|prepend",
+        help="What to do with sidecars and texts of metadata that photos have already. append, prepend: sidecars get "
+        "the caption after or before what they say, unless they say it.",
         rich_help_panel=OUTPUT,
     ),
 ]
+Separator = Annotated[
+    str | None,
+    typer.Option(
+        "--separator",
+        metavar="TEXT",
+        help="What stands between, with --existing append and prepend. Default: a comma and a space.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Prefix = Annotated[
+    str,
+    typer.Option(
+        metavar="TEXT",
+        help="What goes before each caption in sidecars and --format imagefolder, as it is; other rows do not get it.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Suffix = Annotated[str, typer.Option(metavar="TEXT", help="What goes after it there.", rich_help_panel=OUTPUT)]
 MinConfidence = Annotated[
     float | None,
     typer.Option(

@@ -1,7 +1,7 @@
 """What a loader process does: images asked for on its standard input -> their pixels on its standard output.
 
-Started by `capcli.inputs.started_loader`. It imports what reads images and nothing else, so that it starts quickly and stays
-small; until `main` runs, not even that.
+Started by `capcli.inputs.started_loader`. It imports what reads images and nothing else, so that it starts quickly and
+stays small; until `main` runs, not even that.
 """
 
 from __future__ import annotations

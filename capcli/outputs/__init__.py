@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING
 from capcli.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from capcli.outputs.affixes import Affixes
     from capcli.outputs.destinations import Destination, Destinations
+    from capcli.outputs.image_folder import ImageFolder
+    from capcli.outputs.joining import Joining
     from capcli.outputs.metadata import PhotoMetadata
     from capcli.outputs.outcomes import Outcome
     from capcli.outputs.output_file import Existing
@@ -21,9 +24,12 @@ if TYPE_CHECKING:
     from capcli.outputs.xmp_sidecars import XmpSidecars
 
 __all__ = [
+    "Affixes",
     "Destination",
     "Destinations",
     "Existing",
+    "ImageFolder",
+    "Joining",
     "Outcome",
     "PhotoMetadata",
     "Row",
@@ -38,9 +44,12 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
+        "Affixes": "affixes",
         "Destination": "destinations",
         "Destinations": "destinations",
         "Existing": "output_file",
+        "ImageFolder": "image_folder",
+        "Joining": "joining",
         "Outcome": "outcomes",
         "PhotoMetadata": "metadata",
         "Row": "rows",

@@ -94,7 +94,9 @@ class EarlierRows:
 
     def _read(self, file: BinaryIO) -> None:
         form = self._form
-        records = Records(file, form.name, columns=form.columns, spreadsheet_safe=form.spreadsheet_safe)
+        records = Records(
+            file, form.name, columns=form.columns, spreadsheet_safe=form.spreadsheet_safe, named=form.named
+        )
         group: list[Record] = []
         for record in records:
             group = self._add(group, record)
@@ -220,6 +222,7 @@ class EarlierRows:
                 columns=form.columns,
                 spreadsheet_safe=form.spreadsheet_safe,
                 below_header=True,
+                named=form.named,
             )
             for record in records:
                 # What this run has added stands for itself.

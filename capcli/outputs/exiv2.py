@@ -17,6 +17,7 @@ from typing import Any
 from capcli.errors import CapcliError, DependencyError, OutputError
 from capcli.outputs.files import why
 from capcli.outputs.image_data import Part, image_data
+from capcli.outputs.iptc_digest import with_current_digest
 
 # By Exiv2's keys, and `COMMENT`; None takes something away. A text of EXIF or IPTC, and a comment, is bytes kept as
 # Latin-1, since any coding is met.
@@ -132,6 +133,8 @@ def changed(content: bytes, before: Metadata, changes: Changes, parts: Sequence[
         if COMMENT in changes:
             image.modify_comment(changes[COMMENT] or "", "latin-1")
         new: bytes = image.get_bytes()
+    if before.kind == "JPEG":
+        new = with_current_digest(content, new)
     if before.kind != XMP_FILE and image_data(new, before.kind) != parts:
         raise refused("more than the metadata would change", what)
     expected, after = before.with_changes(changes), Metadata.of(new, before.kind)

@@ -88,7 +88,7 @@ class GivenRows:
     def _records(self) -> Iterator[Record]:
         try:
             with self._path.open("rb") as file:
-                for record in read_records(file, self._form):
+                for record in read_records(file, self._form, self._path):
                     self.reviewed = self.reviewed or COLUMN in record.values
                     self.has_confidence = self.has_confidence or "confidence" in record.values
                     yield from self._taken(record)

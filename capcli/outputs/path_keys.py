@@ -35,11 +35,11 @@ class PathKeys:
     def _learn(self, folder: str) -> bytes:
         if len(self._folders) >= _MOST_FOLDERS:
             self._folders.clear()
-        self._folders[folder] = known = os.fsencode(os.path.normcase(self._one_spelling(folder)) + os.sep)
+        self._folders[folder] = known = os.fsencode(os.path.normcase(self.one_spelling(folder)) + os.sep)
         return known
 
-    def _one_spelling(self, folder: str) -> str:
-        """The absolute path without needless parts."""
+    def one_spelling(self, folder: str) -> str:
+        """The absolute path of a folder without needless parts: one for all that this takes for the same."""
         full = os.path.join(self._here, folder)
         parts = full.split(os.sep)
         if os.pardir in parts:

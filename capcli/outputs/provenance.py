@@ -31,6 +31,8 @@ class Provenance:
     raw: bool
     spreadsheet_safe: bool = False
     mirror_average: bool = False
+    prefix: str = ""
+    suffix: str = ""
 
     def differences(self, before: Provenance) -> list[str]:
         """What is not as it was before, in words."""
@@ -41,7 +43,8 @@ class Provenance:
         for item in dataclasses.fields(self):
             was, now = getattr(before, item.name), getattr(self, item.name)
             if item.name != "weights" and was != now:
-                changed.append(f"{item.name.replace('_', ' ')} {was}, now {now}")
+                told = "{!r}, now {!r}" if item.name in ("prefix", "suffix") else "{}, now {}"
+                changed.append(f"{item.name.replace('_', ' ')} {told.format(was, now)}")
         return changed
 
 

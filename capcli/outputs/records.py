@@ -8,11 +8,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from capcli.outputs.image_folder import is_image_folder, named_in
 from capcli.outputs.rows import BYTE_ORDER_MARK, FORMULA, LONGEST_RECORD, TEXT_COLUMNS, Row
 
 _NEEDED = frozenset({"path", "caption"})
@@ -50,18 +53,26 @@ def read_rows(path: Path, format_name: str) -> Iterator[Row]:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        for record in read_records(file, format_name):
+        for record in read_records(file, format_name, path):
             yield record.row
 
 
-def read_records(file: BinaryIO, format_name: str) -> Iterator[Record]:
+def read_records(file: BinaryIO, format_name: str, path: Path) -> Iterator[Record]:
     """The records of a whole file, from its start; the last one may lack its line end, as people leave it.
 
+    JSON Lines may be those of an image folder: their `values` have the names of rows, too.
+
+    Args:
+        file: at its start.
+        format_name: one of `FORMATS`.
+        path: of the file; in its folder the names of an image folder begin.
     Raises:
         RecordError: one that cannot be understood.
         OSError: the file cannot be read.
     """
     records = Records(file, format_name)
+    if format_name == "jsonl" and is_image_folder(_first_value(file)):
+        records = Records(file, format_name, named=partial(named_in, folder=os.path.dirname(path)))
     yield from records
     if records.tail and (last := records.record(records.tail, records.tail_line, records.end)) is not None:
         yield last
@@ -79,6 +90,7 @@ class Records:
         columns: what the header must name; None takes any header with path and caption.
         spreadsheet_safe: whether it was written so.
         below_header: whether `columns` are known and no header comes.
+        named: what a record says, by the names of a row's columns.
     Raises (while iterating):
         RecordError: a record, or the header, that cannot be understood.
     """
@@ -91,7 +103,9 @@ class Records:
         columns: Sequence[str] | None = None,
         spreadsheet_safe: bool = False,
         below_header: bool = False,
+        named: Callable[[Mapping[str, object]], Mapping[str, object]] | None = None,
     ) -> None:
+        self._named = named
         self._file = file
         self._name = format_name
         self._columns = columns
@@ -145,6 +159,7 @@ class Records:
                 return None
             if not isinstance(values, dict):
                 raise ValueError("is no JSON object")
+            values = values if self._named is None else self._named(values)
             return Record(_row(values), start, start + len(content) if end is None else end, line, values)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
@@ -197,6 +212,17 @@ class Records:
             elif line.endswith(b"\n") and end - self.end >= LONGEST_RECORD:
                 raise RecordError(number + 1 - len(lines), "a quote is never closed")
         self.tail, self.tail_line = b"".join(lines), number + 1 - len(lines)
+
+
+def _first_value(file: BinaryIO) -> object:
+    """What the first line of JSON says; None where it is none. The file stands where it stood."""
+    start = file.tell()
+    line = file.readline(LONGEST_RECORD)
+    file.seek(start)
+    try:
+        return json.loads(line.removeprefix(BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _split_csv(text: str, delimiter: str) -> list[str]:

@@ -13,6 +13,10 @@ from typing import Any
 _REPLACED = "replaced: "
 # The error of rows that tell what is about to be replaced: only a crash leaves them in a file.
 UNFINISHED = "the run ended while the photo was being written"
+# What to say of a file that has no notes, before anything is replaced.
+NOT_TOLD = (
+    "has no notes, so that texts of photos that are replaced cannot be put back from it; a new .csv, .tsv or .jsonl has"
+)
 # What fits into a cell of a spreadsheet, with some room for other notes.
 LONGEST_NOTE = 32_000
 

@@ -16,6 +16,7 @@ from capcli.outputs.destinations import Destination
 from capcli.outputs.outcomes import Outcome
 from capcli.outputs.output_file import Existing, OutputFile
 from capcli.outputs.provenance import Provenance, ProvenanceMemory
+from capcli.outputs.replaced import NOT_TOLD
 from capcli.outputs.rows import RAW_BYTES_NOTE, Row, RowFormat, holds_raw_bytes
 from capcli.outputs.spared import check_output_file
 
@@ -26,6 +27,7 @@ class RowFile(Destination):
     Args:
         path, rows, existing, retry_failed, captions: as `OutputFile` takes them. The file is touched only when it is
             opened.
+        tells_replaced: photos are to have texts replaced that only their rows tell from then on.
         memory: where it is kept what made the rows; by default the user's state folder.
     """
 
@@ -37,11 +39,13 @@ class RowFile(Destination):
         existing: Existing = Existing.REFUSE,
         retry_failed: bool = False,
         captions: int = 1,
+        tells_replaced: bool = False,
         memory: ProvenanceMemory | None = None,
     ) -> None:
         self._path = path
         self._rows = rows
         self._memory = memory
+        self._tells_replaced = tells_replaced
         self._open = partial(OutputFile, path, rows, existing=existing, retry_failed=retry_failed, captions=captions)
         self._file: OutputFile | None = None
         self._news: list[str] = []
@@ -53,6 +57,8 @@ class RowFile(Destination):
         check_output_file(self._path)
         with self._open() as self._file:
             self._news += self._file.notes
+            if self._tells_replaced and "note" not in self.columns:
+                self._news.append(f"{self._path}: {NOT_TOLD}")
             yield
 
     def wants(self, path: str) -> bool:
@@ -83,7 +89,8 @@ class RowFile(Destination):
         return news
 
     def begin(self, provenance: Provenance) -> str | None:
-        now = replace(provenance, spreadsheet_safe=self._rows.spreadsheet_safe)
+        form, around = self._rows, self._rows.affixes
+        now = replace(provenance, spreadsheet_safe=form.spreadsheet_safe, prefix=around.prefix, suffix=around.suffix)
         memory = self._memory or ProvenanceMemory()
         before = memory.recall(self._path) if self._opened_file.kept else None
         memory.remember(self._path, now)

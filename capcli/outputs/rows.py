@@ -11,12 +11,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from capcli.errors import UsageError
+from capcli.outputs.affixes import Affixes
 from capcli.verdicts import TAKEN
 
 FORMATS = ("text", "csv", "tsv", "jsonl")
@@ -66,7 +67,11 @@ class Row:
 
 
 class RowFormat(Protocol):
-    """How rows become bytes. `name` is one of `FORMATS`; `columns` what a record holds."""
+    """How rows become bytes.
+
+    `name` is one of `FORMATS`, by which they are read back; `columns` what a record holds; `affixes` what stands around
+    each caption. `named`: what a record says, by the names that a row has for it.
+    """
 
     @property
     def name(self) -> str: ...
@@ -77,22 +82,27 @@ class RowFormat(Protocol):
     @property
     def spreadsheet_safe(self) -> bool: ...
 
+    @property
+    def affixes(self) -> Affixes: ...
+
     def with_columns(self, columns: Sequence[str]) -> RowFormat: ...
 
     def header(self) -> bytes: ...
 
     def record(self, row: Row) -> bytes: ...
 
+    def named(self, values: Mapping[str, object]) -> Mapping[str, object]: ...
 
-def format_of(path: Path | None, chosen: str | None, default: str = "text") -> str:
-    """The format's name: the one chosen, else by the file's suffix.
+
+def format_of(path: Path | None, chosen: str | None, default: str = "text", formats: Sequence[str] = FORMATS) -> str:
+    """The format's name: the one chosen, of `formats`; else by the file's suffix.
 
     Raises:
         UsageError: no such format, or the suffix says nothing.
     """
     if chosen is not None:
-        if chosen not in FORMATS:
-            raise UsageError(f"no format {chosen!r}; choose one of {', '.join(FORMATS)}")
+        if chosen not in formats:
+            raise UsageError(f"no format {chosen!r}; choose one of {', '.join(formats)}")
         return chosen
     if path is None:
         return default
@@ -170,8 +180,17 @@ def _ranked(columns: tuple[str, ...]) -> tuple[str, ...]:
     return ("path", "rank", *columns[1:])
 
 
+class _BareRows:
+    """What formats have alike whose records are rows as they are."""
+
+    affixes = Affixes()
+
+    def named(self, values: Mapping[str, object]) -> Mapping[str, object]:
+        return values
+
+
 @dataclass(frozen=True)
-class _CsvFormat:
+class _CsvFormat(_BareRows):
     columns: Sequence[str]
     spreadsheet_safe: bool
     bom: bool
@@ -193,7 +212,7 @@ class _CsvFormat:
 
 
 @dataclass(frozen=True)
-class _TsvFormat:
+class _TsvFormat(_BareRows):
     columns: Sequence[str]
     spreadsheet_safe: bool
     bom: bool
@@ -210,7 +229,7 @@ class _TsvFormat:
 
 
 @dataclass(frozen=True)
-class _JsonFormat:
+class _JsonFormat(_BareRows):
     columns: Sequence[str]
     spreadsheet_safe: bool = False
     name: str = "jsonl"
@@ -234,7 +253,7 @@ class _JsonFormat:
 
 
 @dataclass(frozen=True)
-class _TextFormat:
+class _TextFormat(_BareRows):
     with_path: bool
     columns: Sequence[str] = ("path", "caption")
     spreadsheet_safe: bool = False

@@ -20,7 +20,6 @@ _MOST_NULS = 1 << 20
 # What the writer of CSV puts into a line: quotes only around whole cells, doubled within.
 _CELL = rb'(?:"(?:[^"]|"")*+"|[^",\r\n]*+)'
 _TORN_CSV = re.compile(rb'((?:%s,)*)(?:%s\r?|("(?:[^"]|"")*+))' % (_CELL, _CELL))
-_JSON_START = b'{"path": '
 _CR_ALONE = "its lines end with CR alone; save the file with LF or CR LF"
 
 
@@ -71,7 +70,8 @@ def check_torn_row(name: str, columns: Sequence[str], tail: bytes, line: int) ->
     elif b"\r" in tail[:-1]:
         reason = _CR_ALONE
     elif name == "jsonl":
-        torn = tail.startswith(_JSON_START) or _JSON_START.startswith(tail)
+        start = f'{{"{columns[0]}": '.encode()
+        torn = tail.startswith(start) or start.startswith(tail)
         reason = None if torn and not _is_json(tail) else "is no row, and has no end"
     else:
         cells = tail.count(b"\t") + 1

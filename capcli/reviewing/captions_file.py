@@ -78,7 +78,7 @@ def read_captions_file(path: Path, format_name: str) -> CaptionsFile:
             file.seek(0)
             marked = file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK
             file.seek(0)
-            records = [(record.row, record.values, record.line) for record in read_records(file, format_name)]
+            records = [(record.row, record.values, record.line) for record in read_records(file, format_name, path)]
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
     except RecordError as error:

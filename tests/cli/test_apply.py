@@ -185,7 +185,7 @@ def test_a_report_is_gone_on_with(capcli: RunCommand, photos: Path, captions: Pa
         ((), 2, "say where the captions go"),
         (("--sidecar", ".json"), 2, "'.json' is no suffix for sidecars"),
         (("--sidecar", ".txt", "--dry-run", "-o", "x.csv"), 2, "--dry-run writes nothing"),
-        (("--sidecar", ".txt", "--existing", "some"), 2, "must be keep or replace"),
+        (("--sidecar", ".txt", "--existing", "some"), 2, "must be keep, replace, append or prepend"),
         (("--sidecar", ".txt", "--xmp-name", "stem"), 2, "--xmp-name goes with --xmp"),
         (("--xmp", "--field", "title"), 2, "--field is title; it must be description, alt or both"),
         (("--sidecar", ".txt", "--field", "alt"), 2, "--field goes with --write-metadata or --xmp"),
@@ -372,3 +372,41 @@ def test_alt_texts_are_written_beside_descriptions_and_cut_with_a_note(
     )
     assert (again.code, again.err) == (0, b"")
     assert [row.note for row in read_rows(tmp_path / "again.csv", "csv")] == [None] * 3
+
+
+def test_photos_beside_a_file_are_found_from_everywhere(capcli: RunCommand, photos: Path, tmp_path: Path) -> None:
+    file = photos / "captions.csv"
+    file.write_text("path,caption\n1.jpg,One.\nnone.jpg,None.\n3.jpg,Three.\n")
+    done = capcli("apply", file, "--sidecar", ".txt", cwd=tmp_path)
+    assert (done.code, done.errors) == (1, "capcli: none.jpg: no such file\n")
+    assert sidecars(photos) == {"1.txt": "One.\n", "3.txt": "Three.\n"}
+
+
+EARLIER = "path,caption,score,error\r\n"
+
+
+@pytest.mark.parametrize("writer", ["caption", "apply"])
+@pytest.mark.parametrize(("name", "holds"), [("out.csv", EARLIER), ("out.txt", None), ("new.csv", None)])
+def test_a_file_without_notes_says_that_what_is_replaced_cannot_be_put_back(
+    capcli: RunCommand, tiny: Path, photos: Path, captions: Path, writer: str, name: str, holds: str | None
+) -> None:
+    pytest.importorskip("pyexiv2")
+    described(photos / "1.jpg", "My words")
+    out = photos.parent / name
+    if holds is not None:
+        out.write_bytes(holds.encode())
+    given: tuple[str | Path, ...] = ("caption", photos, "--model", tiny)
+    given = given if writer == "caption" else ("apply", captions, "--photos", photos)
+    given = (*given, "--write-metadata", "-o", out, *(() if holds is None else ("--resume",)))
+    told = (
+        f"capcli: {out}: has no notes, so that texts of photos that are replaced cannot be put back from it; "
+        "a new .csv, .tsv or .jsonl has\n"
+    )
+    done = capcli(*given, "--existing", "replace")
+    assert (done.code, done.errors) == (0, "" if name == "new.csv" else told)
+    assert description(photos / "1.jpg") in (SAID, "One.")
+    # Where nothing is replaced there is nothing to tell.
+    out.unlink()
+    if holds is not None:
+        out.write_bytes(holds.encode())
+    assert "has no notes" not in capcli(*given).errors

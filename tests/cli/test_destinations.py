@@ -116,7 +116,7 @@ def test_without_its_library_metadata_starts_nothing(
         (("--resume", "-o", "-"), "-o FILE"),
         (("--existing", "replace"), "--overwrite"),
         (("--existing", "replace", "-o", "x.csv"), "--overwrite"),
-        (("--existing", "both", "--sidecar", ".txt"), "keep or replace"),
+        (("--existing", "both", "--sidecar", ".txt"), "keep, replace, append or prepend"),
         (("--sidecar", ".json"), "'.json' is no suffix for sidecars; use .txt or .caption"),
         (("--sidecar", ".JSON"), "'.JSON' is no suffix for sidecars; use .txt or .caption"),
         (("-o", "x.TIFF", "--format", "csv"), "x.TIFF: ends in .TIFF as photos do"),

@@ -13,7 +13,9 @@ import pytest
 from PIL import Image
 
 from capcli.errors import OutputError, UsageError
+from capcli.outputs.affixes import Affixes
 from capcli.outputs.files import Draft
+from capcli.outputs.joining import Joining
 from capcli.outputs.outcomes import Outcome
 from capcli.outputs.sidecars import Sidecars
 
@@ -302,3 +304,58 @@ def test_a_kill_leaves_whole_sidecars_or_none(tmp_path: Path) -> None:
         assert left or round_ < 2
         assert all((folder / name).read_text() == caption for name in left)
         assert len(names(folder)) - len(left) <= 1
+
+
+def test_captions_are_added_to_what_sidecars_say_which_stays_theirs(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(b"a park, night\r\n")
+    (tmp_path / "a.txt").chmod(0o640)
+    added = Sidecars(joining=Joining(), affixes=Affixes("ohwx, "))
+    assert added.wants(str(tmp_path / "a.jpg"))
+    assert added.write(str(tmp_path / "a.jpg"), ["A dog."]) == Outcome(True)
+    assert added.write(str(tmp_path / "b.jpg"), ["A dog."]) == Outcome(True)
+    assert (tmp_path / "a.txt").read_bytes() == b"a park, night, ohwx, A dog.\n"
+    assert (tmp_path / "b.txt").read_bytes() == b"ohwx, A dog.\n"
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+    # Of two photos of one name the first has it, here too.
+    assert added.write(str(tmp_path / "a.png"), ["A cat."]).failed
+    assert names(tmp_path) == ["a.txt", "b.txt"]
+
+
+@posix
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("caf\xe9".encode("latin-1"), "a.txt cannot be added to: it is not UTF-8; save it as UTF-8"),
+        ("One.".encode("utf-16"), "a.txt cannot be added to: it is not UTF-8; save it as UTF-8"),
+        (b"x" * (1 << 20) + b"x", "a.txt cannot be added to: it is too long for captions"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "a.txt cannot be written: it is an image"),
+    ],
+)
+def test_what_is_no_text_is_not_added_to(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(OutputError) as caught:
+        Sidecars(joining=Joining()).write(str(tmp_path / "a.jpg"), ["A dog."])
+    assert str(caught.value) == reason and (tmp_path / "a.txt").read_bytes() == content
+
+
+def test_a_sidecar_that_another_program_changes_meanwhile_is_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sidecar = tmp_path / "a.txt"
+    sidecar.write_text("mine\n")
+    finish = Draft.copy_access
+
+    def changed_meanwhile(draft: Draft, status: os.stat_result) -> None:
+        finish(draft, status)
+        sidecar.write_text("mine, and more\n")
+
+    monkeypatch.setattr(Draft, "copy_access", changed_meanwhile)
+    with pytest.raises(OutputError, match=r"^a\.txt cannot be written: another program has changed it meanwhile$"):
+        Sidecars(joining=Joining()).write(str(tmp_path / "a.jpg"), ["A dog."])
+    assert sidecar.read_text() == "mine, and more\n" and names(tmp_path) == ["a.txt"]
+
+
+def test_a_caption_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"^a\.txt cannot be written: the caption is not UTF-8$"):
+        Sidecars().write(str(tmp_path / "a.jpg"), ["caf\udce9"])
+    assert names(tmp_path) == []

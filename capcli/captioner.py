@@ -6,7 +6,6 @@ import functools
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -19,13 +18,15 @@ from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, StepResult, search
 from capcli.decoding.signals import are_known, signals_of
 from capcli.errors import BundleError, ImageError, UsageError
+from capcli.graph_fit import check_graphs
 from capcli.inputs.images import MAX_PIXELS, load_image
 from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
-from capcli.runtime.sessions import Session, TensorSpec, open_session
+from capcli.runtime.sessions import open_session
 from capcli.settings import MOST_THREADS, whole_number
 
 if TYPE_CHECKING:
+    from capcli.inputs.loaders import Loaders
     from capcli.inputs.sources import ImageSource
 
 # Images captioned together. On two cores with VNNI the search took 8.3 ms a photo with 8 of them, 6.6 with 16 and with
@@ -114,7 +115,8 @@ class Captioner:
         same = "cpu" if self._encoder.provider == "cpu" else provider
         self._decoder = open_session(self.bundle.path("decoder"), provider=same, threads=threads)
         self._matching = self.bundle.matching(len(self._tokenizer))
-        self._check_graphs()
+        numbers = None if self._matching is None else len(self._matching.means)
+        check_graphs(self.bundle, self._encoder, self._decoder, len(self._tokenizer), numbers)
         self._filters = caption_filters(self._tokenizer, manifest.habits)
         self._confidence = confidence_of(self.bundle)
 
@@ -165,20 +167,24 @@ class Captioner:
         own = self.settings(captions=settings.captions)
         return self._confidence is not None and settings == own and not self._mirror_average
 
-    def load(self, image: ImageSource, *, max_pixels: int | None = None) -> np.ndarray:
+    def load(self, image: ImageSource, *, max_pixels: int | None = None, loaders: Loaders | None = None) -> np.ndarray:
         """Reads one image as the encoder wants it: uint8 [input_size, input_size, 3], RGB.
 
         Args:
             image: as `caption` takes it.
             max_pixels: larger images are refused before they are decoded; by default `images.MAX_PIXELS`.
+            loaders: processes that read it in this one's stead, if it is a path or bytes.
         Raises:
             ImageError: it cannot be read. Its `source` is the image; its message does not name it.
             UsageError: `max_pixels` is below 1.
             TypeError: it is nothing that can be an image.
         """
         most = MAX_PIXELS if max_pixels is None else whole_number("max pixels", max_pixels)
+        size = (self.input_size, self.input_size)
         try:
-            return load_image(image, size=(self.input_size, self.input_size), max_pixels=most)
+            if loaders is not None and isinstance(image, (str, os.PathLike, bytes)):
+                return loaders.load(image, size=size, max_pixels=most)
+            return load_image(image, size=size, max_pixels=most)
         except ImageError as error:
             error.source = image
             raise
@@ -292,7 +298,12 @@ class Captioner:
         return pipeline.run(map(_pipeline_input, several(images, "stream")))
 
     def pipeline(
-        self, search: SearchSettings, settings: PipelineSettings, *, details: bool = False
+        self,
+        search: SearchSettings,
+        settings: PipelineSettings,
+        *,
+        details: bool = False,
+        loaders: Loaders | None = None,
     ) -> Pipeline[Caption]:
         """What `stream` runs on, for callers who want to stop it or to name images themselves.
 
@@ -300,10 +311,11 @@ class Captioner:
             search: from `settings`.
             settings: how much is done at once.
             details: also give the captions' words one by one.
+            loaders: processes that read the images; None to read them in this one.
         """
         settings = replace(settings, batch_size=settings.batch_size or self.batch_size)
         return Pipeline(
-            functools.partial(self.load, max_pixels=settings.max_pixels),
+            functools.partial(self.load, max_pixels=settings.max_pixels, loaders=loaders),
             functools.partial(self.caption_pixels, settings=search, details=details),
             settings,
         )
@@ -398,6 +410,14 @@ class Captioner:
                 given["image_index"] = images
             log_probs, *after = self._decoder.run(given, outputs)
             seen = after.pop() if looks else None
+            # What a graph does not declare shows only now.
+            if log_probs.shape != (len(tokens), len(self._tokenizer)) or (
+                seen is not None and len(seen) != len(tokens)
+            ):
+                raise BundleError(
+                    f"{self.bundle.path('decoder')}: the decoder scores {list(log_probs.shape)} for {len(tokens)} "
+                    f"sentences of {len(self._tokenizer)} tokens; export the bundle again"
+                )
             return StepResult(log_probs, tuple(after), seen)
 
         found = search(
@@ -458,35 +478,6 @@ class Captioner:
             for place, (text, log_prob) in enumerate(zip([*tokens, ""], hypothesis.log_probs, strict=True))
         )
 
-    def _check_graphs(self) -> None:
-        """The graphs must take and give what the manifest says."""
-        names, encoder, decoder = self._names, self.bundle.path("encoder"), self.bundle.path("decoder")
-        step_inputs = {"tokens", *names.context, *names.state} | ({"image_index"} if names.context else set())
-        step_outputs = {"log_probs", *(f"{name}.next" for name in names.state)}
-        if names.attention_grid is not None:
-            step_outputs.add("attention")
-        _check_names(self._encoder, encoder, "encoder", {"images"}, {*names.context, *names.state})
-        _check_names(self._decoder, decoder, "decoder", step_inputs, step_outputs)
-        words = _spec(self._decoder.outputs, "log_probs").shape[-1]
-        if isinstance(words, int) and words != len(self._tokenizer):
-            raise BundleError(
-                f"{decoder}: the decoder scores {words} tokens but the tokenizer has {len(self._tokenizer)}"
-            )
-        if self._matching is not None:
-            self._check_matching(len(self._matching.means))
-
-    def _check_matching(self, numbers: int) -> None:
-        """The encoder must give what the matching score reads: mean and maximum of each channel."""
-        file = self.bundle.path(MATCHING)
-        if CONTEXT not in self._names.context:
-            raise BundleError(f"{file}: the matching score reads {CONTEXT!r}, which the encoder does not give")
-        shape = _spec(self._encoder.outputs, CONTEXT).shape
-        if len(shape) != 3 or shape[2] is None or 2 * shape[2] != numbers:
-            raise BundleError(
-                f"{file}: the matching score takes {numbers} numbers of a picture, two of a channel, but the encoder "
-                f"gives {CONTEXT!r} of the shape {list(shape)}"
-            )
-
 
 def search_settings(
     bundle: Bundle, beam: int | None, max_length: int | None, length_penalty: float | None, captions: int
@@ -505,18 +496,6 @@ def confidence_of(bundle: Bundle) -> Confidence | None:
     """How sure a bundle is of a caption; None where that is not known, or takes signals that are not known here."""
     confidence, matching = bundle.confidence, MATCHING in bundle.manifest.files
     return confidence if confidence is not None and are_known(confidence.signals, matching=matching) else None
-
-
-def _check_names(session: Session, graph: Path, role: str, inputs: set[str], outputs: set[str]) -> None:
-    given_in, given_out = {spec.name for spec in session.inputs}, {spec.name for spec in session.outputs}
-    if given_in != inputs:
-        raise BundleError(f"{graph}: the {role}'s inputs are {sorted(given_in)}, expected {sorted(inputs)}")
-    if not outputs <= given_out:
-        raise BundleError(f"{graph}: the {role} does not give {sorted(outputs - given_out)}")
-
-
-def _spec(specs: Sequence[TensorSpec], name: str) -> TensorSpec:
-    return next(spec for spec in specs if spec.name == name)
 
 
 def _pipeline_input(image: Any) -> PipelineInput[Any]:

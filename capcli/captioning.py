@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from capcli.bundle.bundle import Bundle
     from capcli.captioner import Caption, Captioner
     from capcli.decoding.search import SearchSettings
+    from capcli.inputs.loaders import Loaders
 
 _Thing = TypeVar("_Thing")
 
@@ -119,8 +120,10 @@ class CaptioningRun:
         speed: PipelineSettings | None = None,
         observer: Observer | None = None,
         limit: int | None = None,
+        loaders: Loaders | None = None,
     ) -> None:
         self._load = load
+        self._loaders = loaders
         self._limit = limit
         self._settings = settings
         self._destinations = destinations
@@ -144,6 +147,7 @@ class CaptioningRun:
                 and one is asked for.
             OutputError: the rows cannot be written. What was delivered before stays.
             BundleError, ProviderError: the model cannot be loaded.
+            CapcliError: no process to read images in can be started.
         """
         first, items = _peek(items)
         if first is None:
@@ -210,6 +214,11 @@ class CaptioningRun:
         return None
 
     def _caption(self, tasks: Iterable[_Task]) -> None:
+        # The first process starts while the model is loaded.
+        with self._loaders or nullcontext():
+            self._caption_all(tasks)
+
+    def _caption_all(self, tasks: Iterable[_Task]) -> None:
         wanted = self._settings
         from capcli.captioner import confidence_of
 
@@ -222,7 +231,7 @@ class CaptioningRun:
             self._tally.tell([f"the rows have no confidence: {no_confidence}"])
         self._tally.tell(self._destinations.begin(provenance_of(captioner.bundle, search, wanted)))
         self._observer.loaded()
-        self._pipeline = captioner.pipeline(search, self._speed, details=wanted.words)
+        self._pipeline = captioner.pipeline(search, self._speed, details=wanted.words, loaders=self._loaders)
         if self._stopped:
             self._pipeline.stop()
         try:

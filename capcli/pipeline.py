@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from capcli.errors import ImageError
+from capcli.errors import CapcliError, ImageError
 from capcli.settings import LARGEST_BATCH, MOST_THREADS, whole_number
 
 Source = TypeVar("Source")
@@ -83,13 +83,14 @@ class PipelineSettings:
 
 @dataclass
 class _Job:
-    """An input on its way through; `loaded` is set when `pixels`, `error` or `same_as` is."""
+    """An input on its way through; `loaded` is set when `pixels`, `error`, `same_as` or `fatal` is."""
 
     given: PipelineInput[Any]
     loaded: threading.Event = field(default_factory=threading.Event)
     pixels: np.ndarray | None = None
     error: str | None = None
     same_as: _Job | None = None
+    fatal: CapcliError | None = None
     captions: tuple[Any, ...] = ()
 
 
@@ -98,7 +99,7 @@ class Pipeline(Generic[Said]):
 
     Args:
         load: reads one image: any of its inputs' `image` -> uint8 [size, size, 3]. Called in several threads at once;
-            an ImageError is the result of that image, and ends nothing.
+            an ImageError is the result of that image, and ends nothing; another CapcliError ends the run.
         caption: uint8 [N, size, size, 3] -> for each image its captions, best first. Called by the thread that
             iterates, and by no other.
         settings: how much is done at once; `max_pixels` is for `load` to observe.
@@ -131,7 +132,8 @@ class Pipeline(Generic[Said]):
         Args:
             inputs: taken in another thread, no more of them than the window holds.
         Raises:
-            What `inputs` itself raises, after the results of what came before; what `caption` raises.
+            What `inputs` itself raises, after the results of what came before; what `caption` raises; a CapcliError of
+            `load` that is no ImageError.
         """
         jobs: queue.Queue[_Job | BaseException | None] = queue.Queue(self._window)
         to_load: queue.Queue[_Job | None] = queue.Queue()
@@ -168,6 +170,9 @@ class Pipeline(Generic[Said]):
                 waiting, to_caption = [], 0
             while not job.loaded.wait(0.2):
                 pass
+            if job.fatal is not None:
+                yield from self._flush(waiting, reader)
+                raise job.fatal
             waiting.append(job)
             to_caption += job.pixels is not None
             # Inputs without a picture of their own (errors, repeats) need no batch; behind one they wait their turn,
@@ -205,6 +210,8 @@ class Pipeline(Generic[Said]):
                 job.pixels = self._load_image(job.given.image)
             except ImageError as error:
                 job.error = str(error)
+            except CapcliError as error:
+                job.fatal = error
             except Exception as error:  # a worker that dies would leave the run waiting for ever
                 job.error = f"cannot be read ({type(error).__name__}: {error})"
             reader.forget_bytes(job)

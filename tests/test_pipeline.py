@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from capcli import Caption, Captioner, ImageError, UsageError
+from capcli import CapcliError, Caption, Captioner, ImageError, UsageError
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 from tests.conftest import RunCommand, command, environment
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw
@@ -73,7 +73,7 @@ def test_a_repeated_path_is_answered_each_time_and_looked_at_once(
     loaded: list[object] = []
     load = captioner.load
 
-    def counted(image: str, **how: int | None) -> np.ndarray:
+    def counted(image: str, **how: Any) -> np.ndarray:
         loaded.append(image)
         return load(image, **how)
 
@@ -460,3 +460,16 @@ def test_images_that_come_as_bytes_are_taken_as_fast_as_they_are_decoded(monkeyp
         decoding.release()
     first.join(10)
     assert [result.source for result in results] == list(range(1, 20))
+
+
+def test_a_run_without_anything_to_read_photos_in_ends_after_the_results_before_it() -> None:
+    def load(image: str) -> np.ndarray:
+        if image == "c":
+            raise CapcliError("no process can be started")
+        return np.zeros((8, 8, 3), np.uint8)
+
+    found = []
+    with pytest.raises(CapcliError, match="no process"):
+        for result in Pipeline(load, lambda pixels: [["x"]] * len(pixels), PipelineSettings()).run(map(given, "abcd")):
+            found.append(result.source)
+    assert found == ["a", "b"]

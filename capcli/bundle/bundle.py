@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -18,6 +20,7 @@ from capcli.bundle.confidence import Confidence
 from capcli.bundle.habits import Habits
 from capcli.bundle.precision import Precision
 from capcli.errors import BundleError
+from capcli.messages import printable, shortened
 from capcli.settings import LONGEST_CAPTION, MOST_HYPOTHESES
 from capcli.user_folders import data_folder
 
@@ -31,6 +34,11 @@ ROLES = ("encoder", "decoder", "tokenizer", "card")
 # A bundle does without.
 MATCHING = "matching"
 DEFAULT = "default"
+# No file of any bundle comes near; a manifest that claims more would have it read, and hashed, for hours.
+_LARGEST = {"encoder": 2 << 30, "decoder": 2 << 30, "tokenizer": 64 << 20, "card": 16 << 20, MATCHING: 1 << 30}
+_LARGEST_MANIFEST = 16 << 20
+_LARGEST_GRID = 1 << 16
+_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True)
@@ -215,7 +223,11 @@ class Bundle:
         for record in self.manifest.files.values():
             path = self.folder / record.path
             try:
-                size = path.stat().st_size
+                status = path.stat()
+                # Opening a pipe would wait for ever.
+                if not stat.S_ISREG(status.st_mode):
+                    raise BundleError(f"{path}: damaged bundle: it is no regular file; {_MEND}")
+                size = status.st_size
                 if size != record.size:
                     raise BundleError(f"{path}: damaged bundle: {size} bytes, the manifest says {record.size}; {_MEND}")
                 with path.open("rb") as file:
@@ -291,18 +303,23 @@ def read_bundle(folder: Path) -> Bundle:
     """
     path = folder / MANIFEST
     try:
-        values = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+        with path.open("rb") as file:
+            content = file.read(_LARGEST_MANIFEST + 1)
+        if len(content) > _LARGEST_MANIFEST:
+            raise ValueError(f"it is larger than {_LARGEST_MANIFEST >> 20} MB")
+        values = json.loads(content.decode("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: not readable as a bundle's manifest ({error}); {_MEND}") from error
     version = values.get("format") if isinstance(values, dict) else None
     if version != FORMAT:
         raise BundleError(
-            f"{path}: bundle format {version!r}; this capcli reads format {FORMAT}; install the capcli it was made with"
+            f"{path}: bundle format {shortened(repr(version))}; this capcli reads format {FORMAT}; install the capcli "
+            "it was made with"
         )
     try:
         manifest = _parse(values)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+    except (LookupError, TypeError, ValueError, OverflowError, AttributeError) as error:
+        reason = shortened(printable(f"it has no {error}" if isinstance(error, KeyError) else str(error)))
         raise BundleError(f"{path}: malformed manifest: {reason}; {_MEND}") from error
     for record in manifest.files.values():
         _check_inside(folder, record.path)
@@ -324,11 +341,7 @@ def describe_file(folder: Path, name: str) -> BundleFile:
 
 def _parse(values: dict[str, Any]) -> Manifest:
     files = {
-        role: BundleFile(
-            _text(values["files"][role]["path"]),
-            _text(values["files"][role]["sha256"]),
-            int(values["files"][role]["bytes"]),
-        )
+        role: _file(values["files"][role], _LARGEST[role])
         for role in (*ROLES, MATCHING)
         if role in ROLES or role in values["files"]
     }
@@ -338,7 +351,6 @@ def _parse(values: dict[str, Any]) -> Manifest:
     size = int(values["input"]["size"])
     if not 16 <= size <= 2048:
         raise ValueError(f"input size {size} is not between 16 and 2048")
-    grid = values["graph"]["attention_grid"]
     search = values["search"]
     return Manifest(
         name=_text(values["name"]),
@@ -348,11 +360,7 @@ def _parse(values: dict[str, Any]) -> Manifest:
         files=files,
         input_size=size,
         resize=resize,
-        graph=GraphNames(
-            tuple(_text(name) for name in values["graph"]["context"]),
-            tuple(_text(name) for name in values["graph"]["state"]),
-            None if grid is None else (int(grid[0]), int(grid[1])),
-        ),
+        graph=_graph_names(values["graph"]),
         tokens=SpecialTokens(**{name: int(values["tokens"][name]) for name in ("pad", "start", "end", "unknown")}),
         search=SearchDefaults(int(search["beam"]), int(search["max_length"]), float(search["length_penalty"])),
         habits=Habits.from_dict(values),
@@ -362,6 +370,31 @@ def _parse(values: dict[str, Any]) -> Manifest:
         precision=Precision.from_dict(dict(values.get("precision", {}))),
         confidence=None if values.get("confidence") is None else Confidence.from_dict(values["confidence"]),
     )
+
+
+def _file(values: Any, largest: int) -> BundleFile:
+    file = BundleFile(_text(values["path"]), _text(values["sha256"]), int(values["bytes"]))
+    if not re.fullmatch("[0-9a-f]{64}", file.sha256):
+        raise ValueError(f"{file.sha256!r} is no sha256")
+    if not 0 <= file.size <= largest:
+        raise ValueError(f"a file of {file.size} bytes is not between 0 and {largest}")
+    return file
+
+
+def _graph_names(values: Any) -> GraphNames:
+    grid = values["attention_grid"]
+    names = GraphNames(
+        tuple(_text(name) for name in values["context"]),
+        tuple(_text(name) for name in values["state"]),
+        None if grid is None else (int(grid[0]), int(grid[1])),
+    )
+    if len({*names.context, *names.state}) < len(names.context) + len(names.state):
+        raise ValueError("two of the graphs' tensors have one name")
+    if names.attention_grid is not None:
+        rows, columns = names.attention_grid
+        if rows < 1 or columns < 1 or rows * columns > _LARGEST_GRID:
+            raise ValueError(f"an attention grid of {rows} x {columns}")
+    return names
 
 
 def _text(value: Any) -> str:
@@ -374,6 +407,8 @@ def _check_inside(folder: Path, name: str) -> None:
     """A bundle from elsewhere must not make capcli read other files of this machine."""
     parts = PurePosixPath(name).parts
     target = folder / name
+    if not name.isprintable() or len(name) > _LONGEST_NAME:
+        raise BundleError(f"{folder / MANIFEST}: {shortened(repr(name))} is no name of a bundle's file")
     outside = not parts or PurePosixPath(name).is_absolute() or ".." in parts or "\\" in name or ":" in name
     if outside or not target.resolve().is_relative_to(folder.resolve()):
         raise BundleError(f"{folder / MANIFEST}: {name!r} points outside the bundle's folder")

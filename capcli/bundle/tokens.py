@@ -7,6 +7,7 @@ nothing of models or bundles.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from capcli.errors import BundleError, DataError
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
 SPECIAL = (PAD, START, END, UNKNOWN)
+# Every id has its text in a list, whether a token has that id or not.
+_MOST_TOKENS = 1_000_000
 
 # A word may hold inner apostrophes and hyphens (don't, t-shirt); a possessive 's stands alone.
 _WORD = r"'s(?!\p{L})|[\p{L}\p{N}]\p{M}*(?:(?!'s(?!\p{L}))(?:['\-.](?=[\p{L}\p{N}]))?[\p{L}\p{N}]\p{M}*)*"
@@ -41,6 +44,8 @@ class Tokenizer:
         missing = [token for token in SPECIAL if token not in vocabulary]
         if missing:
             raise BundleError(f"{source}: the vocabulary has no {', '.join(missing)}")
+        if max(vocabulary.values()) >= _MOST_TOKENS:
+            raise BundleError(f"{source}: the vocabulary has ids of {_MOST_TOKENS} and more")
         self.pad, self.start, self.end, self.unknown = (vocabulary[token] for token in SPECIAL)
         self._text = [""] * (max(vocabulary.values()) + 1)
         for token, number in vocabulary.items():
@@ -78,7 +83,9 @@ class Tokenizer:
             BundleError: the file is missing or not a tokenizer.
         """
         try:
-            return cls(WordTokenizer.from_str(path.read_text("utf-8")), str(path))
+            text = path.read_text("utf-8")
+            _check_kind(json.loads(text))
+            return cls(WordTokenizer.from_str(text), str(path))
         except BundleError:
             raise
         except Exception as error:  # the library raises plain Exception for malformed files
@@ -139,6 +146,22 @@ def _frequent(words: WordTokenizer, captions: Iterable[str], min_count: int) -> 
 def _pieces(words: WordTokenizer, text: str) -> list[str]:
     normalised = words.normalizer.normalize_str(text)
     return [piece for piece, _ in words.pre_tokenizer.pre_tokenize_str(normalised)]
+
+
+def _check_kind(values: Any) -> None:
+    """A vocabulary of words is asked for; and the library panics at a damaged `Precompiled`, which words do without."""
+    kind = values["model"]["type"]
+    if kind != "WordLevel":
+        raise ValueError(f"its tokens are not words: {kind!r}, expected 'WordLevel'")
+    waiting = [values.get("normalizer")]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if value.get("type") == "Precompiled":
+                raise ValueError("a precompiled normalizer, which words do without")
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def _word_tokenizer(vocabulary: dict[str, int]) -> Any:

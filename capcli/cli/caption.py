@@ -142,7 +142,9 @@ def caption(
     model: Annotated[str, typer.Option(help="A bundle's name or folder.", rich_help_panel=SPEED)] = "default",
     provider: Provider = "auto",
     batch_size: BatchSize = None,
-    workers: Annotated[int, typer.Option(help="Threads that read and decode images.", rich_help_panel=SPEED)] = 2,
+    workers: Annotated[
+        int, typer.Option(help="Images that are read and decoded at once; processes do it.", rich_help_panel=SPEED)
+    ] = 2,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads for the model. Default: one for each core.", rich_help_panel=SPEED)
     ] = None,
@@ -196,6 +198,7 @@ def caption(
     from capcli.captioning import CaptioningRun, CaptionSettings
     from capcli.cli.feedback import feedback_for
     from capcli.inputs.ages import Newer
+    from capcli.inputs.loaders import Loaders
     from capcli.inputs.paths import FolderRules
     from capcli.outputs.destinations import Destinations
     from capcli.pipeline import PipelineSettings
@@ -238,6 +241,8 @@ def caption(
         PipelineSettings(batch_size, workers, max_pixels),
         feedback,
         limit,
+        # One photo alone has nobody to take down, and its caption is waited for.
+        None if given.alone or given.nameless else Loaders(workers),
     )
     try:
         with interrupt_stops(run):

@@ -281,6 +281,8 @@ def _name_tiff(file: BinaryIO, opened: bool) -> str | None:
         return None
     bits = tags.get(_BITS, (1,))
     samples = tags.get(_SAMPLES, 1)
+    if not all(isinstance(value, int) for value in (samples, *bits)):
+        return None
     number = {2: "signed ", 3: "floating-point "}.get(next(iter(tags.get(_SAMPLE_FORMAT, (1,)))), "")
     several = "/".join(map(str, sorted(set(bits)))) if len(set(bits)) <= _MOST_DEPTHS else "many different numbers of"
     what = [f"{samples} {number}sample{'' if samples == 1 else 's'} of {several} bits"]

@@ -19,6 +19,7 @@ import numpy as np
 from capcli.errors import BundleError, ProviderError, UsageError
 from capcli.runtime.cores import available_cores
 from capcli.runtime.cuda import CUDA, cuda_obstacle, failed_session, is_out_of_memory
+from capcli.runtime.graph_file import check_whole
 from capcli.runtime.installation import (
     Distribution,
     Obstacle,
@@ -245,13 +246,14 @@ def _load_onnxruntime() -> Any:
 def _source(graph: Path | bytes) -> str | bytes:
     """What ONNX Runtime is given: it takes paths in UTF-8 only, and its errors do not tell missing from forbidden."""
     if isinstance(graph, bytes):
+        check_whole(graph, "the graph")
         return graph
     try:
-        with graph.open("rb") as file:
-            try:
-                return str(graph).encode().decode()
-            except UnicodeEncodeError:
-                return file.read()
+        check_whole(graph, str(graph))
+        try:
+            return str(graph).encode().decode()
+        except UnicodeEncodeError:
+            return graph.read_bytes()
     except OSError as error:
         raise BundleError(f"{graph}: cannot be read ({error.strerror})") from error
 
@@ -265,6 +267,8 @@ def _options(ort: Any, threads: int) -> Any:
     # Waiting threads sleep instead of spinning: spinning takes the cores from the threads that decode images and
     # from other programs. With another job on the same two cores, small steps ran almost three times as fast.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Whatever a file is called: ONNX Runtime's own format may name other files too.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     # A memory pattern is made and kept for each batch size, and the number of hypotheses changes from step to step.
     options.enable_mem_pattern = False
     # The arena stays: it stops growing at the largest batch, and saves the page faults of fresh memory.

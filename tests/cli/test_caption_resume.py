@@ -77,9 +77,11 @@ import functools
 import sys
 from pathlib import Path
 from capcli.cli import caption, run
+from capcli.inputs import loaders
 
-# Only the file is new each time, not the model.
+# Only the file is new each time, not the model, nor what reads the photos.
 caption._load = functools.cache(caption._load)
+loaders.Loaders = lambda count: None
 out, tiny, photos = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 options = sys.argv[4:]
 whole = out.read_bytes()

@@ -155,3 +155,11 @@ def test_a_damaged_directory_does_not_fill_the_screen() -> None:
     content[place : place + 12] = struct.pack("<HHII", 258, 3, 1000, len(content))
     said = reason(bytes(content) + struct.pack("<1000H", *range(1000)))
     assert "many different numbers of bits" in said and len(said) < 160
+
+
+@pytest.mark.parametrize(("tag", "kind"), [(277, 2), (277, 7), (258, 2)])
+def test_a_tiff_whose_numbers_are_text_is_called_damaged(tag: int, kind: int) -> None:
+    content = bytearray(tiff(SLOPE.astype(np.float16)))
+    place = content.index(struct.pack("<HHI", tag, 3, 1))
+    content[place + 2 : place + 4] = struct.pack("<H", kind)
+    assert reason(bytes(content)) == "is a damaged TIFF image"

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -199,7 +200,8 @@ def test_captions_of_an_image_folder_are_trained_on_reviewed_and_applied(
 def test_captions_that_are_not_sure_enough_are_no_part_of_an_image_folder(
     capcli: RunCommand, sure: Path, photos: Path
 ) -> None:
-    Image.effect_noise((64, 64), 90).convert("RGB").save(photos / "noise.png")
+    pixels = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(photos / "noise.png")
     out = photos / "metadata.jsonl"
     given = ("caption", photos, "--format", "imagefolder", "-o", out, "--model", sure, "--min-confidence", "0.5")
     done = capcli(*given)

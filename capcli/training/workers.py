@@ -62,13 +62,15 @@ def worker_errors(run: Path) -> Iterator[None]:
 
 
 def _in_one_line(error: BaseException, run: Path) -> BaseException:
-    if isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid"):
+    told = isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker (pid")
+    if told or _is_of_a_lost_process(error):
         stopped = error.__context__
         if stopped is not None and not isinstance(stopped, Exception):
             # Ctrl-C or SIGTERM reached all processes; that they end is no news.
             return stopped
+        reason = next(iter(str(error).splitlines()), "").strip() or type(error).__name__
         return TrainingError(
-            f"{run}: a process that prepares batches died ({str(error).splitlines()[0].strip()}); if memory ran out, "
+            f"{run}: a process that prepares batches died ({reason}); if memory ran out, "
             "give fewer --workers or a smaller --batch-size. The same command goes on from the last checkpoint"
         )
     if isinstance(error, CapcliError):
@@ -77,6 +79,14 @@ def _in_one_line(error: BaseException, run: Path) -> BaseException:
         if rest and "DataLoader worker process" in first:
             return type(error)(rest[-1].partition(": ")[2] or rest[-1])
     return error
+
+
+def _is_of_a_lost_process(error: BaseException) -> bool:
+    """Whether a batch could not be fetched from the process that made it, which had died before torch noticed."""
+    return isinstance(error, (OSError, EOFError)) and any(
+        frame.f_globals.get("__name__") == "multiprocessing.resource_sharer"
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
 
 
 def _end_workers(error: BaseException) -> None:

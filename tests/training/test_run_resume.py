@@ -8,8 +8,11 @@ import os
 import re
 import shutil
 import signal
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import DupFd
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +233,28 @@ def test_a_process_that_dies_ends_the_run_in_one_line_and_it_goes_on(shapes: Pat
     with pytest.raises(KeyboardInterrupt):
         train(config, out, cache=cache, listener=notes)
     assert len(notes.rates) == 2
+
+
+def offer_a_file(connection: Connection) -> None:
+    """What a process does that has prepared a batch; it waits until the batch is fetched."""
+    connection.send(DupFd(connection.fileno()))
+    time.sleep(60)
+
+
+def test_a_process_that_dies_before_its_batch_is_fetched_is_told_in_the_same_line(tmp_path: Path) -> None:
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("fork").Process(target=offer_a_file, args=(theirs,))
+    process.start()
+    offered = ours.recv()
+    process.kill()
+    process.join()
+    told = pytest.raises(TrainingError, match=r"a process that prepares batches died .*The same command")
+    with told as died, worker_errors(tmp_path):
+        offered.detach()
+    assert "\n" not in str(died.value)
+    # An error of somebody else's stays what it is.
+    with pytest.raises(ConnectionResetError), worker_errors(tmp_path):
+        raise ConnectionResetError
 
 
 def test_a_stop_that_reaches_all_processes_stays_a_stop(tmp_path: Path) -> None:

@@ -149,7 +149,8 @@ class _Meter:
         batches = self._batches(photos)
         encoded = [captioner.encode(batch) for batch in batches]
         rows = [Row(str(path), "A photo of a meadow under a wide sky.", -0.5, None) for path in photos]
-        taken = self._take_turns(
+        taken = take_turns(
+            self._settings.rounds,
             lambda: [captioner.load(path) for path in photos],
             lambda: [captioner.encode(batch) for batch in batches],
             lambda: [captioner.caption_encoded(outputs, search) for outputs in encoded],
@@ -164,7 +165,8 @@ class _Meter:
         self._note(f"whole runs, {len(photos)} photos" + (f" and {len(large)} of 12 megapixels" if large else ""))
         batches = self._batches(photos)
         size = self._captioner.input_size
-        encoder, whole, greedy, *of_large = self._take_turns(
+        encoder, whole, greedy, *of_large = take_turns(
+            self._settings.rounds,
             lambda: [self._captioner.encode(batch) for batch in batches],
             lambda: self._caption(photos),
             lambda: self._caption(photos, beam=1),
@@ -180,21 +182,21 @@ class _Meter:
         )
         beam = self._captioner.settings().beam
         limits = [
-            _limit("whole_run", "whole run / encoder alone, photos a second", encoder, whole, 0.75, at_most=False),
-            _limit("beam", f"beam {beam} / greedy, time of a whole run", whole, greedy, 1.25),
+            ratio("whole_run", "whole run / encoder alone, photos a second", encoder, whole, 0.75, at_most=False),
+            ratio("beam", f"beam {beam} / greedy, time of a whole run", whole, greedy, 1.25),
         ]
         if large:
             runs, loading, reduced = of_large
             each = len(photos) / len(large)
             limits += [
-                _limit(
+                ratio(
                     "large_photos",
                     "12-megapixel photos / 500 x 375, time of a whole run",
                     [each * seconds for seconds in runs],
                     whole,
                     3.5,
                 ),
-                _limit("loading", "loading them / Pillow's reduced-size decoding, time", loading, reduced, 1.1),
+                ratio("loading", "loading them / Pillow's reduced-size decoding, time", loading, reduced, 1.1),
             ]
         return limits, (len(photos) / statistics.median(whole), len(photos) / statistics.median(encoder))
 
@@ -216,12 +218,12 @@ class _Meter:
         self._note("one photo from a cold shell")
         bundle = self._captioner.bundle
         encoder, decoder = bundle.path("encoder"), bundle.path("decoder")
-        ours, bare = self._take_turns(
+        ours, bare = take_turns(
+            _STARTS * self._settings.rounds,
             lambda: processes.capcli_start(photo, self._options()),
             lambda: processes.bare_start(encoder, decoder, photo, self._captioner.input_size, self.threads),
-            rounds=_STARTS * self._settings.rounds,
         )
-        return [_limit("cold_start", "one photo, cold / a bare script, time", ours, bare, 1.3)]
+        return [ratio("cold_start", "one photo, cold / a bare script, time", ours, bare, 1.3)]
 
     def memory(self, photos: Sequence[Path], left_out: dict[str, str]) -> list[Limit]:
         """Peak memory of a run in a process of its own."""
@@ -246,7 +248,7 @@ class _Meter:
         return [np.stack(pixels[begin : begin + size]) for begin in range(0, len(pixels), size)]
 
     def _caption(self, photos: Sequence[Path], beam: int | None = None) -> None:
-        """What `capcli caption` does, once the model is loaded."""
+        """What `capcli caption` does once the model is loaded, but that threads read the photos, not processes."""
         speed = PipelineSettings(self.batch_size, self._settings.workers)
         run = CaptioningRun(lambda: self._captioner, CaptionSettings(beam=beam), Destinations(self._csv()), speed)
         run.run(InputItem(str(path)) for path in photos)
@@ -263,21 +265,22 @@ class _Meter:
         memory = ProvenanceMemory(self._folder / "state")
         return RowFile(self._folder / f"captions-{self._runs}.csv", row_format("csv", ranked=False), memory=memory)
 
-    def _take_turns(self, *jobs: Callable[[], object], rounds: int | None = None) -> list[list[float]]:
-        """Seconds of each job in each round; a first round, which warms up, is not counted."""
-        seconds: list[list[float]] = [[] for _ in jobs]
-        for number in range((rounds or self._settings.rounds) + 1):
-            for job, taken in zip(jobs, seconds, strict=True):
-                begin = time.perf_counter()
-                done = job()
-                # A process says itself how long it ran, without what measured it.
-                spent = done.seconds if isinstance(done, processes.Ran) else time.perf_counter() - begin
-                if number:
-                    taken.append(spent)
-        return seconds
+
+def take_turns(rounds: int, *jobs: Callable[[], object]) -> list[list[float]]:
+    """Seconds of each job in each round; a first round, which warms up, is not counted."""
+    seconds: list[list[float]] = [[] for _ in jobs]
+    for number in range(rounds + 1):
+        for job, taken in zip(jobs, seconds, strict=True):
+            begin = time.perf_counter()
+            done = job()
+            # A process says itself how long it ran, without what measured it.
+            spent = done.seconds if isinstance(done, processes.Ran) else time.perf_counter() - begin
+            if number:
+                taken.append(spent)
+    return seconds
 
 
-def _limit(
+def ratio(
     key: str, what: str, above: Sequence[float], below: Sequence[float], target: float, *, at_most: bool = True
 ) -> Limit:
     """The ratio of each round, and their median."""

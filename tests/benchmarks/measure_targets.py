@@ -14,8 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from PIL import Image
 
 from capcli import Captioner
 from capcli.benchmark.machine import machine
+from capcli.benchmark.measure import ratio, take_turns
 from capcli.benchmark.photos import SMALL, write_photos
 from capcli.benchmark.report import Limit
 from capcli.captioning import CaptioningRun, CaptionSettings
@@ -51,23 +51,6 @@ DEV = {
 }
 # Of the PyTorch pipeline.
 BATCH = 16
-
-
-def take_turns(rounds: int, *jobs: Callable[[], object]) -> list[list[float]]:
-    """Seconds of each job in each round; a first round, which warms up, is not counted."""
-    seconds: list[list[float]] = [[] for _ in jobs]
-    for number in range(rounds + 1):
-        for job, taken in zip(jobs, seconds, strict=True):
-            begin = time.perf_counter()
-            job()
-            if number:
-                taken.append(time.perf_counter() - begin)
-    return seconds
-
-
-def ratio(key: str, what: str, above: Sequence[float], below: Sequence[float], target: float, at_most: bool) -> Limit:
-    ratios = [one / other for one, other in zip(above, below, strict=True)]
-    return Limit(key, what, float(np.median(ratios)), min(ratios), max(ratios), target, at_most)
 
 
 def float32_form(bundle: Path, photos: Path, folder: Path) -> Path:
@@ -104,7 +87,7 @@ class PlainPipeline:
 
 
 def whole_run(captioner: Captioner, photos: Sequence[Path], output: Path) -> None:
-    """What `capcli caption` does, once the model is loaded."""
+    """What `capcli caption` does once the model is loaded, but that threads read the photos, not processes."""
     output.unlink(missing_ok=True)
     memory = ProvenanceMemory(output.parent / "state")
     file = RowFile(output, row_format("csv", ranked=False), memory=memory)
@@ -126,7 +109,7 @@ def help_ratio(folder: Path, rounds: int) -> Limit:
         subprocess.run([sys.executable, *command, "--help"], check=True, capture_output=True)
 
     ours, bare = take_turns(3 * rounds, lambda: start("-m", "capcli"), lambda: start(str(program)))
-    return ratio("help", "capcli --help / a bare Typer program's, time", ours, bare, 1.2, True)
+    return ratio("help", "capcli --help / a bare Typer program's, time", ours, bare, 1.2, at_most=True)
 
 
 def wheel_size(folder: Path) -> Limit:
@@ -185,21 +168,21 @@ def main() -> None:
             lambda: [form.encode(batch) for batch in batches],
         )
         # With AVX2 alone 1.8.
-        show(ratio("int8", "float32 encoder / int8, time", float32, int8, 2.5, False))
+        show(ratio("int8", "float32 encoder / int8, time", float32, int8, 2.5, at_most=False))
         plain = PlainPipeline(load_model(str(bundle)), captioner.settings())
         theirs, ours = take_turns(
             arguments.rounds,
             lambda: plain.run(photos, folder / "plain.csv"),
             lambda: whole_run(captioner, photos, folder / "ours.csv"),
         )
-        show(ratio("pytorch", "plain PyTorch pipeline / whole run, time", theirs, ours, 4, False))
+        show(ratio("pytorch", "plain PyTorch pipeline / whole run, time", theirs, ours, 4, at_most=False))
         show(help_ratio(folder, arguments.rounds))
         show(wheel_size(folder))
         for data_set in DEV if arguments.data else ():
             images = dev_photos(arguments.data, data_set)
             mine, exact = cider(captioner, images), cider(form, images)
             print(f"{data_set}: CIDEr {mine:.1f} in int8, {exact:.1f} in float32")
-            show(ratio(data_set, f"{data_set}, CIDEr int8 / float32", [mine], [exact], 0.99, False))
+            show(ratio(data_set, f"{data_set}, CIDEr int8 / float32", [mine], [exact], 0.99, at_most=False))
 
 
 if __name__ == "__main__":

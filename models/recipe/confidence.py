@@ -39,14 +39,16 @@ class Measured:
     signals: dict[str, float]
 
 
+def photos_of(data: Path, name: str, split: str) -> list[CaptionedImage]:
+    """The photos of a data set that a split file names, in its order, with their references."""
+    images, _ = read_captions(data / name / "Images", data / name / "captions.txt")
+    by_name = {image.path.name: image for image in images}
+    return [by_name[line] for line in (data / name / split).read_text("utf-8").split()]
+
+
 def dev_photos(data: Path) -> list[tuple[str, CaptionedImage]]:
     """The dev photos of the three sets with their references, in the order of the splits."""
-    photos = []
-    for name, split in DEV.items():
-        images, _ = read_captions(data / name / "Images", data / name / "captions.txt")
-        by_name = {image.path.name: image for image in images}
-        photos += [(name, by_name[line]) for line in (data / name / split).read_text("utf-8").split()]
-    return photos
+    return [(name, image) for name, split in DEV.items() for image in photos_of(data, name, split)]
 
 
 def measure(bundle: Bundle, data: Path, kept: Path | None) -> Iterator[Measured]:

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from confidence import photos_of
 
 from capcli.bundle.bundle import Bundle, load_bundle, write_manifest
-from capcli.dataset.captions import CaptionedImage, read_captions
+from capcli.dataset.captions import CaptionedImage
 from capcli.training.matching_choice import add_matching, learn_from, look_at
 
 TRAIN = {
@@ -34,11 +35,8 @@ def training_photos(data: Path) -> list[CaptionedImage]:
     """The training photos of the three sets by turns, so that the first of them are evenly taken."""
     sets = []
     for name, split in TRAIN.items():
-        images, _ = read_captions(data / name / "Images", data / name / "captions.txt")
-        by_name = {image.path.name: image for image in images}
-        names = (data / name / split).read_text("utf-8").split()
-        order = np.random.default_rng(0).permutation(len(names))
-        sets.append([by_name[names[place]] for place in order])
+        photos = photos_of(data, name, split)
+        sets.append([photos[place] for place in np.random.default_rng(0).permutation(len(photos))])
     return [image for turn in itertools.zip_longest(*sets) for image in turn if image is not None]
 
 

@@ -39,7 +39,7 @@ def replaced(folder: Path, role: str, content: bytes) -> None:
     manifest(folder, lambda values: values["files"][role].update(bytes=len(content), sha256=digest))
 
 
-def refused(folder: Path, reason: str) -> None:
+def assert_refused(folder: Path, reason: str) -> None:
     with pytest.raises(BundleError, match=reason) as caught:
         Captioner(folder, provider="cpu")
     assert str(caught.value).isprintable()
@@ -86,7 +86,7 @@ def put(*place: str | int) -> Callable[[Any], Change]:
 )
 def test_a_manifest_that_claims_the_impossible_is_refused(copy: Path, change: Change, reason: str) -> None:
     manifest(copy, change)
-    refused(copy, reason)
+    assert_refused(copy, reason)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_manifest_that_claims_the_impossible_is_refused(copy: Path, change: Ch
 )
 def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, content: bytes) -> None:
     (copy / "manifest.json").write_bytes(content)
-    refused(copy, "not readable as a bundle's manifest")
+    assert_refused(copy, "not readable as a bundle's manifest")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -102,21 +102,21 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(copy: Path) -> None:
     (copy / "decoder.onnx").unlink()
     os.mkfifo(copy / "decoder.onnx")
     manifest(copy, put("files", "decoder", "bytes")(0))
-    refused(copy, "is no regular file")
+    assert_refused(copy, "is no regular file")
 
 
 def test_files_that_were_swapped_are_refused(copy: Path) -> None:
     encoder, decoder = (read_bundle(copy).path(role).read_bytes() for role in ("encoder", "decoder"))
     replaced(copy, "encoder", decoder)
     replaced(copy, "decoder", encoder)
-    refused(copy, "the encoder's inputs are")
+    assert_refused(copy, "the encoder's inputs are")
 
 
 @pytest.mark.parametrize("content", [b"", b"x", b"\x08\x00\x00\x00ORTM" + bytes(200), bytes(1000), b"\xff" * 1000])
 @pytest.mark.parametrize("role", ["encoder", "decoder"])
 def test_what_is_no_graph_is_refused(copy: Path, role: str, content: bytes) -> None:
     replaced(copy, role, content)
-    refused(copy, f"{role}.onnx: not a usable ONNX graph|the {role}'s inputs are")
+    assert_refused(copy, f"{role}.onnx: not a usable ONNX graph|the {role}'s inputs are")
 
 
 def word_level(change: Change) -> Change:
@@ -144,7 +144,7 @@ def test_a_tokenizer_that_does_not_fit_is_refused(copy: Path, change: Change, re
     values = json.loads((copy / "tokenizer.json").read_text("utf-8"))
     change(values)
     replaced(copy, "tokenizer", json.dumps(values).encode())
-    refused(copy, reason)
+    assert_refused(copy, reason)
 
 
 def dimension(name: str, axis: int, size: int) -> Change:
@@ -202,17 +202,17 @@ def cast_output(name: str) -> Change:
 )
 def test_a_graph_of_other_shapes_or_types_is_refused(copy: Path, role: str, change: Change, reason: str) -> None:
     replaced(copy, role, changed_graph(copy, role, change))
-    refused(copy, reason)
+    assert_refused(copy, reason)
 
 
 def test_a_grid_that_the_decoder_does_not_have_is_refused(copy: Path) -> None:
     manifest(copy, put("graph", "attention_grid")([3, 3]))
-    refused(copy, r"the decoder's attention is float32 \[N, 4\], expected .* \[N, 9\]")
+    assert_refused(copy, r"the decoder's attention is float32 \[N, 4\], expected .* \[N, 9\]")
 
 
 def test_pictures_of_a_size_that_the_encoder_does_not_take_are_refused(copy: Path) -> None:
     manifest(copy, put("input", "size")(128))
-    refused(copy, r"the encoder's images is uint8 \[N, 64, 64, 3\], expected uint8 \[N, 128, 128, 3\]")
+    assert_refused(copy, r"the encoder's images is uint8 \[N, 64, 64, 3\], expected uint8 \[N, 128, 128, 3\]")
 
 
 def fewer_scores(graph: Any) -> None:
@@ -264,7 +264,7 @@ def test_a_graph_whose_data_lies_in_other_files_is_refused(copy: Path, name: str
         (folder / "weights.bin").write_bytes(bytes(1 << 16))
     change = external(name, nested=kind == "constant", declared=kind != "undeclared")
     replaced(copy, "decoder", changed_graph(copy, "decoder", change))
-    refused(copy, r"decoder\.onnx: holds data in other files, which are not read")
+    assert_refused(copy, r"decoder\.onnx: holds data in other files, which are not read")
 
 
 def test_a_graph_that_only_speaks_of_a_location_is_taken(copy: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_graph_that_only_speaks_of_a_location_is_taken(copy: Path) -> None:
 def test_a_graph_that_hides_where_its_data_lies_behind_damage_is_refused(copy: Path, tail: bytes) -> None:
     content = changed_graph(copy, "decoder", external("weights.bin"))
     replaced(copy, "decoder", tail + content)
-    refused(copy, r"decoder\.onnx: ")
+    assert_refused(copy, r"decoder\.onnx: ")
 
 
 def enormous(graph: Any) -> None:

@@ -14,15 +14,14 @@ from capcli.bundle.bundle import DEFAULT, MATCHING, Bundle, load_bundle
 from capcli.bundle.confidence import Confidence
 from capcli.bundle.matching import CONTEXT, picture_numbers
 from capcli.bundle.tokens import raw_text, sentence
+from capcli.bundle_graphs import BundleGraphs
 from capcli.decoding.filters import caption_filters
-from capcli.decoding.search import Hypothesis, SearchSettings, StepResult, search
+from capcli.decoding.search import Hypothesis, SearchSettings, search
 from capcli.decoding.signals import are_known, signals_of
-from capcli.errors import BundleError, ImageError, UsageError
-from capcli.graph_fit import check_graphs
+from capcli.errors import ImageError
 from capcli.inputs.images import MAX_PIXELS, load_image
 from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
-from capcli.runtime.sessions import open_session
 from capcli.settings import MOST_THREADS, whole_number
 
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 # Images captioned together. On two cores with VNNI the search took 8.3 ms a photo with 8 of them, 6.6 with 16 and with
 # 32 (64 photos, medians of four rounds).
 _BATCH = 16
-# Of these the CPU encodes so many at once: more take no less time (19.9, 20.2 and 20.1 ms a photo with 8, 16 and 32),
-# but their maps twice the memory.
-_ENCODED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -103,37 +99,33 @@ class Captioner:
         threads = None if threads is None else whole_number("threads", threads, most=MOST_THREADS)
         self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
         manifest = self.bundle.manifest
-        self._names = manifest.graph
-        self._mirror_average = mirror_average
-        if mirror_average and self._names.context and self._names.attention_grid is None:
-            raise UsageError(
-                f"the model {manifest.name} does not tell the shape of its grid; leave --mirror-average out"
-            )
         self._tokenizer = self.bundle.tokenizer()
-        self._encoder = open_session(self.bundle.path("encoder"), provider=provider, threads=threads)
-        # What "auto" decided for the encoder holds for the decoder too.
-        same = "cpu" if self._encoder.provider == "cpu" else provider
-        self._decoder = open_session(self.bundle.path("decoder"), provider=same, threads=threads)
         self._matching = self.bundle.matching(len(self._tokenizer))
-        numbers = None if self._matching is None else len(self._matching.means)
-        check_graphs(self.bundle, self._encoder, self._decoder, len(self._tokenizer), numbers)
+        self._graphs = BundleGraphs(
+            self.bundle,
+            len(self._tokenizer),
+            None if self._matching is None else len(self._matching.means),
+            provider=provider,
+            threads=threads,
+            mirror_average=mirror_average,
+        )
         self._filters = caption_filters(self._tokenizer, manifest.habits)
         self._confidence = confidence_of(self.bundle)
 
     @property
     def provider(self) -> str:
         """The execution provider in use: "cpu" or "cuda"."""
-        return self._encoder.provider
+        return self._graphs.provider
 
     @property
     def provider_note(self) -> str | None:
         """Why CUDA is not used, where "auto" chose the CPU."""
-        return self._encoder.provider_note
+        return self._graphs.provider_note
 
     @property
     def threads(self) -> int:
         """CPU threads of the model."""
-        return self._encoder.threads
+        return self._graphs.threads
 
     @property
     def batch_size(self) -> int:
@@ -165,7 +157,7 @@ class Captioner:
         """Whether captions with these settings have a confidence: with the bundle's own, if it has been fitted, and
         of the image alone."""
         own = self.settings(captions=settings.captions)
-        return self._confidence is not None and settings == own and not self._mirror_average
+        return self._confidence is not None and settings == own and not self._graphs.mirror_average
 
     def load(self, image: ImageSource, *, max_pixels: int | None = None, loaders: Loaders | None = None) -> np.ndarray:
         """Reads one image as the encoder wants it: uint8 [input_size, input_size, 3], RGB.
@@ -368,58 +360,15 @@ class Captioner:
         Returns:
             The encoder's outputs in the manifest's order, context and then state; the first axis of each is N.
         """
-        if self._encoder.provider != "cpu" or len(pixels) <= _ENCODED_AT_ONCE:
-            return self._encode_at_once(pixels)
-        slices = range(0, len(pixels), _ENCODED_AT_ONCE)
-        parts = [self._encode_at_once(pixels[begin : begin + _ENCODED_AT_ONCE]) for begin in slices]
-        return [np.concatenate(part) for part in zip(*parts, strict=True)]
-
-    def _encode_at_once(self, pixels: np.ndarray) -> list[np.ndarray]:
-        outputs = [*self._names.context, *self._names.state]
-        encoded = self._encoder.run({"images": pixels}, outputs)
-        if not self._mirror_average:
-            return encoded
-        mirrored = self._encoder.run({"images": np.ascontiguousarray(pixels[:, :, ::-1])}, outputs)
-        return [
-            (own + (self._mirrored(other) if name in self._names.context else other)) / 2
-            for name, own, other in zip(outputs, encoded, mirrored, strict=True)
-        ]
-
-    def _mirrored(self, context: np.ndarray) -> np.ndarray:
-        """Context float32 [N, places, C] with the places of the grid mirrored."""
-        assert self._names.attention_grid is not None
-        grid = context.reshape(len(context), *self._names.attention_grid, -1)
-        return grid[:, :, ::-1].reshape(context.shape)
+        return self._graphs.encode(pixels)
 
     def caption_encoded(
         self, encoded: list[np.ndarray], settings: SearchSettings, *, details: bool = False
     ) -> list[list[Caption]]:
         """The second half of `caption_pixels`, which has the arguments: the search, from what `encode` returned."""
-        names = self._names
-        context = {name: self._decoder.upload(value) for name, value in zip(names.context, encoded, strict=False)}
-        first = tuple(encoded[len(names.context) :])
-        looks = details and names.attention_grid is not None
+        looks = details and self._graphs.attends
         confidence = self._confidence if self.knows_confidence(settings) else None
-        outputs = ["log_probs", *(f"{name}.next" for name in names.state)]
-        if looks:
-            outputs.append("attention")
-
-        def step(tokens: np.ndarray, state: tuple[np.ndarray, ...], images: np.ndarray) -> StepResult:
-            given = {"tokens": tokens, **dict(zip(names.state, state, strict=True)), **context}
-            if context:
-                given["image_index"] = images
-            log_probs, *after = self._decoder.run(given, outputs)
-            seen = after.pop() if looks else None
-            # What a graph does not declare shows only now.
-            if log_probs.shape != (len(tokens), len(self._tokenizer)) or (
-                seen is not None and len(seen) != len(tokens)
-            ):
-                raise BundleError(
-                    f"{self.bundle.path('decoder')}: the decoder scores {list(log_probs.shape)} for {len(tokens)} "
-                    f"sentences of {len(self._tokenizer)} tokens; export the bundle again"
-                )
-            return StepResult(log_probs, tuple(after), seen)
-
+        step, first = self._graphs.steps(encoded, with_attention=looks)
         found = search(
             step,
             first,
@@ -452,7 +401,9 @@ class Captioner:
         """
         if self._matching is None:
             return None
-        return self._matching.score(picture_numbers(encoded[self._names.context.index(CONTEXT)][row]), tokens)
+        return self._matching.score(
+            picture_numbers(encoded[self.bundle.manifest.graph.context.index(CONTEXT)][row]), tokens
+        )
 
     def _caption(
         self, hypothesis: Hypothesis, details: bool, confidence: Confidence | None, match: float | None
@@ -471,7 +422,7 @@ class Captioner:
         )
 
     def _words(self, tokens: Sequence[str], hypothesis: Hypothesis) -> tuple[Word, ...]:
-        grid = self._names.attention_grid
+        grid = self.bundle.manifest.graph.attention_grid
         attention = None if grid is None or hypothesis.attention is None else hypothesis.attention.reshape(-1, *grid)
         return tuple(
             Word(text, float(log_prob), None if attention is None else attention[place])

@@ -730,7 +730,7 @@ def test_sixteen_images_are_captioned_together_and_eight_encoded_unless_the_call
         return call
 
     monkeypatch.setattr(captioner, "encode", counting(together, captioner.encode))
-    monkeypatch.setattr(captioner._encoder, "run", counting(encoded, captioner._encoder.run))
+    monkeypatch.setattr(captioner._graphs.encoder, "run", counting(encoded, captioner._graphs.encoder.run))
     assert captioner.batch_size == 16
     captioner.caption([picture] * 17)
     assert (together, encoded) == ([16, 1], [8, 8, 1])

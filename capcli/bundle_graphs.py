@@ -1,0 +1,140 @@
+"""A bundle's two graphs, ready to run: images to what the decoder is told of them, and the decoder's steps.
+
+Knows tensors alone: no words, no search settings, no files of images.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from capcli.bundle.bundle import Bundle
+from capcli.decoding.search import State, StepFunction, StepResult
+from capcli.errors import BundleError, UsageError
+from capcli.graph_fit import check_graphs
+from capcli.runtime.sessions import open_session
+
+# Of the images captioned together the CPU encodes so many at once: more take no less time (19.9, 20.2 and 20.1 ms a
+# photo with 8, 16 and 32), but their maps twice the memory.
+_ENCODED_AT_ONCE = 8
+
+
+class BundleGraphs:
+    """The encoder and the decoder of a bundle.
+
+    Args:
+        bundle: read and verified.
+        tokens: size of its vocabulary.
+        numbers: how many of a picture its matching score takes; None where it has none.
+        provider: "auto" (CUDA where it works, else the CPU), "cpu" or "cuda".
+        threads: CPU threads; by default one for each core this process may use.
+        mirror_average: look at each image and at its mirror image, and give their mean.
+    Raises:
+        BundleError: the graphs are damaged, or do not fit the manifest.
+        ProviderError: ONNX Runtime is broken, or the provider cannot be used.
+        UsageError: the model cannot average mirror images, since it does not tell the shape of its grid.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        tokens: int,
+        numbers: int | None,
+        *,
+        provider: str,
+        threads: int | None,
+        mirror_average: bool,
+    ) -> None:
+        manifest = bundle.manifest
+        self._names = manifest.graph
+        self._tokens = tokens
+        self._decoder_path = bundle.path("decoder")
+        self.mirror_average = mirror_average
+        if mirror_average and self._names.context and self._names.attention_grid is None:
+            raise UsageError(
+                f"the model {manifest.name} does not tell the shape of its grid; leave --mirror-average out"
+            )
+        self.encoder = open_session(bundle.path("encoder"), provider=provider, threads=threads)
+        # What "auto" decided for the encoder holds for the decoder too.
+        same = "cpu" if self.encoder.provider == "cpu" else provider
+        self.decoder = open_session(self._decoder_path, provider=same, threads=threads)
+        check_graphs(bundle, self.encoder, self.decoder, tokens, numbers)
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use: "cpu" or "cuda"."""
+        return self.encoder.provider
+
+    @property
+    def provider_note(self) -> str | None:
+        """Why CUDA is not used, where "auto" chose the CPU."""
+        return self.encoder.provider_note
+
+    @property
+    def threads(self) -> int:
+        """CPU threads."""
+        return self.encoder.threads
+
+    @property
+    def attends(self) -> bool:
+        """Whether the decoder says where it looks, on a grid of a known shape."""
+        return self._names.attention_grid is not None
+
+    def encode(self, pixels: np.ndarray) -> list[np.ndarray]:
+        """What the decoder is told of each image.
+
+        Args:
+            pixels: uint8 [N, S, S, 3], N at least 1.
+        Returns:
+            The encoder's outputs in the manifest's order, context and then state; the first axis of each is N.
+        """
+        if self.encoder.provider != "cpu" or len(pixels) <= _ENCODED_AT_ONCE:
+            return self._encode_at_once(pixels)
+        slices = range(0, len(pixels), _ENCODED_AT_ONCE)
+        parts = [self._encode_at_once(pixels[begin : begin + _ENCODED_AT_ONCE]) for begin in slices]
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+    def _encode_at_once(self, pixels: np.ndarray) -> list[np.ndarray]:
+        outputs = [*self._names.context, *self._names.state]
+        encoded = self.encoder.run({"images": pixels}, outputs)
+        if not self.mirror_average:
+            return encoded
+        mirrored = self.encoder.run({"images": np.ascontiguousarray(pixels[:, :, ::-1])}, outputs)
+        return [
+            (own + (self._mirrored(other) if name in self._names.context else other)) / 2
+            for name, own, other in zip(outputs, encoded, mirrored, strict=True)
+        ]
+
+    def _mirrored(self, context: np.ndarray) -> np.ndarray:
+        """Context float32 [N, places, C] with the places of the grid mirrored."""
+        assert self._names.attention_grid is not None
+        grid = context.reshape(len(context), *self._names.attention_grid, -1)
+        return grid[:, :, ::-1].reshape(context.shape)
+
+    def steps(self, encoded: list[np.ndarray], *, with_attention: bool) -> tuple[StepFunction, State]:
+        """The decoder's step function for images, and their first state.
+
+        Args:
+            encoded: what `encode` returned.
+            with_attention: also give where the model looks; only where it `attends`.
+        """
+        names = self._names
+        context = {name: self.decoder.upload(value) for name, value in zip(names.context, encoded, strict=False)}
+        outputs = ["log_probs", *(f"{name}.next" for name in names.state)]
+        if with_attention:
+            outputs.append("attention")
+
+        def step(tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
+            given = {"tokens": tokens, **dict(zip(names.state, state, strict=True)), **context}
+            if context:
+                given["image_index"] = images
+            log_probs, *after = self.decoder.run(given, outputs)
+            seen = after.pop() if with_attention else None
+            # What a graph does not declare shows only now.
+            if log_probs.shape != (len(tokens), self._tokens) or (seen is not None and len(seen) != len(tokens)):
+                raise BundleError(
+                    f"{self._decoder_path}: the decoder scores {list(log_probs.shape)} for {len(tokens)} "
+                    f"sentences of {self._tokens} tokens; export the bundle again"
+                )
+            return StepResult(log_probs, tuple(after), seen)
+
+        return step, tuple(encoded[len(names.context) :])

@@ -15,6 +15,7 @@ from capcli.bundle.confidence import Confidence
 from capcli.bundle.matching import CONTEXT, picture_numbers
 from capcli.bundle.tokens import raw_text, sentence
 from capcli.bundle_graphs import BundleGraphs
+from capcli.decoding.choice import best_first, searched_with
 from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, search
 from capcli.decoding.signals import are_known, signals_of
@@ -53,8 +54,8 @@ class Caption:
 
     `text` is a sentence; `raw` the lower-case words as the decoder said them. `score` is the mean and `log_prob` the
     sum of the tokens' natural log-probabilities, the end token included. When details were asked for, `words` are the
-    tokens one by one, the end token last, and `signals` what a confidence is made of: an image's best caption has
-    "match" among them, how well it goes with the picture, where the bundle has a matching score. `confidence`: the
+    tokens one by one, the end token last, and `signals` what a confidence is made of, "match" among them, how well it
+    goes with the picture, where the bundle has a matching score. `confidence`: the
     probability that a person would call the caption right, 0 to 1; of an image's best caption with the bundle's own
     search settings, None elsewhere and where the bundle does not know.
     """
@@ -70,6 +71,15 @@ class Caption:
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found for one image: its sentences, most probable first, and how well each goes with the image;
+    None where the bundle has no matching score, or nobody asked."""
+
+    sentences: Sequence[Hypothesis]
+    matches: Sequence[float] | None
 
 
 class Captioner:
@@ -366,44 +376,59 @@ class Captioner:
         self, encoded: list[np.ndarray], settings: SearchSettings, *, details: bool = False
     ) -> list[list[Caption]]:
         """The second half of `caption_pixels`, which has the arguments: the search, from what `encode` returned."""
-        looks = details and self._graphs.attends
         confidence = self._confidence if self.knows_confidence(settings) else None
-        step, first = self._graphs.steps(encoded, with_attention=looks)
+        found = self.find(encoded, settings, details=details, with_entropy=details or confidence is not None)
+        return [
+            [
+                self._caption(
+                    one.sentences[place],
+                    details,
+                    None if rank else confidence,
+                    None if one.matches is None else one.matches[place],
+                )
+                for rank, place in enumerate(self._order(one, settings)[: settings.captions])
+            ]
+            for one in found
+        ]
+
+    def find(
+        self,
+        encoded: list[np.ndarray],
+        settings: SearchSettings,
+        *,
+        details: bool = False,
+        with_entropy: bool = False,
+    ) -> list[Found]:
+        """The sentences of each image that `caption_encoded` chooses from, whose arguments these are.
+
+        Args:
+            with_entropy: also collect the entropy of what might have been said.
+        """
+        step, first = self._graphs.steps(encoded, with_attention=details and self._graphs.attends)
         found = search(
             step,
             first,
             len(encoded[0]),
             start=self._tokenizer.start,
             end=self._tokenizer.end,
-            settings=settings,
+            settings=searched_with(settings, self.bundle.manifest.search.match_weight),
             filters=self._filters,
-            with_attention=looks,
-            with_entropy=details or confidence is not None,
+            with_attention=details and self._graphs.attends,
+            with_entropy=with_entropy,
         )
-        captions = []
-        for row, (best, *others) in enumerate(found):
-            match = self.match(encoded, row, best.tokens) if details or confidence is not None else None
-            captions.append(
-                [
-                    self._caption(best, details, confidence, match),
-                    *(self._caption(other, details, None, None) for other in others),
-                ]
-            )
-        return captions
+        # Where nobody asks it is not computed.
+        if self._matching is None or not (self.bundle.manifest.search.match_weight or with_entropy):
+            return [Found(sentences, None) for sentences in found]
+        context = encoded[self.bundle.manifest.graph.context.index(CONTEXT)]
+        return [
+            Found(sentences, self._matching.scores(picture_numbers(values), [each.tokens for each in sentences]))
+            for sentences, values in zip(found, context, strict=True)
+        ]
 
-    def match(self, encoded: list[np.ndarray], row: int, tokens: Sequence[int]) -> float | None:
-        """How well a sentence goes with an image; None where the bundle has no matching score.
-
-        Args:
-            encoded: what `encode` returned.
-            row: which of its images.
-            tokens: ids of the sentence's words, without start and end.
-        """
-        if self._matching is None:
-            return None
-        return self._matching.score(
-            picture_numbers(encoded[self.bundle.manifest.graph.context.index(CONTEXT)][row]), tokens
-        )
+    def _order(self, found: Found, settings: SearchSettings) -> Sequence[int]:
+        if found.matches is None:
+            return range(len(found.sentences))
+        return best_first(found.sentences, found.matches, self.bundle.manifest.search.match_weight, settings)
 
     def _caption(
         self, hypothesis: Hypothesis, details: bool, confidence: Confidence | None, match: float | None

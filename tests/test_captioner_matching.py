@@ -1,4 +1,4 @@
-"""The matching score at work: a signal of the best caption, and through it of the confidence."""
+"""The matching score at work: a signal of the confidence, and what one of a beam's captions is chosen by."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from capcli import Captioner
+from capcli import Caption, Captioner
 from capcli.bundle.bundle import MATCHING, Bundle, describe_file, read_bundle
-from capcli.bundle.matching import FILE, Matching
+from capcli.bundle.matching import CONTEXT, FILE, Matching, picture_numbers
+from capcli.decoding.search import Hypothesis, search
 from capcli.errors import BundleError
 from tests.conftest import RunCommand
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
@@ -27,14 +28,20 @@ def matched_captioner(matched: Path) -> Captioner:
     return Captioner(matched, provider="cpu")
 
 
+def matches(captioner: Captioner, encoded: list[np.ndarray], row: int, sentences: list[list[int]]) -> list[float]:
+    """How well sentences go with one of the images that were encoded."""
+    matching = captioner.bundle.matching(len(captioner.bundle.tokenizer()))
+    assert matching is not None
+    context = encoded[captioner.bundle.manifest.graph.context.index(CONTEXT)]
+    return matching.scores(picture_numbers(context[row]), sentences)
+
+
 def test_it_goes_by_the_picture_and_by_the_caption(matched_captioner: Captioner) -> None:
     """A true sentence beats all others of the same photo, and its photo all others of the same sentence."""
     tokenizer = matched_captioner.bundle.tokenizer()
     encoded = matched_captioner.encode(np.stack([matched_captioner.load(photo) for photo in PHOTOS]))
     sentences = [tokenizer.encode(sentence_for(*kind)) for kind in KINDS]
-    table = np.array(
-        [[matched_captioner.match(encoded, row, sentence) for sentence in sentences] for row in range(len(PHOTOS))]
-    )
+    table = np.array([matches(matched_captioner, encoded, row, sentences) for row in range(len(PHOTOS))])
     own = np.arange(len(PHOTOS))
     # One in 24 by chance.
     assert (table.argmax(0) == own).mean() > 0.6 and (table.argmax(1) == own).mean() > 0.6
@@ -42,7 +49,7 @@ def test_it_goes_by_the_picture_and_by_the_caption(matched_captioner: Captioner)
     np.testing.assert_allclose([signals["match"] for signals in said], np.diag(table), rtol=0.2)
 
 
-def test_it_is_the_best_caption_s_alone_and_the_same_in_every_batch(matched_captioner: Captioner) -> None:
+def test_each_caption_has_its_own_and_the_same_in_every_batch(matched_captioner: Captioner) -> None:
     alone = [matched_captioner.caption(photo, details=True) for photo in PHOTOS]
     wanted = [(caption.signals or {})["match"] for caption in alone]
     assert np.std(wanted) > 0.01
@@ -52,7 +59,8 @@ def test_it_is_the_best_caption_s_alone_and_the_same_in_every_batch(matched_capt
             best, other = result.captions
             assert (best.signals or {})["match"] == pytest.approx(match, abs=1e-4)
             assert best.confidence == pytest.approx(caption.confidence, abs=1e-4)
-            assert "match" not in (other.signals or {})
+            assert (other.signals or {})["match"] != (best.signals or {})["match"]
+            assert other.confidence is None
 
 
 def test_it_makes_the_confidence(matched_captioner: Captioner, matched: Path) -> None:
@@ -66,9 +74,8 @@ def test_it_makes_the_confidence(matched_captioner: Captioner, matched: Path) ->
     assert plain.confidence == detailed.confidence == pytest.approx(confidence.probability(detailed.signals))
     encoded = matched_captioner.encode(np.stack([matched_captioner.load(photo) for photo in PHOTOS]))
     sentence = matched_captioner.bundle.tokenizer().encode(plain.raw)
-    chances = [
-        confidence.probability({"match": matched_captioner.match(encoded, row, sentence) or 0}) for row in range(24)
-    ]
+    own = [matches(matched_captioner, encoded, row, [sentence])[0] for row in range(24)]
+    chances = [confidence.probability({"match": match}) for match in own]
     assert chances[0] == pytest.approx(plain.confidence, abs=1e-4)
     assert chances[0] > 0.5 > np.mean(chances[1:])
 
@@ -81,11 +88,58 @@ def test_where_nobody_asks_it_is_not_computed(matched: Path, monkeypatch: pytest
     def refuse(*_: object) -> float:
         raise AssertionError
 
-    monkeypatch.setattr(Matching, "score", refuse)
+    monkeypatch.setattr(Matching, "scores", refuse)
     assert unsure.caption(PHOTOS[0]).text == sure.caption(PHOTOS[0], beam=2).text
     for captioner, details in ((unsure, True), (sure, False)):
         with pytest.raises(AssertionError):
             captioner.caption(PHOTOS[0], details=details)
+
+
+def _choosing(bundle: Bundle, weight: float) -> Bundle:
+    search = replace(bundle.manifest.search, match_weight=weight)
+    return replace(bundle, manifest=replace(bundle.manifest, search=search, confidence=None))
+
+
+def test_of_a_beam_s_captions_that_which_fits_best_is_said_but_none_below_the_greedy_one(
+    matched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It takes what does not fit for what fits.
+    perverse = _rewritten(read_bundle(matched), tmp_path, lambda its: replace(its, temperature=-its.temperature))
+    plain = Captioner(_choosing(perverse, 0), provider="cpu")
+    choosing = Captioner(_choosing(perverse, 10), provider="cpu")
+    beam = plain.settings(beam=3)
+
+    def worth(caption: Caption, weight: float) -> float:
+        ranking = beam.ranking_score(caption.log_prob, len(caption.tokens) + 1)
+        return ranking + weight * (caption.signals or {})["match"]
+
+    for photo in PHOTOS[:6]:
+        # Of what it knows the model is so sure that none is as probable as its greedy one.
+        greedy = plain.caption(photo, beam=1)
+        assert choosing.caption(photo, beam=1) == greedy
+        assert choosing.caption(photo, beam=3).raw == plain.caption(photo, beam=3).raw == greedy.raw
+    monkeypatch.setattr("capcli.captioner.search", _without_greedy)
+    for photo in PHOTOS[:6]:
+        found = plain.candidates(photo, 3, beam=3, details=True)
+        said = choosing.candidates(photo, 3, beam=3, details=True)
+        assert [each.raw for each in found] == [each.raw for each in sorted(found, key=lambda each: -worth(each, 0))]
+        assert [each.raw for each in said] == [each.raw for each in sorted(found, key=lambda each: -worth(each, 10))]
+        assert said[0].raw != found[0].raw
+
+
+def _without_greedy(*arguments: Any, **options: Any) -> list[list[Hypothesis]]:
+    """What the search finds, as if the greedy sentence were not among it: then all others are above it."""
+    return [[replace(each, greedy=False) for each in found] for found in search(*arguments, **options)]
+
+
+def test_what_is_chosen_is_the_same_in_every_batch_and_with_more_captions(matched: Path) -> None:
+    choosing = Captioner(_choosing(read_bundle(matched), 10), provider="cpu")
+    alone = [choosing.caption(photo) for photo in PHOTOS]
+    for batch, captions in ((3, 1), (8, 2), (24, 3)):
+        for result, one in zip(choosing.stream(PHOTOS, batch_size=batch, captions=captions), alone, strict=True):
+            assert len(result.captions) == captions
+            assert result.captions[0].raw == one.raw
+            assert len({caption.raw for caption in result.captions}) == captions
 
 
 def test_with_another_matching_score_the_confidence_is_none(matched: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -57,19 +57,25 @@ class Matching:
     usual_sentence: np.ndarray
     temperature: np.ndarray
 
-    def score(self, picture: np.ndarray, tokens: Sequence[int]) -> float:
-        """Cosine of picture and sentence times the temperature: the logit of a match among others (CLIP, Radford et
-        al., 2021, arXiv:2103.00020), both less what is usual, which goes with everything (Suzuki et al., "Centering
-        Similarity Measures to Reduce Hubs", EMNLP 2013).
+    def scores(self, picture: np.ndarray, sentences: Iterable[Sequence[int]]) -> list[float]:
+        """For each sentence its cosine with the picture times the temperature: the logit of a match among others
+        (CLIP, Radford et al., 2021, arXiv:2103.00020), both less what is usual, which goes with everything (Suzuki et
+        al., "Centering Similarity Measures to Reduce Hubs", EMNLP 2013).
 
         Args:
             picture: float32 [F], of `picture_numbers`.
-            tokens: ids of the sentence's words, without start and end; where none is known, the score is 0.
+            sentences: ids of the words of each, without start and end; where none is known, the score is 0.
         """
-        said, seen = self.sentence(tokens), self.picture(picture)
-        if not said.any():
-            return 0.0
-        return float(self.temperature) * float((said - self.usual_sentence) @ (seen - self.usual_picture))
+        seen = self.picture(picture) - self.usual_picture
+        sides = (self.sentence(tokens) for tokens in sentences)
+        return [
+            float(self.temperature) * float((side - self.usual_sentence) @ seen) if side.any() else 0.0
+            for side in sides
+        ]
+
+    def score(self, picture: np.ndarray, tokens: Sequence[int]) -> float:
+        """The score of one sentence, see `scores`."""
+        return self.scores(picture, [tokens])[0]
 
     def picture(self, numbers: np.ndarray) -> np.ndarray:
         """A picture's side, of length 1: float32 [D] of its numbers, float32 [F]."""

@@ -122,14 +122,15 @@ class Hypothesis:
     """A sentence.
 
     `tokens` are its ids without start and end; `log_prob` the sum of their natural log-probabilities, the end
-    token included; `log_probs` float64 [T + 1], each token's, the end token's last. When asked for: `attention`
-    float32 [T + 1, P], where the model looked as it said each of them; `entropy` float32 [T + 1], in nats, of what it
-    might have said in the place of each.
+    token included; `log_probs` float64 [T + 1], each token's, the end token's last; `greedy` whether each was the most
+    likely one in its place. When asked for: `attention` float32 [T + 1, P], where the model looked as it said each of
+    them; `entropy` float32 [T + 1], in nats, of what it might have said in the place of each.
     """
 
     tokens: tuple[int, ...]
     log_prob: float
     log_probs: np.ndarray = field(compare=False)
+    greedy: bool = field(default=False, compare=False)
     attention: np.ndarray | None = field(default=None, compare=False)
     entropy: np.ndarray | None = field(default=None, compare=False)
 
@@ -332,6 +333,7 @@ class _Ended:
     tokens: tuple[int, ...]
     log_prob: float = field(compare=False)
     row: int = field(compare=False)
+    greedy: bool = field(compare=False)
 
 
 class _EndedSentences:
@@ -350,10 +352,8 @@ class _EndedSentences:
             tokens = tuple(live.tokens[row, 1:].tolist())
             log_prob = float(children.totals[child])
             best = self._best[image]
-            insort(
-                best,
-                _Ended(-self._settings.ranking_score(log_prob, len(tokens) + 1), tokens, log_prob, row),
-            )
+            cost = -self._settings.ranking_score(log_prob, len(tokens) + 1)
+            insort(best, _Ended(cost, tokens, log_prob, row, bool(children.greedy[child])))
             del best[wanted:]
             self._count[image] += 1
             if len(best) == wanted:
@@ -417,4 +417,4 @@ class _Trace:
             np.stack([kept[place][row] for place, row in enumerate(rows)]) if kept else None
             for kept in (self._attention, self._entropy)
         )
-        return Hypothesis(sentence.tokens, sentence.log_prob, log_probs, attention, entropy)
+        return Hypothesis(sentence.tokens, sentence.log_prob, log_probs, sentence.greedy, attention, entropy)

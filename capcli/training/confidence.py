@@ -7,7 +7,7 @@ signals tell that goes into the bundle. Knows nothing of networks: it captions a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from capcli.decoding.signals import MATCH
 from capcli.evaluation.logistic import Logistic, fit_logistic
 from capcli.evaluation.rightness import chance_of_right
 from capcli.training.export_source import ExportSource, images_of_runs
+from capcli.training.match_weight import choose_match_weight
 from capcli.training.matching_choice import choose_matching, keep_matching
 from capcli.training.photos import evenly
 
@@ -37,14 +38,23 @@ _DIGITS = 5
 _FARTHEST, _HALVINGS = 100.0, 40
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """What validation photos say of a new bundle: what its matching score counts where one of a beam's captions is
+    chosen, 0 without one, and how sure it is of a caption, None where that cannot be known."""
+
+    match_weight: float = 0.0
+    confidence: Confidence | None = None
+
+
 def choose_confidence(
     folder: Path, source: ExportSource, images: Sequence[CaptionedImage] | None, note: Callable[[str], None]
-) -> Confidence | None:
-    """How sure a new bundle is of a caption; None where that cannot be known.
+) -> Chosen:
+    """How sure a new bundle is of a caption, and how it chooses one.
 
     What a bundle knew goes on where the new one holds the same weights and searches alike; another form says other
-    things, and is fitted on photos anew. A matching score, which is there for the confidence alone, is put into the
-    folder with it.
+    things, and is fitted on photos anew. A matching score, which is there for these two alone, is put into the folder
+    with them.
 
     Args:
         folder: the new bundle, whole but for this.
@@ -52,29 +62,32 @@ def choose_confidence(
         images: photos to fit on instead.
         note: told what is done, and what is missing.
     """
-    confidence = _choose(read_bundle(folder), source, images, note)
-    if confidence is None or confidence.matching is None:
+    chosen = _choose(read_bundle(folder), source, images, note)
+    if not chosen.match_weight and (chosen.confidence is None or chosen.confidence.matching is None):
         (folder / FILE).unlink(missing_ok=True)
-    return confidence
+    return chosen
 
 
 def _choose(
     bundle: Bundle, source: ExportSource, images: Sequence[CaptionedImage] | None, note: Callable[[str], None]
-) -> Confidence | None:
+) -> Chosen:
     of_runs = images_of_runs(source.runs)
+    alike = keep_matching(bundle, source)
+    weight = alike.manifest.search.match_weight
     if images is None:
-        alike = keep_matching(bundle, source)
         kept = replace(alike, manifest=replace(alike.manifest, confidence=source.confidence)).confidence
         if kept is not None:
-            return kept
+            return Chosen(weight, kept)
     images = of_runs.held_back if images is None else images
     if len(images) < FEWEST:
         note(
             f"no confidence is fitted: there are {len(images)} validation photos with captions, {FEWEST} are needed; "
             "--val-images DIR and --val-captions FILE give others"
         )
-        return None
-    return fit_confidence(choose_matching(bundle, source, of_runs, note), images, note)
+        return Chosen(weight)
+    chosen = evenly(images, _MOST)
+    matched = choose_match_weight(choose_matching(bundle, source, of_runs, note), chosen, note)
+    return Chosen(matched.manifest.search.match_weight, fit_confidence(matched, chosen, note))
 
 
 def fit_confidence(bundle: Bundle, images: Sequence[CaptionedImage], note: Callable[[str], None]) -> Confidence | None:
@@ -82,17 +95,16 @@ def fit_confidence(bundle: Bundle, images: Sequence[CaptionedImage], note: Calla
 
     Args:
         bundle: the form that is to be used: another one has other signals.
-        images: with references, none of them trained on; of many, some are taken evenly.
+        images: with references, none of them trained on.
         note: told what is done, and what is missing.
     Returns:
         None where too few can be read.
     """
-    chosen = evenly(images, _MOST)
-    note(f"captioning {len(chosen)} validation photos for the confidence")
+    note(f"captioning {len(images)} validation photos for the confidence")
     captioner = Captioner(bundle, provider="cpu")
     signals: list[Mapping[str, float]] = []
     chances: list[float] = []
-    for image, result in zip(chosen, captioner.stream([image.path for image in chosen], details=True), strict=True):
+    for image, result in zip(images, captioner.stream([image.path for image in images], details=True), strict=True):
         if result.captions and result.captions[0].signals is not None:
             signals.append(result.captions[0].signals)
             chances.append(chance_of_right(result.captions[0].raw, image.captions))

@@ -1,0 +1,43 @@
+"""Which of the sentences that a search found is said first: probable ones that also fit the picture.
+
+A beam's sentences are nearly as probable as each other; how well each goes with the picture, which a second model
+says, tells them apart. Reranking a list of the best, as in Collins and Koo, "Discriminative Reranking for Natural
+Language Parsing", 2005. Knows nothing of where that comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from capcli.decoding.search import Hypothesis, SearchSettings
+
+
+def searched_with(settings: SearchSettings, weight: float) -> SearchSettings:
+    """What to search with in order to choose: as many sentences as are followed, where there is a choice."""
+    return settings if weight == 0 else replace(settings, captions=settings.width)
+
+
+def best_first(
+    sentences: Sequence[Hypothesis], fits: Sequence[float], weight: float, settings: SearchSettings
+) -> list[int]:
+    """Places of the sentences in the order in which they are said.
+
+    Those that are at least as probable as the greedy one (by the ranking score) come first, in the order of ranking
+    score plus `weight` x fit; then the others as they are. So what is said is never less probable than what a greedy
+    search says.
+
+    Args:
+        sentences: of one image, best ranking score first.
+        fits: of each, how well it goes with the image, on any scale.
+        weight: of the fit; 0 leaves the order as it is.
+        settings: that they were ranked by.
+    """
+    greedy = next((place for place, sentence in enumerate(sentences) if sentence.greedy), len(sentences) - 1)
+
+    def worth(place: int) -> float:
+        sentence = sentences[place]
+        return settings.ranking_score(sentence.log_prob, sentence.length) + weight * fits[place]
+
+    # A stable sort: of equals the more probable one first.
+    return [*sorted(range(greedy + 1), key=worth, reverse=True), *range(greedy + 1, len(sentences))]

@@ -107,7 +107,7 @@ def test_of_a_beam_s_captions_that_which_fits_best_is_said_but_none_below_the_gr
     perverse = _rewritten(read_bundle(matched), tmp_path, lambda its: replace(its, temperature=-its.temperature))
     plain = Captioner(_choosing(perverse, 0), provider="cpu")
     choosing = Captioner(_choosing(perverse, 10), provider="cpu")
-    beam = plain.settings(beam=3)
+    beam = plain.settings(beam=5)
 
     def worth(caption: Caption, weight: float) -> float:
         ranking = beam.ranking_score(caption.log_prob, len(caption.tokens) + 1)
@@ -120,11 +120,12 @@ def test_of_a_beam_s_captions_that_which_fits_best_is_said_but_none_below_the_gr
         assert choosing.caption(photo, beam=3).raw == plain.caption(photo, beam=3).raw == greedy.raw
     monkeypatch.setattr("capcli.captioner.search", _without_greedy)
     for photo in PHOTOS[:6]:
-        found = plain.candidates(photo, 3, beam=3, details=True)
-        said = choosing.candidates(photo, 3, beam=3, details=True)
+        found = plain.candidates(photo, 3, beam=5, details=True)
+        said = choosing.candidates(photo, 3, beam=5, details=True)
         assert [each.raw for each in found] == [each.raw for each in sorted(found, key=lambda each: -worth(each, 0))]
         assert [each.raw for each in said] == [each.raw for each in sorted(found, key=lambda each: -worth(each, 10))]
         assert said[0].raw != found[0].raw
+        assert choosing.caption(photo, beam=5).raw == said[0].raw
 
 
 def _without_greedy(*arguments: Any, **options: Any) -> list[list[Hypothesis]]:

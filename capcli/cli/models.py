@@ -15,6 +15,7 @@ from capcli.cli.terminal import answer, say
 from capcli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
+    from capcli.bundle.bundle import SearchDefaults
     from capcli.bundle.catalogue import BundleFacts, FoundBundle
     from capcli.bundle.confidence import Confidence
     from capcli.bundle.precision import Precision
@@ -109,9 +110,7 @@ def _lines(facts: BundleFacts) -> Iterator[str]:
     yield from _labelled("input", f"{facts.input_size} x {facts.input_size} pixels, {_resize(facts.resize)}")
     yield from _labelled("precision", *_precision(facts.precision))
     yield from _labelled("vocabulary", f"{facts.vocabulary} tokens")
-    yield from _labelled(
-        "search", f"beam {search.beam}, at most {search.max_length} words, length penalty {search.length_penalty}"
-    )
+    yield from _labelled("search", *_folded(_search(search)))
     yield from _labelled("confidence", *_folded(_confidence(facts.confidence)))
     yield from _labelled("trained on", *_folded(", ".join(facts.trained_on) or "not said"))
     yield from _labelled("scores", *([_score(score) for score in facts.scores] or ["none in the manifest"]))
@@ -119,6 +118,12 @@ def _lines(facts: BundleFacts) -> Iterator[str]:
     files = [f"{file.path:<{widest}}  {_size(file.size):>8}" for file in facts.files]
     yield from _labelled("files", *files, f"{'in all':<{widest}}  {_size(facts.size):>8}")
     yield from _labelled("card", str(facts.card))
+
+
+def _search(search: SearchDefaults) -> str:
+    text = f"beam {search.beam}, at most {search.max_length} words, length penalty {search.length_penalty}"
+    weight = f"; then by how well a caption fits the picture, which counts {search.match_weight:g}"
+    return text + weight if search.match_weight else text
 
 
 def _precision(precision: Precision) -> Iterator[str]:

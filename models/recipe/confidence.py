@@ -1,9 +1,11 @@
-"""Fits how sure a bundle is of its captions on the dev splits, and puts that into its manifest.
+"""Fits what a bundle's matching score counts, and how sure the bundle is of its captions, on the dev splits, and puts
+both into its manifest.
 
     python models/recipe/confidence.py ../shared/data models/default [SIGNALS]
 
-captions all dev photos of the three sets, which takes some minutes. SIGNALS, a file of JSON Lines, keeps what is
-measured, so that it need not be done again as long as bundle and matching score (`matching.py`) are the same.
+captions all dev photos of the three sets twice, which takes some minutes. SIGNALS, a file of JSON Lines, keeps what is
+measured of the captions, so that it need not be done again as long as bundle and matching score (`matching.py`) are
+the same.
 `capcli export` does the same for a run; this is for a bundle that is to stay as it is.
 """
 
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from capcli.bundle.bundle import Bundle, load_bundle, write_manifest
 from capcli.dataset.captions import CaptionedImage, read_captions
 from capcli.evaluation.rightness import chance_of_right
 from capcli.training.confidence import weigh_signals
+from capcli.training.match_weight import choose_match_weight
 
 DEV = {
     "flickr8k": "Flickr_8k.devImages.txt",
@@ -80,22 +83,31 @@ def measure(bundle: Bundle, data: Path, kept: Path | None) -> Iterator[Measured]
         yield Measured(name, image, row["caption"], row["score"], row["signals"])
 
 
-def given(description: str | None) -> tuple[Path, Bundle, list[Measured]]:
-    """The folder of the data that the command line names, the bundle, and what that says of all dev photos."""
+def given(
+    description: str | None, prepared: Callable[[Bundle, Path], Bundle] = lambda bundle, data: bundle
+) -> tuple[Path, Bundle, list[Measured]]:
+    """The folder of the data that the command line names, the bundle, as `prepared` makes it, and what that says of all
+    dev photos."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("signals", type=Path, nargs="?")
     arguments = parser.parse_args()
-    bundle = load_bundle(arguments.bundle)
+    bundle = prepared(load_bundle(arguments.bundle), arguments.data)
     return arguments.data, bundle, list(measure(bundle, arguments.data, arguments.signals))
 
 
+def with_match_weight(bundle: Bundle, data: Path) -> Bundle:
+    """The bundle with what its matching score counts, as the dev photos tell it."""
+    return choose_match_weight(bundle, [image for _, image in dev_photos(data)], print)
+
+
 def main() -> None:
-    _, bundle, measured = given(__doc__)
+    _, bundle, measured = given(__doc__, with_match_weight)
     chances = [chance_of_right(each.caption, each.image.captions) for each in measured]
     confidence = weigh_signals(bundle, [each.signals for each in measured], chances)
     write_manifest(bundle.folder, replace(bundle.manifest, confidence=confidence))
+    print(f"the matching score counts {bundle.manifest.search.match_weight}")
     print(f"{len(measured)} photos, {sum(chances) / len(chances):.3f} right by their references")
     for name, part in confidence.signals.items():
         print(f"{name:<16}{part.weight:9.4f}")

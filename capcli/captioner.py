@@ -73,15 +73,6 @@ class Caption:
         return self.text
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a search found for one image: its sentences, most probable first, and how well each goes with the image;
-    None where the bundle has no matching score, or nobody asked."""
-
-    sentences: Sequence[Hypothesis]
-    matches: Sequence[float] | None
-
-
 class Captioner:
     """A loaded model.
 
@@ -377,64 +368,69 @@ class Captioner:
     ) -> list[list[Caption]]:
         """The second half of `caption_pixels`, which has the arguments: the search, from what `encode` returned."""
         confidence = self._confidence if self.knows_confidence(settings) else None
-        found = self.find(encoded, settings, details=details, with_entropy=details or confidence is not None)
-        return [
-            [
-                self._caption(
-                    one.sentences[place],
-                    details,
-                    None if rank else confidence,
-                    None if one.matches is None else one.matches[place],
-                )
-                for rank, place in enumerate(self._order(one, settings)[: settings.captions])
-            ]
-            for one in found
-        ]
+        choice = 0.0 if confidence is None else confidence.choice
+        found = self.find(encoded, searched_with(settings, choice), details=details, signals=confidence is not None)
+        captions = []
+        for sentences, signals in found:
+            order: Sequence[int] = range(len(sentences))
+            if choice and confidence is not None:
+                order = best_first(sentences, [confidence.logit(each) for each in signals], choice, settings)
+            captions.append(
+                [
+                    self._caption(sentences[place], signals[place] if signals else None, details, confidence, rank)
+                    for rank, place in enumerate(order[: settings.captions])
+                ]
+            )
+        return captions
 
     def find(
-        self,
-        encoded: list[np.ndarray],
-        settings: SearchSettings,
-        *,
-        details: bool = False,
-        with_entropy: bool = False,
-    ) -> list[Found]:
-        """The sentences of each image that `caption_encoded` chooses from, whose arguments these are.
+        self, encoded: list[np.ndarray], settings: SearchSettings, *, details: bool = False, signals: bool = True
+    ) -> list[tuple[list[Hypothesis], list[dict[str, float]]]]:
+        """The sentences that the search finds for each image, of which `caption_encoded` says one.
 
         Args:
-            with_entropy: also collect the entropy of what might have been said.
+            encoded: what `encode` returned.
+            settings: as `settings` gives them.
+            details: also collect where the model looked; takes the signals in.
+            signals: also measure what a confidence is made of.
+        Returns:
+            For each image its sentences, most probable first, and the signals of each, empty where nobody asked.
         """
-        step, first = self._graphs.steps(encoded, with_attention=details and self._graphs.attends)
+        signals = signals or details
+        looks = details and self._graphs.attends
+        step, first = self._graphs.steps(encoded, with_attention=looks)
         found = search(
             step,
             first,
             len(encoded[0]),
             start=self._tokenizer.start,
             end=self._tokenizer.end,
-            settings=searched_with(settings, self.bundle.manifest.search.match_weight),
+            settings=settings,
             filters=self._filters,
-            with_attention=details and self._graphs.attends,
-            with_entropy=with_entropy,
+            with_attention=looks,
+            with_entropy=signals,
         )
-        # Where nobody asks it is not computed.
-        if self._matching is None or not (self.bundle.manifest.search.match_weight or with_entropy):
-            return [Found(sentences, None) for sentences in found]
-        context = encoded[self.bundle.manifest.graph.context.index(CONTEXT)]
-        return [
-            Found(sentences, self._matching.scores(picture_numbers(values), [each.tokens for each in sentences]))
-            for sentences, values in zip(found, context, strict=True)
-        ]
+        return [(each, self._signals(encoded, row, each) if signals else []) for row, each in enumerate(found)]
 
-    def _order(self, found: Found, settings: SearchSettings) -> Sequence[int]:
-        if found.matches is None:
-            return range(len(found.sentences))
-        return best_first(found.sentences, found.matches, self.bundle.manifest.search.match_weight, settings)
+    def _signals(self, encoded: list[np.ndarray], row: int, sentences: Sequence[Hypothesis]) -> list[dict[str, float]]:
+        if self._matching is None:
+            return [signals_of(each) for each in sentences]
+        place = self.bundle.manifest.graph.context.index(CONTEXT)
+        picture = picture_numbers(encoded[place][row])
+        matches = self._matching.scores(picture, [each.tokens for each in sentences])
+        return [signals_of(each, match) for each, match in zip(sentences, matches, strict=True)]
 
     def _caption(
-        self, hypothesis: Hypothesis, details: bool, confidence: Confidence | None, match: float | None
+        self,
+        hypothesis: Hypothesis,
+        signals: Mapping[str, float] | None,
+        details: bool,
+        confidence: Confidence | None,
+        rank: int,
     ) -> Caption:
         tokens = self._tokenizer.tokens(hypothesis.tokens)
-        signals = signals_of(hypothesis, match) if hypothesis.entropy is not None else None
+        # It was fitted on best captions alone.
+        known = confidence is not None and signals is not None and rank == 0
         return Caption(
             text=sentence(tokens, self.bundle.manifest.habits.casing),
             raw=raw_text(tokens),
@@ -443,7 +439,7 @@ class Captioner:
             log_prob=hypothesis.log_prob,
             words=self._words(tokens, hypothesis) if details else None,
             signals=signals if details else None,
-            confidence=None if confidence is None or signals is None else confidence.probability(signals),
+            confidence=confidence.probability(signals) if known and confidence and signals else None,
         )
 
     def _words(self, tokens: Sequence[str], hypothesis: Hypothesis) -> tuple[Word, ...]:

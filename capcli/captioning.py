@@ -276,7 +276,7 @@ def provenance_of(bundle: Bundle, search: SearchSettings, settings: CaptionSetti
     """What makes the captions of a run."""
     return Provenance(
         model=bundle.manifest.name,
-        weights=bundle.fingerprint,
+        weights=bundle.says,
         beam=search.beam,
         max_length=search.max_length,
         length_penalty=search.length_penalty,

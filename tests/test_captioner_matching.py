@@ -95,37 +95,48 @@ def test_where_nobody_asks_it_is_not_computed(matched: Path, monkeypatch: pytest
             captioner.caption(PHOTOS[0], details=details)
 
 
-def _choosing(bundle: Bundle, weight: float) -> Bundle:
-    search = replace(bundle.manifest.search, match_weight=weight)
-    return replace(bundle, manifest=replace(bundle.manifest, search=search, confidence=None))
+def _choosing(bundle: Bundle, choice: float) -> Captioner:
+    """With a beam of 5, whose captions are chosen by how likely they are right, which the matching score tells."""
+    search = replace(bundle.manifest.search, beam=5)
+    assert bundle.manifest.confidence is not None
+    confidence = replace(
+        bundle.manifest.confidence,
+        matching=bundle.matching_fingerprint,
+        beam=5,
+        choice=choice,
+        weights=bundle.fingerprint,
+    )
+    return Captioner(
+        replace(bundle, manifest=replace(bundle.manifest, search=search, confidence=confidence)), provider="cpu"
+    )
 
 
-def test_of_a_beam_s_captions_that_which_fits_best_is_said_but_none_below_the_greedy_one(
+def test_of_a_beam_s_captions_the_surest_is_said_but_none_below_the_greedy_one(
     matched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # It takes what does not fit for what fits.
     perverse = _rewritten(read_bundle(matched), tmp_path, lambda its: replace(its, temperature=-its.temperature))
-    plain = Captioner(_choosing(perverse, 0), provider="cpu")
-    choosing = Captioner(_choosing(perverse, 10), provider="cpu")
-    beam = plain.settings(beam=5)
+    plain, choosing = _choosing(perverse, 0), _choosing(perverse, 10)
+    settings, confidence = plain.settings(), choosing.bundle.confidence
+    assert confidence is not None and plain.bundle.says != choosing.bundle.says
 
-    def worth(caption: Caption, weight: float) -> float:
-        ranking = beam.ranking_score(caption.log_prob, len(caption.tokens) + 1)
-        return ranking + weight * (caption.signals or {})["match"]
+    def worth(caption: Caption) -> float:
+        ranking = settings.ranking_score(caption.log_prob, len(caption.tokens) + 1)
+        return ranking + 10 * confidence.logit(caption.signals or {})
 
     for photo in PHOTOS[:6]:
         # Of what it knows the model is so sure that none is as probable as its greedy one.
-        greedy = plain.caption(photo, beam=1)
-        assert choosing.caption(photo, beam=1) == greedy
-        assert choosing.caption(photo, beam=3).raw == plain.caption(photo, beam=3).raw == greedy.raw
+        assert choosing.caption(photo).raw == plain.caption(photo).raw == plain.caption(photo, beam=1).raw
     monkeypatch.setattr("capcli.captioner.search", _without_greedy)
     for photo in PHOTOS[:6]:
-        found = plain.candidates(photo, 3, beam=5, details=True)
-        said = choosing.candidates(photo, 3, beam=5, details=True)
-        assert [each.raw for each in found] == [each.raw for each in sorted(found, key=lambda each: -worth(each, 0))]
-        assert [each.raw for each in said] == [each.raw for each in sorted(found, key=lambda each: -worth(each, 10))]
+        found = plain.candidates(photo, 3, details=True)
+        said = choosing.candidates(photo, 3, details=True)
+        assert [each.raw for each in said] == [each.raw for each in sorted(found, key=worth, reverse=True)]
         assert said[0].raw != found[0].raw
-        assert choosing.caption(photo, beam=5).raw == said[0].raw
+        assert choosing.caption(photo).raw == said[0].raw
+        assert said[0].confidence == pytest.approx(confidence.probability(said[0].signals or {}))
+        # Another search's captions have no confidence to be chosen by.
+        assert choosing.caption(photo, max_length=9) == plain.caption(photo, max_length=9)
 
 
 def _without_greedy(*arguments: Any, **options: Any) -> list[list[Hypothesis]]:
@@ -133,10 +144,13 @@ def _without_greedy(*arguments: Any, **options: Any) -> list[list[Hypothesis]]:
     return [[replace(each, greedy=False) for each in found] for found in search(*arguments, **options)]
 
 
-def test_what_is_chosen_is_the_same_in_every_batch_and_with_more_captions(matched: Path) -> None:
-    choosing = Captioner(_choosing(read_bundle(matched), 10), provider="cpu")
+def test_what_is_chosen_is_the_same_in_every_batch_and_with_more_captions(
+    matched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("capcli.captioner.search", _without_greedy)
+    choosing = _choosing(read_bundle(matched), 10)
     alone = [choosing.caption(photo) for photo in PHOTOS]
-    for batch, captions in ((3, 1), (8, 2), (24, 3)):
+    for batch, captions in ((3, 1), (8, 2), (24, 5)):
         for result, one in zip(choosing.stream(PHOTOS, batch_size=batch, captions=captions), alone, strict=True):
             assert len(result.captions) == captions
             assert result.captions[0].raw == one.raw

@@ -76,16 +76,11 @@ class SpecialTokens:
 
 @dataclass(frozen=True)
 class SearchDefaults:
-    """The search settings that were best on the model's validation images.
-
-    `match_weight`: what a sentence's matching score counts beside its ranking score where one of a beam's is chosen; 0
-    leaves it out.
-    """
+    """The search settings that were best on the model's validation images."""
 
     beam: int
     max_length: int
     length_penalty: float
-    match_weight: float = 0.0
 
     def __post_init__(self) -> None:
         widths = 1 <= self.beam <= MOST_HYPOTHESES and 1 <= self.max_length <= LONGEST_CAPTION
@@ -95,15 +90,6 @@ class SearchDefaults:
                 f"max_length {self.max_length} between 1 and {LONGEST_CAPTION}, "
                 f"length_penalty {self.length_penalty} between 0 and 10"
             )
-        if not 0 <= self.match_weight <= 10:
-            raise ValueError(f"match_weight {self.match_weight} must be between 0 and 10")
-
-    def as_dict(self) -> dict[str, float]:
-        """Plain values as `manifest.json` holds them: a weight only where there is one."""
-        values = dict(self.__dict__)
-        return (
-            values if self.match_weight else {name: value for name, value in values.items() if name != "match_weight"}
-        )
 
 
 @dataclass(frozen=True)
@@ -146,7 +132,7 @@ class Manifest:
                 "attention_grid": None if grid is None else list(grid),
             },
             "tokens": dict(self.tokens.__dict__),
-            "search": self.search.as_dict(),
+            "search": dict(self.search.__dict__),
             **self.habits.as_dict(),
             "trained_on": list(self.trained_on),
             "scores": [dict(score) for score in self.scores],
@@ -169,14 +155,20 @@ class Bundle:
 
     @property
     def fingerprint(self) -> str:
-        """A short hash of all that decides a caption: encoder, decoder, tokenizer and the writers' habits, and the
-        matching score where it counts."""
-        weight = self.manifest.search.match_weight
-        roles = ("encoder", "decoder", "tokenizer", *((MATCHING,) if weight else ()))
-        digests = [self.manifest.files[role].sha256 for role in roles]
+        """A short hash of all that decides a caption: encoder, decoder, tokenizer and the writers' habits."""
+        digests = [self.manifest.files[role].sha256 for role in ("encoder", "decoder", "tokenizer")]
         habits = json.dumps(self.manifest.habits.as_dict(), sort_keys=True)
-        chosen_by = [str(weight)] if weight else []
-        return hashlib.sha256("".join([*digests, habits, *chosen_by]).encode()).hexdigest()[:16]
+        return hashlib.sha256("".join([*digests, habits]).encode()).hexdigest()[:16]
+
+    @property
+    def says(self) -> str:
+        """A short hash of all that decides which caption is said with its own search settings: the fingerprint, and
+        the confidence where one of a beam's captions is chosen by it."""
+        confidence = self.confidence
+        if confidence is None or not confidence.choice:
+            return self.fingerprint
+        chosen_by = json.dumps(confidence.as_dict(), sort_keys=True)
+        return hashlib.sha256(chosen_by.encode()).hexdigest()[:16]
 
     @property
     def matching_fingerprint(self) -> str | None:
@@ -370,8 +362,6 @@ def _parse(values: dict[str, Any]) -> Manifest:
     if not 16 <= size <= 2048:
         raise ValueError(f"input size {size} is not between 16 and 2048")
     search = values["search"]
-    if search.get("match_weight") and MATCHING not in files:
-        raise ValueError("search has a match_weight, but there is no matching score")
     return Manifest(
         name=_text(values["name"]),
         description=_text(values.get("description", "")),
@@ -382,12 +372,7 @@ def _parse(values: dict[str, Any]) -> Manifest:
         resize=resize,
         graph=_graph_names(values["graph"]),
         tokens=SpecialTokens(**{name: int(values["tokens"][name]) for name in ("pad", "start", "end", "unknown")}),
-        search=SearchDefaults(
-            int(search["beam"]),
-            int(search["max_length"]),
-            float(search["length_penalty"]),
-            float(search.get("match_weight", 0.0)),
-        ),
+        search=SearchDefaults(int(search["beam"]), int(search["max_length"]), float(search["length_penalty"])),
         habits=Habits.from_dict(values),
         trained_on=tuple(_text(entry) for entry in values.get("trained_on", [])),
         scores=tuple(dict(score) for score in values.get("scores", [])),

@@ -31,6 +31,8 @@ class Confidence:
     It is of the model and the search that it was fitted for: `weights`, the bundle's fingerprint, and `matching`, that
     of its matching score, None where that is no signal; `beam`, `max_length` and `length_penalty`. `photos`: how many
     it was fitted on; `lowest` and `highest`: between which probabilities these have, None where that was not kept.
+    `choice`: what the logit of a caption counts beside its ranking score where one of a beam's is chosen; 0 leaves the
+    most probable one.
     """
 
     signals: Mapping[str, SignalWeight]
@@ -43,6 +45,7 @@ class Confidence:
     matching: str | None = None
     lowest: float | None = None
     highest: float | None = None
+    choice: float = 0.0
 
     def probability(self, signals: Mapping[str, float]) -> float:
         """From 0 to 1.
@@ -52,9 +55,11 @@ class Confidence:
         Raises:
             KeyError: one is missing.
         """
-        parts = self.parts(signals)
-        logit = self.intercept + sum(parts.values())
-        return 1.0 / (1.0 + math.exp(-max(-_STEEPEST, min(_STEEPEST, logit))))
+        return 1.0 / (1.0 + math.exp(-max(-_STEEPEST, min(_STEEPEST, self.logit(signals)))))
+
+    def logit(self, signals: Mapping[str, float]) -> float:
+        """The logarithm of the odds, for which the rest is as for `probability`."""
+        return self.intercept + sum(self.parts(signals).values())
 
     def parts(self, signals: Mapping[str, float]) -> dict[str, float]:
         """What each signal adds to the logit, or takes from it, beside a photo of the usual signals.
@@ -72,6 +77,7 @@ class Confidence:
             "photos": self.photos,
             **({} if self.lowest is None or self.highest is None else {"range": [self.lowest, self.highest]}),
             "weights": self.weights,
+            **({"choice": self.choice} if self.choice else {}),
             **({} if self.matching is None else {"matching": self.matching}),
             "search": {
                 "beam": self.beam,
@@ -108,7 +114,15 @@ class Confidence:
             None if values.get("matching") is None else str(values["matching"]),
             lowest,
             highest,
+            _choice(values.get("choice", 0.0)),
         )
+
+
+def _choice(value: Any) -> float:
+    number = _finite("choice", value)
+    if number < 0:
+        raise ValueError(f"confidence should hold a choice of 0 or more, not {number}")
+    return number
 
 
 def _finite(name: str, value: Any) -> float:

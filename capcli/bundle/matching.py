@@ -8,6 +8,7 @@ or of what its score is weighed by.
 from __future__ import annotations
 
 import functools
+import math
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -69,7 +70,7 @@ class Matching:
         seen = self.picture(picture) - self.usual_picture
         sides = (self.sentence(tokens) for tokens in sentences)
         return [
-            float(self.temperature) * float((side - self.usual_sentence) @ seen) if side.any() else 0.0
+            float(self.temperature) * float(_product(side - self.usual_sentence, seen)) if side.any() else 0.0
             for side in sides
         ]
 
@@ -79,12 +80,12 @@ class Matching:
 
     def picture(self, numbers: np.ndarray) -> np.ndarray:
         """A picture's side, of length 1: float32 [D] of its numbers, float32 [F]."""
-        return _unit(self._projection @ ((numbers - self.means) / self.scales) + self.bias)
+        return _unit(_product(self._projection, (numbers - self.means) / self.scales) + self.bias)
 
     def sentence(self, tokens: Sequence[int]) -> np.ndarray:
         """A sentence's side, of length 1 (0 where no word is known): float32 [D] of the ids of its words."""
         rows = list(tokens)
-        return _unit(self.word_scales[rows] @ self.words[rows].astype(np.float32))
+        return _unit(_product(self.words[rows].astype(np.float32).T, self.word_scales[rows]))
 
     @functools.cached_property
     def _projection(self) -> np.ndarray:
@@ -138,8 +139,14 @@ class Matching:
 _MEND = "install capcli again, or export the bundle again"
 
 
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Sum of the products along both last axes, without BLAS: at its first product OpenBLAS takes 30 MB and more a
+    core, and where they are not to be had it ends the process."""
+    return np.asarray(np.einsum("...i,i->...", left, right))
+
+
 def _unit(vector: np.ndarray) -> np.ndarray:
-    return np.asarray(vector / max(_SMALLEST, float(np.linalg.norm(vector))))
+    return np.asarray(vector / max(_SMALLEST, math.sqrt(float(_product(vector, vector)))))
 
 
 def picture_numbers(context: np.ndarray) -> np.ndarray:

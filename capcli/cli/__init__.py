@@ -25,6 +25,8 @@ from capcli.cli.terminal import (
 from capcli.errors import CapcliError, OutputError
 
 INTERRUPTED, TERMINATED = 130, 143
+# What Python says where the system gives it no thread.
+_NO_THREAD = "can't start new thread"
 
 
 class Terminated(BaseException):
@@ -80,6 +82,9 @@ def run(arguments: list[str]) -> int:
             # The text of --help, which Typer prints itself.
             say(f"standard output cannot be written ({stdout_problem(error)})")
             return OutputError.exit_code
+        if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+            say("no thread can be started: out of memory, or too many processes run; end some of them")
+            return 1
         if os.environ.get("CAPCLI_DEBUG"):
             traceback.print_exc()
         say(f"internal error: {type(error).__name__}: {error} (set CAPCLI_DEBUG=1 to see where)")

@@ -15,7 +15,6 @@ from capcli.cli.terminal import answer, say
 from capcli.errors import BundleError, UsageError
 
 if TYPE_CHECKING:
-    from capcli.bundle.bundle import SearchDefaults
     from capcli.bundle.catalogue import BundleFacts, FoundBundle
     from capcli.bundle.confidence import Confidence
     from capcli.bundle.precision import Precision
@@ -110,7 +109,9 @@ def _lines(facts: BundleFacts) -> Iterator[str]:
     yield from _labelled("input", f"{facts.input_size} x {facts.input_size} pixels, {_resize(facts.resize)}")
     yield from _labelled("precision", *_precision(facts.precision))
     yield from _labelled("vocabulary", f"{facts.vocabulary} tokens")
-    yield from _labelled("search", *_folded(_search(search)))
+    yield from _labelled(
+        "search", f"beam {search.beam}, at most {search.max_length} words, length penalty {search.length_penalty}"
+    )
     yield from _labelled("confidence", *_folded(_confidence(facts.confidence)))
     yield from _labelled("trained on", *_folded(", ".join(facts.trained_on) or "not said"))
     yield from _labelled("scores", *([_score(score) for score in facts.scores] or ["none in the manifest"]))
@@ -118,12 +119,6 @@ def _lines(facts: BundleFacts) -> Iterator[str]:
     files = [f"{file.path:<{widest}}  {_size(file.size):>8}" for file in facts.files]
     yield from _labelled("files", *files, f"{'in all':<{widest}}  {_size(facts.size):>8}")
     yield from _labelled("card", str(facts.card))
-
-
-def _search(search: SearchDefaults) -> str:
-    text = f"beam {search.beam}, at most {search.max_length} words, length penalty {search.length_penalty}"
-    weight = f"; then by how well a caption fits the picture, which counts {search.match_weight:g}"
-    return text + weight if search.match_weight else text
 
 
 def _precision(precision: Precision) -> Iterator[str]:
@@ -142,7 +137,8 @@ def _confidence(confidence: Confidence | None) -> str:
     span = ""
     if confidence.lowest is not None and confidence.highest is not None:
         span = f", which have {confidence.lowest:.2f} to {confidence.highest:.2f}"
-    return f"fitted on {confidence.photos} photos{span}; from {', '.join(sorted(confidence.signals))}"
+    choice = f"; chooses among a beam's captions, and counts {confidence.choice:g}" if confidence.choice else ""
+    return f"fitted on {confidence.photos} photos{span}; from {', '.join(sorted(confidence.signals))}{choice}"
 
 
 def _labelled(label: str, *values: str) -> Iterator[str]:

@@ -232,7 +232,7 @@ def _lacks_bundle(folder: str, fingerprint: str) -> str | None:
     from capcli.bundle.bundle import load_bundle
 
     try:
-        found = load_bundle(folder).fingerprint
+        found = load_bundle(folder).says
     except CapcliError as error:
         return str(error)
     return None if found == fingerprint else f"{folder}: another version of it"

@@ -108,7 +108,7 @@ def run_job(
         folder = os.path.abspath(bundle.folder)
         with signals_as_raised(), cluster(settings.address, settings.need):
             if settings.address is not None or settings.provider == "cuda":
-                check_bundle(folder, bundle.fingerprint, settings.provider, settings.need)
+                check_bundle(folder, bundle.says, settings.provider, settings.need)
             out.forget(choice.again)
             differs = out.begin(provenance_of(bundle, search, wanted))
             if differs is not None:

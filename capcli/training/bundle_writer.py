@@ -85,9 +85,7 @@ class BundleWriter:
         )
         self.describe(target, Precision(INT8))
 
-    def describe(
-        self, target: Path, precision: Precision, match_weight: float = 0.0, confidence: Confidence | None = None
-    ) -> None:
+    def describe(self, target: Path, precision: Precision, confidence: Confidence | None = None) -> None:
         """Writes card and manifest, over those that were there: the manifest holds the checksums of all other files."""
         text, model, tokenizer = self._text, self.rounded, self.rounded.tokenizer
         decoder, settings = model.network.decoder, text.settings
@@ -107,7 +105,7 @@ class BundleWriter:
                     decoder.context_names, decoder.state_names, (self._side, self._side) if decoder.attends else None
                 ),
                 tokens=SpecialTokens(tokenizer.pad, tokenizer.start, tokenizer.end, tokenizer.unknown),
-                search=SearchDefaults(settings.beam, settings.max_length, settings.length_penalty, match_weight),
+                search=SearchDefaults(settings.beam, settings.max_length, settings.length_penalty),
                 habits=model.habits,
                 trained_on=text.data_sets,
                 scores=text.scores,

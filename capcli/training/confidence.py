@@ -6,7 +6,7 @@ signals tell that goes into the bundle. Knows nothing of networks: it captions a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,13 +15,16 @@ import numpy as np
 from capcli.bundle.bundle import Bundle, read_bundle
 from capcli.bundle.confidence import Confidence, SignalWeight
 from capcli.bundle.matching import FILE
+from capcli.bundle.tokens import raw_text
 from capcli.captioner import Captioner
 from capcli.dataset.captions import CaptionedImage
+from capcli.decoding.choice import best_first, searched_with
+from capcli.decoding.search import Hypothesis, SearchSettings
 from capcli.decoding.signals import MATCH
 from capcli.evaluation.logistic import Logistic, fit_logistic
 from capcli.evaluation.rightness import chance_of_right
+from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings
 from capcli.training.export_source import ExportSource, images_of_runs
-from capcli.training.match_weight import choose_match_weight
 from capcli.training.matching_choice import choose_matching, keep_matching
 from capcli.training.photos import evenly
 
@@ -34,27 +37,22 @@ _RIDGE = 0.001
 # much steeper it was against verdicts by eye (models/recipe/confidence_scores.py).
 STEEPNESS = 1.6
 _DIGITS = 5
+# What the logit of a caption counts beside its mean log-probability where one of a beam's is chosen: with 0.05 the
+# shipped model's captions have the highest CIDEr, with more of it references and eyes find more of them right, until
+# CIDEr falls below what it was (models/recipe/LOG.md).
+CHOICE = 0.2
 # An intercept is looked for between these, to a billionth.
 _FARTHEST, _HALVINGS = 100.0, 40
 
 
-@dataclass(frozen=True)
-class Chosen:
-    """What validation photos say of a new bundle: what its matching score counts where one of a beam's captions is
-    chosen, 0 without one, and how sure it is of a caption, None where that cannot be known."""
-
-    match_weight: float = 0.0
-    confidence: Confidence | None = None
-
-
 def choose_confidence(
     folder: Path, source: ExportSource, images: Sequence[CaptionedImage] | None, note: Callable[[str], None]
-) -> Chosen:
-    """How sure a new bundle is of a caption, and how it chooses one.
+) -> Confidence | None:
+    """How sure a new bundle is of a caption; None where that cannot be known.
 
     What a bundle knew goes on where the new one holds the same weights and searches alike; another form says other
-    things, and is fitted on photos anew. A matching score, which is there for these two alone, is put into the folder
-    with them.
+    things, and is fitted on photos anew. A matching score, which is there for the confidence alone, is put into the
+    folder with it.
 
     Args:
         folder: the new bundle, whole but for this.
@@ -62,32 +60,39 @@ def choose_confidence(
         images: photos to fit on instead.
         note: told what is done, and what is missing.
     """
-    chosen = _choose(read_bundle(folder), source, images, note)
-    if not chosen.match_weight and (chosen.confidence is None or chosen.confidence.matching is None):
+    confidence = _choose(read_bundle(folder), source, images, note)
+    if confidence is None or confidence.matching is None:
         (folder / FILE).unlink(missing_ok=True)
-    return chosen
+    return confidence
 
 
 def _choose(
     bundle: Bundle, source: ExportSource, images: Sequence[CaptionedImage] | None, note: Callable[[str], None]
-) -> Chosen:
+) -> Confidence | None:
     of_runs = images_of_runs(source.runs)
-    alike = keep_matching(bundle, source)
-    weight = alike.manifest.search.match_weight
     if images is None:
+        alike = keep_matching(bundle, source)
         kept = replace(alike, manifest=replace(alike.manifest, confidence=source.confidence)).confidence
         if kept is not None:
-            return Chosen(weight, kept)
+            return kept
     images = of_runs.held_back if images is None else images
     if len(images) < FEWEST:
         note(
             f"no confidence is fitted: there are {len(images)} validation photos with captions, {FEWEST} are needed; "
             "--val-images DIR and --val-captions FILE give others"
         )
-        return Chosen(weight)
-    chosen = evenly(images, _MOST)
-    matched = choose_match_weight(choose_matching(bundle, source, of_runs, note), chosen, note)
-    return Chosen(matched.manifest.search.match_weight, fit_confidence(matched, chosen, note))
+        return None
+    return fit_confidence(choose_matching(bundle, source, of_runs, note), images, note)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a search found for a photo: sentences, most probable first, the signals of each, and how likely each is
+    right by the photo's references, from 0 to 1."""
+
+    sentences: Sequence[Hypothesis]
+    signals: Sequence[Mapping[str, float]]
+    chances: Sequence[float]
 
 
 def fit_confidence(bundle: Bundle, images: Sequence[CaptionedImage], note: Callable[[str], None]) -> Confidence | None:
@@ -95,23 +100,68 @@ def fit_confidence(bundle: Bundle, images: Sequence[CaptionedImage], note: Calla
 
     Args:
         bundle: the form that is to be used: another one has other signals.
-        images: with references, none of them trained on.
+        images: with references, none of them trained on; of many, some are taken evenly.
         note: told what is done, and what is missing.
     Returns:
         None where too few can be read.
     """
-    note(f"captioning {len(images)} validation photos for the confidence")
-    captioner = Captioner(bundle, provider="cpu")
-    signals: list[Mapping[str, float]] = []
-    chances: list[float] = []
-    for image, result in zip(images, captioner.stream([image.path for image in images], details=True), strict=True):
-        if result.captions and result.captions[0].signals is not None:
-            signals.append(result.captions[0].signals)
-            chances.append(chance_of_right(result.captions[0].raw, image.captions))
-    if len(signals) < FEWEST:
-        note(f"no confidence is fitted: {len(signals)} validation photos can be read, {FEWEST} are needed")
+    chosen = evenly(images, _MOST)
+    note(f"captioning {len(chosen)} validation photos for the confidence")
+    judged = list(judge(bundle, chosen))
+    if len(judged) < FEWEST:
+        note(f"no confidence is fitted: {len(judged)} validation photos can be read, {FEWEST} are needed")
         return None
-    return weigh_signals(bundle, signals, chances)
+    return fit_judged(bundle, judged)
+
+
+def judge(bundle: Bundle, images: Sequence[CaptionedImage]) -> Iterator[Judged]:
+    """What the bundle's own search finds for photos with references; those that cannot be read are left out."""
+    captioner = Captioner(bundle, provider="cpu")
+    settings, tokenizer = searched_with(captioner.settings(), CHOICE), bundle.tokenizer()
+
+    def find(pixels: np.ndarray) -> list[list[tuple[list[Hypothesis], list[dict[str, float]]]]]:
+        return [[found] for found in captioner.find(captioner.encode(pixels), settings)]
+
+    pipeline = Pipeline(captioner.load, find, PipelineSettings(captioner.batch_size))
+    results = pipeline.run(PipelineInput(image.path, image.path) for image in images)
+    for image, result in zip(images, results, strict=True):
+        if result.error is None:
+            sentences, signals = result.captions[0]
+            texts = [raw_text(tokenizer.tokens(sentence.tokens)) for sentence in sentences]
+            yield Judged(sentences, signals, [chance_of_right(text, image.captions) for text in texts])
+
+
+def fit_judged(bundle: Bundle, judged: Sequence[Judged], *, choice: float = CHOICE) -> Confidence:
+    """The confidence that tells best how likely the most probable sentences are right, with an intercept for those that
+    are chosen by it: of several the surest is right less often than it seems.
+
+    Args:
+        bundle: whose search found the sentences.
+        choice: what its logit counts in the choice.
+    """
+    search = bundle.manifest.search
+    settings = SearchSettings(search.beam, search.max_length, search.length_penalty)
+    first = weigh_signals(bundle, [each.signals[0] for each in judged], [each.chances[0] for each in judged])
+    places = [
+        best_first(each.sentences, [first.logit(signals) for signals in each.signals], choice, settings)[0]
+        for each in judged
+    ]
+    said = [each.signals[place] for each, place in zip(judged, places, strict=True)]
+    wanted = float(np.mean([each.chances[place] for each, place in zip(judged, places, strict=True)]))
+    logits = np.array([first.logit(signals) for signals in said])
+    shift = _shift(logits, wanted)
+    chosen = replace(first, intercept=round(first.intercept + shift, _DIGITS), choice=choice)
+    probabilities = [chosen.probability(signals) for signals in said]
+    return replace(chosen, lowest=round(min(probabilities), _DIGITS), highest=round(max(probabilities), _DIGITS))
+
+
+def _shift(logits: np.ndarray, mean: float) -> float:
+    """What is to be added to logits for probabilities of this mean."""
+    low, high = -_FARTHEST, _FARTHEST
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(np.mean(1 / (1 + np.exp(-logits - middle)))) < mean else (low, middle)
+    return (low + high) / 2
 
 
 def weigh_signals(
@@ -146,9 +196,5 @@ def weigh_signals(
 
 def _steeper(fitted: Logistic, table: np.ndarray, mean: float, steepness: float) -> Logistic:
     """With weights so many times as large, and the intercept with which probabilities have this mean."""
-    low, high = -_FARTHEST, _FARTHEST
-    steeper = replace(fitted, weights=fitted.weights * steepness)
-    for _ in range(_HALVINGS):
-        steeper = replace(steeper, intercept=(low + high) / 2)
-        low, high = (steeper.intercept, high) if steeper(table).mean() < mean else (low, steeper.intercept)
-    return steeper
+    weights = fitted.weights * steepness
+    return replace(fitted, weights=weights, intercept=_shift((table - fitted.means) / fitted.scales @ weights, mean))

@@ -140,8 +140,8 @@ def export_runs(
         precision = Precision()
         if calibration is not None:
             made, precision = _in_int8(writer, made, calibration, calibration.compared or images, text.settings, note)
-        chosen = choose_confidence(made, source, options.validation, note)
-        writer.describe(made, precision, chosen.match_weight, chosen.confidence)
+        confidence = choose_confidence(made, source, options.validation, note)
+        writer.describe(made, precision, confidence)
         size = sum(file.stat().st_size for file in made.iterdir())
         left = swap_in(made, place)
     except OSError as error:
@@ -150,7 +150,7 @@ def export_runs(
         shutil.rmtree(work, ignore_errors=True)
     if left is not None:
         note(f"{left}: the old bundle cannot be removed; delete it")
-    return ExportResult(bundle, size, len(images.paths), ties, precision, chosen.confidence)
+    return ExportResult(bundle, size, len(images.paths), ties, precision, confidence)
 
 
 def _check_place(bundle: Path, overwrite: bool) -> None:

@@ -30,10 +30,9 @@ _OLD_SCORES = "its measured scores are not kept, for another form may say other 
 class ExportSource:
     """A model, and what a new bundle says of it unless its maker says otherwise.
 
-    `config`: how it searches. `runs`: what it was trained in, empty for a bundle, whose own `card` goes on. `images`:
-    folders that the runs were trained on. `notes`: what the runs do not agree on, and what of a bundle is not kept. Of
-    a bundle: `confidence`, how sure it was, `matching`, the file of its matching score, and `match_weight`, what that
-    counted.
+    `confidence`: what a bundle knew of how sure it is, and `matching` the file of its matching score. `config`: how it
+    searches. `runs`: what it was trained in, empty for a bundle, whose own `card` goes on. `images`: folders that the
+    runs were trained on. `notes`: what the runs do not agree on, and what of a bundle is not kept.
     """
 
     model: CaptioningModel
@@ -47,7 +46,6 @@ class ExportSource:
     notes: tuple[str, ...] = ()
     confidence: Confidence | None = None
     matching: Path | None = None
-    match_weight: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,6 @@ def _of_bundle(folder: Path) -> ExportSource:
         notes=(_OLD_SCORES,) if manifest.scores else (),
         confidence=bundle.confidence,
         matching=bundle.path(MATCHING) if MATCHING in manifest.files else None,
-        match_weight=search.match_weight,
     )
 
 

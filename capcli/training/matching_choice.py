@@ -49,17 +49,14 @@ def choose_matching(bundle: Bundle, source: ExportSource, images: RunImages, not
 
 
 def keep_matching(bundle: Bundle, source: ExportSource) -> Bundle:
-    """Puts the matching score of the bundle that a new one is made of into the new one, if it has one, and what it
-    counts.
+    """Puts the matching score of the bundle that a new one is made of into the new one, if it has one.
 
     It goes with any form of a network: int8 rounds what it reads of a photo.
     """
     if source.matching is None:
         return bundle
     shutil.copyfile(source.matching, bundle.folder / FILE)
-    bundle = _with_file(bundle)
-    search = replace(bundle.manifest.search, match_weight=source.match_weight)
-    return replace(bundle, manifest=replace(bundle.manifest, search=search))
+    return _with_file(bundle)
 
 
 def add_matching(bundle: Bundle, matching: Matching) -> Bundle:

@@ -1,28 +1,25 @@
-"""Fits what a bundle's matching score counts, and how sure the bundle is of its captions, on the dev splits, and puts
-both into its manifest.
+"""Fits how sure a bundle is of its captions on the dev splits, and puts that into its manifest.
 
-    python models/recipe/confidence.py ../shared/data models/default [SIGNALS]
+    python models/recipe/confidence.py ../shared/data models/default
 
-captions all dev photos of the three sets twice, which takes some minutes. SIGNALS, a file of JSON Lines, keeps what is
-measured of the captions, so that it need not be done again as long as bundle and matching score (`matching.py`) are
-the same.
-`capcli export` does the same for a run; this is for a bundle that is to stay as it is.
+captions all dev photos of the three sets, which takes some minutes. `capcli export` does the same for a run; this is
+for a bundle that is to stay as it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from capcli import Captioner
 from capcli.bundle.bundle import Bundle, load_bundle, write_manifest
 from capcli.dataset.captions import CaptionedImage, read_captions
-from capcli.evaluation.rightness import chance_of_right
-from capcli.training.confidence import weigh_signals
-from capcli.training.match_weight import choose_match_weight
+from capcli.training.confidence import fit_judged, judge
 
 DEV = {
     "flickr8k": "Flickr_8k.devImages.txt",
@@ -58,7 +55,7 @@ def measure(bundle: Bundle, data: Path, kept: Path | None) -> Iterator[Measured]
     """Captions what the file of an earlier run lacks, and adds it there."""
     photos = dev_photos(data)
     known = {}
-    of = [bundle.fingerprint, bundle.matching_fingerprint]
+    of = [bundle.says, bundle.matching_fingerprint]
     if kept is not None and kept.exists():
         rows = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
         known = {tuple(row["key"]): row for row in rows if row.get("of") == of}
@@ -83,32 +80,28 @@ def measure(bundle: Bundle, data: Path, kept: Path | None) -> Iterator[Measured]
         yield Measured(name, image, row["caption"], row["score"], row["signals"])
 
 
-def given(
-    description: str | None, prepared: Callable[[Bundle, Path], Bundle] = lambda bundle, data: bundle
-) -> tuple[Path, Bundle, list[Measured]]:
-    """The folder of the data that the command line names, the bundle, as `prepared` makes it, and what that says of all
-    dev photos."""
+def given(description: str | None) -> tuple[Path, Bundle, list[Measured]]:
+    """The folder of the data that the command line names, the bundle, and what that says of all dev photos, which the
+    file SIGNALS keeps as long as the bundle is the same."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("signals", type=Path, nargs="?")
     arguments = parser.parse_args()
-    bundle = prepared(load_bundle(arguments.bundle), arguments.data)
+    bundle = load_bundle(arguments.bundle)
     return arguments.data, bundle, list(measure(bundle, arguments.data, arguments.signals))
 
 
-def with_match_weight(bundle: Bundle, data: Path) -> Bundle:
-    """The bundle with what its matching score counts, as the dev photos tell it."""
-    return choose_match_weight(bundle, [image for _, image in dev_photos(data)], print)
-
-
 def main() -> None:
-    _, bundle, measured = given(__doc__, with_match_weight)
-    chances = [chance_of_right(each.caption, each.image.captions) for each in measured]
-    confidence = weigh_signals(bundle, [each.signals for each in measured], chances)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("bundle", type=Path)
+    arguments = parser.parse_args()
+    bundle = load_bundle(arguments.bundle)
+    judged = list(judge(bundle, [image for _, image in dev_photos(arguments.data)]))
+    confidence = fit_judged(bundle, judged)
     write_manifest(bundle.folder, replace(bundle.manifest, confidence=confidence))
-    print(f"the matching score counts {bundle.manifest.search.match_weight}")
-    print(f"{len(measured)} photos, {sum(chances) / len(chances):.3f} right by their references")
+    print(f"{len(judged)} photos, the most probable captions {np.mean([each.chances[0] for each in judged]):.3f} right")
     for name, part in confidence.signals.items():
         print(f"{name:<16}{part.weight:9.4f}")
 

@@ -9,13 +9,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from capcli.bundle.bundle import read_bundle, write_manifest
 from capcli.bundle.catalogue import terms_of_card
 from tests.conftest import TESTS, RunCommand, command, environment, python
 from tests.shapes import draw
@@ -181,26 +179,12 @@ def test_info_says_what_the_confidence_was_fitted_on(capcli: RunCommand, sure: P
     assert values["confidence"]["signals"]["match"]["weight"] == 3.0
 
 
-def test_info_says_what_one_of_a_beam_s_captions_is_chosen_by(
-    capcli: RunCommand, matched: Path, tmp_path: Path
-) -> None:
-    folder = Path(shutil.copytree(matched, tmp_path / "bundle"))
-    bundle = read_bundle(folder)
-    search = replace(bundle.manifest.search, match_weight=0.025)
-    write_manifest(folder, replace(bundle.manifest, search=search))
-    found = labelled(capcli("models", "info", folder).text)
-    assert found["search"].replace("\n", " ") == (
-        "beam 3, at most 12 words, length penalty 0.7; then by how well a caption fits the picture, which counts 0.025"
-    )
-    assert json.loads(capcli("models", "info", folder, "--json").text)["search"]["match_weight"] == 0.025
-
-
 def test_info_for_machines_holds_the_same(capcli: RunCommand, tiny: Path) -> None:
     done = capcli("models", "info", tiny, "--json")
     assert done.text.count("\n") == 1
     values = json.loads(done.text)
     manifest = json.loads((tiny / "manifest.json").read_text("utf-8"))
-    assert values["search"] == {**manifest["search"], "match_weight": 0.0}
+    assert values["search"] == manifest["search"]
     # A manifest from before int8 says nothing of it.
     assert "precision" not in manifest and values["precision"]["encoder"] == "float32"
     assert (values["format"], values["input_size"], values["resize"]) == (1, 64, "squash")

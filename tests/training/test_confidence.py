@@ -19,7 +19,7 @@ from capcli.bundle.matching import FILE
 from capcli.dataset.captions import CaptionedImage
 from capcli.decoding.signals import MATCH, SIGNALS
 from capcli.training import confidence as module
-from capcli.training.confidence import STEEPNESS, Chosen, choose_confidence, fit_confidence, weigh_signals
+from capcli.training.confidence import STEEPNESS, choose_confidence, fit_confidence, weigh_signals
 from capcli.training.export_source import ExportSource
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
@@ -78,7 +78,7 @@ def test_photos_that_cannot_be_read_do_not_count(tiny: Path, captioned: list[Cap
 
 def test_below_200_photos_there_is_none_and_it_is_told(tiny: Path, captioned: list[CaptionedImage]) -> None:
     notes: list[str] = []
-    assert choose_confidence(tiny, source_of(), captioned, notes.append).confidence is None
+    assert choose_confidence(tiny, source_of(), captioned, notes.append) is None
     assert notes == [
         f"no confidence is fitted: there are {len(captioned)} validation photos with captions, 200 are needed; "
         "--val-images DIR and --val-captions FILE give others"
@@ -89,12 +89,10 @@ def test_a_bundle_keeps_its_own_only_as_long_as_it_is_the_same(sure: Path, tiny:
     own = read_bundle(sure).confidence
     assert own is not None
     notes: list[str] = []
-    assert choose_confidence(tiny, source_of(own), None, notes.append).confidence == own
+    assert choose_confidence(tiny, source_of(own), None, notes.append) == own
     assert notes == []
-    assert (
-        choose_confidence(tiny, source_of(replace(own, weights="another form")), None, notes.append).confidence is None
-    )
-    assert choose_confidence(tiny, source_of(replace(own, beam=9)), None, notes.append).confidence is None
+    assert choose_confidence(tiny, source_of(replace(own, weights="another form")), None, notes.append) is None
+    assert choose_confidence(tiny, source_of(replace(own, beam=9)), None, notes.append) is None
     assert len(notes) == 2
 
 
@@ -108,14 +106,11 @@ def test_a_bundle_keeps_its_matching_score_with_its_confidence(matched: Path, ma
     own = read_bundle(matched).confidence
     assert own is not None
     notes: list[str] = []
-    assert choose_confidence(made, source_of(own, matched / FILE), None, notes.append).confidence == own
+    assert choose_confidence(made, source_of(own, matched / FILE), None, notes.append) == own
     assert notes == [] and (made / FILE).read_bytes() == (matched / FILE).read_bytes()
-    # It stays without one where captions are chosen by it; else nothing reads it.
-    choosing = replace(source_of(None, matched / FILE), match_weight=0.5)
-    assert choose_confidence(made, choosing, None, notes.append) == Chosen(0.5)
-    assert (made / FILE).exists()
+    # Where captions have no confidence, nothing reads the score.
     for other in (replace(own, weights="another form"), replace(own, matching="another score"), None):
-        assert choose_confidence(made, source_of(other, matched / FILE), None, notes.append).confidence is None
+        assert choose_confidence(made, source_of(other, matched / FILE), None, notes.append) is None
         assert not (made / FILE).exists()
 
 
@@ -127,17 +122,14 @@ def test_another_form_of_a_bundle_is_fitted_on_the_same_matching_score(
     assert own is not None
     notes: list[str] = []
     old = replace(own, weights="another form")
-    fitted = choose_confidence(made, source_of(old, matched / FILE), captioned, notes.append).confidence
+    fitted = choose_confidence(made, source_of(old, matched / FILE), captioned, notes.append)
     assert fitted is not None and fitted.matching == own.matching and set(fitted.signals) == {*SIGNALS, MATCH}
     assert (made / FILE).read_bytes() == (matched / FILE).read_bytes()
-    assert notes == [
-        f"captioning {len(captioned)} validation photos for {what}"
-        for what in ("what the matching score counts", "the confidence")
-    ]
+    assert notes == [f"captioning {len(captioned)} validation photos for the confidence"]
     # Without one the others do, and it is told.
-    fitted = choose_confidence(made, source_of(old), captioned, notes.append).confidence
+    fitted = choose_confidence(made, source_of(old), captioned, notes.append)
     assert fitted is not None and fitted.matching is None and set(fitted.signals) == set(SIGNALS)
-    assert notes[2].startswith("no matching score is learnt: a bundle brings no training photos")
+    assert notes[1].startswith("no matching score is learnt: a bundle brings no training photos")
     # What is not read does not stay.
     assert not (made / FILE).exists()
 

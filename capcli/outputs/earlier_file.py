@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.earlier_rows import NO_CAPTIONS, EarlierRows
+from capcli.outputs.earlier_rows import EarlierRows
 from capcli.outputs.files import cannot_be_written
 from capcli.outputs.records import RecordError
 from capcli.outputs.rows import LONGEST_RECORD, Row, RowFormat, format_as_in
@@ -95,7 +95,7 @@ class EarlierFile:
     @property
     def kept_failures(self) -> int:
         """Paths whose row in the resumed file is an error that no row of this run replaces."""
-        return len(self._earlier.failed)
+        return self._earlier.failures
 
     @property
     def notes(self) -> list[str]:
@@ -104,11 +104,7 @@ class EarlierFile:
 
     def claim(self, path: str) -> bool:
         """Whether a path is still to be captioned; True once for each path, however it is spelled."""
-        key = self._earlier.key(path)
-        if key in self._earlier.places:
-            return False
-        self._earlier.places[key] = NO_CAPTIONS
-        return True
+        return self._earlier.claim(path)
 
     def has_captions(self, path: str) -> bool:
         """Whether the resumed file holds captions of a path, other than of a failure that is kept."""

@@ -119,4 +119,4 @@ class GivenRows:
         elif review == NOT_REVIEWED and self.reviewed and not self._unreviewed:
             self._left_out[_UNREVIEWED] += 1
         else:
-            yield replace(record, row=replace(row, review=review))
+            yield record._replace(row=replace(row, review=review))

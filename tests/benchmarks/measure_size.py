@@ -12,8 +12,9 @@ WHAT is some of first, resume, tree, list, rows (all by default). All with the t
           (at most 100 bytes with -o, none without). N is 200,000 and 1,000,000; `--list 10000000` takes an hour or so
   rows    `capcli review` and `capcli apply` of files of captions, whose time must grow as their rows do
 
-Each line has the seconds to the first caption and of the whole run, and the most memory (VmHWM) of the command and of
-one of its loaders, in MB of 1,000,000 bytes. Linear growth shows as times that grow as N does.
+Each line has the seconds to the first caption, of the whole run, and of the processors (where others use the machine
+too, these tell what it costs), and the most memory (VmHWM) of the command and of one of its loaders, in MB of 1,000,000
+bytes.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,40 +47,36 @@ _LINKS = 30_000
 
 @dataclass(frozen=True)
 class Ran:
-    """One run: seconds to the first caption, None where there was none, and of all; megabytes."""
+    """One run: seconds to the first caption, None where there was none, of all, and of the processors; megabytes."""
 
     first_s: float | None
     seconds: float
+    cpu_s: float
     megabytes: float
     loader_megabytes: float
 
     def __str__(self) -> str:
         first = "" if self.first_s is None else f"first caption after {self.first_s:.2f} s, "
         loader = f", a loader {self.loader_megabytes:.0f} MB" if self.loader_megabytes else ""
-        return f"{first}{self.seconds:.2f} s, {self.megabytes:.1f} MB{loader}"
+        return f"{first}{self.seconds:.2f} s (processors {self.cpu_s:.2f} s), {self.megabytes:.1f} MB{loader}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = {"first": first, "resume": resume, "tree": tree_of_files, "list": lists, "rows": rows}
-    parser.add_argument("what", nargs="*", metavar="WHAT", help=", ".join(parts))
+    parser.add_argument("what", nargs="*", metavar="WHAT", help=", ".join(_PARTS))
     parser.add_argument("--list", type=int, nargs="+", default=[200_000, 1_000_000], metavar="N", dest="lengths")
-    parser.add_argument("--folder", help="where it works; some 700 MB for a while")
+    parser.add_argument("--folder", help="where it works; some 1 GB for a while")
     given = parser.parse_args()
-    if unknown := set(given.what) - set(parts):
+    if unknown := set(given.what) - set(_PARTS):
         parser.error(f"no such part: {', '.join(unknown)}")
-    for name in given.what or parts:
+    for name in given.what or _PARTS:
         with tempfile.TemporaryDirectory(dir=given.folder, prefix="capcli-size-") as folder:
             os.environ.update(HOME=folder, XDG_STATE_HOME=f"{folder}/state")
-            (Path(folder) / "photo.png").write_bytes(b"")
             draw("circle", "red", "white", 1, 64).save(Path(folder) / "photo.png")
-            if name == "list":
-                lists(Path(folder), given.lengths)
-            else:
-                parts[name](Path(folder))
+            _PARTS[name](Path(folder), given.lengths)
 
 
-def first(folder: Path) -> None:
+def first(folder: Path, _: Sequence[int]) -> None:
     photos = folder / "photos"
     photos.mkdir()
     os.link(folder / "photo.png", photos / "photo.png")
@@ -88,7 +85,7 @@ def first(folder: Path) -> None:
         told(f"{what}, median of {len(runs)}", runs[len(runs) // 2])
 
 
-def resume(folder: Path) -> None:
+def resume(folder: Path, _: Sequence[int]) -> None:
     (folder / "photos").mkdir()
     os.link(folder / "photo.png", folder / "photos" / "new.png")
     new = str(folder / "photos")
@@ -111,50 +108,49 @@ def resume(folder: Path) -> None:
 
 
 def lost(ran: Ran, without: Ran) -> str:
-    seconds = (ran.first_s or ran.seconds) - (without.first_s or without.seconds)
-    return f"{seconds:.2f} s, {(ran.megabytes - without.megabytes) * 1e6 / _ROWS:.0f} bytes a row"
+    seconds, busy = (ran.first_s or ran.seconds) - (without.first_s or without.seconds), ran.cpu_s - without.cpu_s
+    kept = (ran.megabytes - without.megabytes) * 1e6 / _ROWS
+    return f"{seconds:.2f} s (processors {busy:.2f} s), {kept:.0f} bytes a row"
 
 
-def tree_of_files(folder: Path) -> None:
+def tree_of_files(folder: Path, _: Sequence[int]) -> None:
     for what, each in (("one folder", _FILES), ("folders of 1,000", 1000)):
         place = folder / what.replace(" ", "_").replace(",", "")
-        for number, target in enumerate(sources(folder, place, _FILES)):
-            inner = place / str(number // each)
-            if number % each == 0:
-                inner.mkdir(parents=True)
-            os.link(target, inner / f"IMG_{number}.png")
+        link_photos(folder, place, _FILES, each, ".png")
         told(f"{_FILES:,} photos in {what}, until the first caption", measured("caption", str(place), stop=True))
         told("    --dry-run", measured("caption", str(place), "--dry-run"))
         told("    --newer-than 2000-01-01", measured("caption", str(place), "--newer-than", "2000-01-01", stop=True))
-        none = measured("caption", str(place), "--newer-than", "2100-01-01", codes=(2,))
+        none = measured("caption", str(place), "--newer-than", "2100-01-01")
         told("    --newer-than 2100-01-01, which none is", none)
-        for number in range(_FILES):
-            os.link(folder / "photo.png", place / str(number // each) / f"IMG_{number}.txt") if number % _LINKS else (
-                place / str(number // each) / f"IMG_{number}.txt"
-            ).write_text("A circle.\n")
+        link_photos(folder, place, _FILES, each, ".txt")
         told("    --sidecar .txt, where all have theirs", measured("caption", str(place), "--sidecar", ".txt"))
 
 
-def sources(folder: Path, place: Path, count: int) -> Iterator[Path]:
-    """As many paths of photos, few of them different, of which each may be linked to once."""
-    place.mkdir()
-    content = (folder / "photo.png").read_bytes()
+def link_photos(folder: Path, place: Path, count: int, each: int, suffix: str) -> None:
+    """Makes so many files in numbered folders of so many each; few of them are more than a link."""
+    content = (folder / "photo.png").read_bytes() if suffix == ".png" else b"A red circle.\n"
     for number in range(count):
-        target = folder / f"{place.name}-{number // _LINKS}.png"
+        inner = place / str(number // each)
+        file = inner / f"IMG_{number}{suffix}"
+        if number % each == 0:
+            inner.mkdir(parents=True, exist_ok=True)
         if number % _LINKS == 0:
-            target.write_bytes(content)
-        yield target
+            linked = file
+            file.write_bytes(content)
+        else:
+            os.link(linked, file)
 
 
-def lists(folder: Path, lengths: list[int]) -> None:
+def lists(folder: Path, lengths: Sequence[int]) -> None:
     earlier: dict[str, tuple[int, Ran]] = {}
     for length in lengths:
-        for options in ((), ("-o", str(folder / "captions.csv"))):
+        for options in (("-o", str(folder / "captions.csv")), ()):
             out = folder / "captions.csv" if options else None
             ran = measured("caption", "-", "-q", *options, paths=(folder / "photo.png", length), out=out, codes=(1,))
             where = "with -o" if options else "without"
             told(f"{length:,} paths on standard input, {where}", ran)
-            print(f"    {ran.seconds / length * 1e6:.0f} microseconds a path", flush=True)
+            each, busy = ran.seconds / length * 1e6, ran.cpu_s / length * 1e6
+            print(f"    {each:.0f} microseconds a path (processors {busy:.0f})", flush=True)
             if where in earlier:
                 shorter, before = earlier[where]
                 cost = (ran.megabytes - before.megabytes) * 1e6 / (length - shorter)
@@ -164,15 +160,19 @@ def lists(folder: Path, lengths: list[int]) -> None:
                 out.unlink()
 
 
-def rows(folder: Path) -> None:
-    photos = folder / "photos"
+def rows(folder: Path, _: Sequence[int]) -> None:
     for count in (25_000, 100_000):
-        for number, target in enumerate(sources(folder, photos / str(count) if photos.exists() else photos, 0)):
-            os.link(target, photos / f"{number}.png")
-        out = folder / f"captions-{count}.csv"
-        write_rows(out, "csv", (captioned(f"nowhere/{number // 1000}/{number}.jpg") for number in range(count)))
-        ran = measured("review", str(out), "-o", str(folder / "review.html"), "--overwrite")
-        told(f"review of {count:,} rows", ran)
+        place, out = folder / f"photos-{count}", folder / f"captions-{count}.csv"
+        link_photos(folder, place, count, 1000, ".png")
+        write_rows(out, "csv", (captioned(f"{place}/{number // 1000}/IMG_{number}.png") for number in range(count)))
+        page = str(folder / "review.html")
+        told(f"review of {count:,} rows", measured("review", str(out), "-o", page, "--overwrite"))
+        told("    apply --dry-run", measured("apply", str(out), "--sidecar", ".txt", "--dry-run"))
+        told("    apply --sidecar .txt", measured("apply", str(out), "--sidecar", ".txt"))
+        told("    the same again, which does nothing", measured("apply", str(out), "--sidecar", ".txt"))
+        report = str(folder / f"report-{count}.csv")
+        told("    with --xmp -o", measured("apply", str(out), "--xmp", "-o", report))
+        told("    --undo of it", measured("apply", "--undo", report))
 
 
 def captioned(path: str) -> Row:
@@ -208,7 +208,7 @@ def measured(
     """
     model = ("--model", str(_BUNDLE)) if arguments[0] == "caption" else ()
     before = out.stat().st_size if out is not None and out.exists() else 0
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), spent()
     running = subprocess.Popen(
         [sys.executable, "-m", "capcli", *arguments, *model],
         stdin=subprocess.DEVNULL if paths is None else subprocess.PIPE,
@@ -236,7 +236,13 @@ def measured(
     seconds = time.perf_counter() - begin
     if running.returncode not in codes:
         sys.exit(f"capcli {' '.join(arguments)} ended with {running.returncode}")
-    return Ran(firsts[0] if firsts else None, seconds, most, max(loaders.values(), default=0.0))
+    return Ran(firsts[0] if firsts else None, seconds, spent() - cpu, most, max(loaders.values(), default=0.0))
+
+
+def spent() -> float:
+    """Seconds of the processors that ended processes have taken, with those that they waited for."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def peak(process: int) -> float:
@@ -261,6 +267,14 @@ def _feed(stream: BinaryIO, photo: Path, count: int) -> None:
             numbers = range(start, min(start + 1000, count))
             stream.write("".join(f"photos/{number // 1000}/IMG_{number}.jpg\n" for number in numbers).encode())
 
+
+_PARTS: dict[str, Callable[[Path, Sequence[int]], None]] = {
+    "first": first,
+    "resume": resume,
+    "tree": tree_of_files,
+    "list": lists,
+    "rows": rows,
+}
 
 if __name__ == "__main__":
     main()

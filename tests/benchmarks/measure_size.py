@@ -168,6 +168,9 @@ def rows(folder: Path, _: Sequence[int]) -> None:
         page = str(folder / "review.html")
         told(f"review of {count:,} rows", measured("review", str(out), "-o", page, "--overwrite"))
         told("    apply --dry-run", measured("apply", str(out), "--sidecar", ".txt", "--dry-run"))
+        if count > 25_000:
+            # Each file that is written is waited for until it is on the disk.
+            continue
         told("    apply --sidecar .txt", measured("apply", str(out), "--sidecar", ".txt"))
         told("    the same again, which does nothing", measured("apply", str(out), "--sidecar", ".txt"))
         report = str(folder / f"report-{count}.csv")

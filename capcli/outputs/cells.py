@@ -12,8 +12,7 @@ class CsvSplitter:
 
     def __init__(self, delimiter: str) -> None:
         self._delimiter = delimiter
-        self._text: str | None = None
-        self._reader = csv.reader(self, delimiter=delimiter, strict=True)
+        self._begin()
 
     def split(self, text: str) -> list[str]:
         """The cells of one record.
@@ -25,22 +24,18 @@ class CsvSplitter:
         """
         if '"' not in text and "\r" not in text and "\n" not in text:
             return text.split(self._delimiter)
-        self._text = text
+        self._texts.append(text)
         try:
             return next(self._reader)
         except (csv.Error, StopIteration) as error:
             # It remembers what it has begun.
-            self._reader = csv.reader(self, delimiter=self._delimiter, strict=True)
+            self._begin()
             raise ValueError("a quote is not closed, or stands within a cell") from error
 
-    def __iter__(self) -> CsvSplitter:
-        return self
-
-    def __next__(self) -> str:
-        text, self._text = self._text, None
-        if text is None:
-            raise StopIteration
-        return text
+    def _begin(self) -> None:
+        # It takes the text from the end of the list, and None, the end of all, where it asks for more.
+        self._texts: list[str | None] = [None]
+        self._reader = csv.reader(iter(self._texts.pop, None), delimiter=self._delimiter, strict=True)
 
 
 def split_tsv(text: str) -> list[str]:

@@ -6,6 +6,7 @@ forgotten but what a kill can have left (`torn_rows`). Knows nothing of models, 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from capcli.outputs.torn_rows import check_torn_header, check_torn_row, whole_ro
 # It needs no more rows; the rows tell a failure; they hold captions; it is tried again.
 _ANSWERED, _FAILED, _CAPTIONED, _AGAIN = 1, 2, 4, 8
 _FLAGS = 4
+# After so many paths it is guessed how many the file has.
+_GUESSED_BY = 4096
 
 
 class EarlierRows:
@@ -101,11 +104,16 @@ class EarlierRows:
             named=form.named,
             with_values=False,
         )
+        size = os.fstat(file.fileno()).st_size
         group: list[Record] = []
+        path = ""
         for record in records:
-            if group and record.row.path != group[0].row.path:
+            if group and record.row.path != path:
                 self._keep(group)
+                if self.kept == _GUESSED_BY:
+                    self._paths.make_room(_GUESSED_BY * size // record.start)
                 group = []
+            path = record.row.path
             group.append(record)
         self.end, self.missing = records.end, b"" if records.has_header else form.header()
         if records.has_header and form.header().startswith(BYTE_ORDER_MARK) and not _is_marked(file):

@@ -60,7 +60,7 @@ class PathTable:
             heads[slot], numbers[slot] = head, rest << NUMBER_BITS | number
             self._count += 1
             if self._count > self._most:
-                self._grow()
+                self._grow(2 * len(heads))
             return 0
 
     def put(self, key: bytes, number: int) -> None:
@@ -78,15 +78,24 @@ class PathTable:
             slot = (slot + 1) & last
         return slot
 
+    def make_room(self, paths: int) -> None:
+        """Grows at once as far as so many paths, in all, will need; a guess only saves time."""
+        with self._lock:
+            slots = len(self._heads)
+            while slots * _MOST_OF_TEN // 10 < paths:
+                slots *= 2
+            if slots > len(self._heads):
+                self._grow(slots)
+
     def _make(self, slots: int) -> None:
         self._heads = array("Q", [0]) * slots
         self._numbers = array("Q", [0]) * slots
         self._last = slots - 1
         self._most = slots * _MOST_OF_TEN // 10
 
-    def _grow(self) -> None:
+    def _grow(self, slots: int) -> None:
         before = zip(self._heads, self._numbers, strict=True)
-        self._make(2 * len(self._heads))
+        self._make(slots)
         heads, numbers, last = self._heads, self._numbers, self._last
         for head, number in before:
             if number:

@@ -7,6 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,7 +47,7 @@ def test_each_path_of_a_run_takes_at_most_a_hundred_bytes(tmp_path: Path) -> Non
 
 
 def test_each_row_of_a_resumed_file_takes_at_most_a_hundred_bytes_failed_or_not(tmp_path: Path) -> None:
-    form, file, count = row_format("csv", ranked=False), tmp_path / "x.csv", 3000
+    form, file, count = row_format("csv", ranked=False), tmp_path / "x.csv", 4200
     rows = [
         Row(f"{number}.jpg", None if number % 2 else "A dog.", None, "is empty" if number % 2 else None)
         for number in range(count)
@@ -88,10 +89,13 @@ def test_a_table_knows_what_a_dictionary_knows(steps: list[tuple[str, bytes, int
     assert all(table.get(key) == number for key, number in known.items())
 
 
-def test_a_table_that_has_grown_has_lost_and_invented_nothing() -> None:
+@pytest.mark.parametrize("expected", [0, 10, 5000])
+def test_a_table_that_has_grown_has_lost_and_invented_nothing(expected: int) -> None:
     table, key = PathTable(), PathKeys().key
     for number in range(1, 2001):
         assert table.add(key(f"{number}.jpg"), number) == 0
+        if number == 500:
+            table.make_room(expected)
     assert all(table.get(key(f"./{number}.jpg")) == number for number in range(1, 2001))
     assert not any(table.get(key(f"{number}.png")) for number in range(1, 2001))
 

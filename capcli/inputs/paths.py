@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -244,10 +244,10 @@ def _walk(root: str, rules: FolderRules, left_out: Counter[str] | None) -> Itera
     """Each folder once, by its own name if it has one below `root`: what only links lead to comes last."""
     seen: set[tuple[int, int]] = set()
     # What is still to be walked, the next one last: a folder's path, its path below the root, whether that has links.
-    folders, links = [(root, "", False)], list[tuple[str, str, bool]]()
+    folders, links = [(root, "", False)], deque[tuple[str, str, bool]]()
     while folders or links:
         if not folders:
-            folders.append(links.pop(0))
+            folders.append(links.popleft())
         folder, below, linked = folders.pop()
         try:
             status = os.stat(folder)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
@@ -116,8 +117,22 @@ class EarlierFile:
         Raises:
             OutputError: the file cannot be read any more.
         """
-        try:
+        with self._readable():
             return self._earlier.rows_of(path)
+
+    def _outdate(self, path: str) -> None:
+        """Forgets the rows that the file holds of a path.
+
+        Raises:
+            OutputError: the file cannot be read any more, or is another one by now.
+        """
+        with self._readable():
+            self._earlier.outdate(path)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise cannot_be_written(self._path, error) from error
         except RecordError as error:

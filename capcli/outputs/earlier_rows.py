@@ -15,7 +15,7 @@ from typing import BinaryIO
 from capcli.outputs.compaction import Gaps
 from capcli.outputs.path_keys import PathKeys
 from capcli.outputs.path_table import PathTable
-from capcli.outputs.records import Record, Records
+from capcli.outputs.records import Record, RecordError, Records
 from capcli.outputs.replaced import UNFINISHED, replaced_in
 from capcli.outputs.rows import BYTE_ORDER_MARK, Row, RowFormat
 from capcli.outputs.torn_rows import check_torn_header, check_torn_row, whole_row, without_nuls
@@ -215,7 +215,12 @@ class EarlierRows:
         return _tells_replaced(group) and self._says_the_same(known, group, notes=False)
 
     def outdate(self, path: str) -> None:
-        """Learns that newer rows take the place of a path's, or none."""
+        """Learns that newer rows take the place of a path's, or none.
+
+        Raises:
+            OSError: the file cannot be read any more.
+            RecordError: it is another one by now.
+        """
         key = self._key(path)
         known = self._paths.get(key)
         if known & (_FAILED | _CAPTIONED):
@@ -225,7 +230,10 @@ class EarlierRows:
 
     def _outdate(self, known: int) -> None:
         start = _start(known)
-        self.outdated.add(start, self._records_at(start)[-1].end)
+        rows = self._records_at(start)
+        if not rows:
+            raise RecordError(1, "there is no row where one was")
+        self.outdated.add(start, rows[-1].end)
         if known & _FAILED:
             self.failures -= 1
 

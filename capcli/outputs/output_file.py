@@ -57,7 +57,7 @@ class OutputFile(EarlierFile):
         if not self._started:
             self._start()
         self._append(records)
-        self._earlier.outdate(rows[0].path)
+        self._outdate(rows[0].path)
         for start, end in self._unfinished:
             self._earlier.outdated.add(start, end)
         self._unfinished = []
@@ -86,7 +86,7 @@ class OutputFile(EarlierFile):
     def drop_failure(self, path: str) -> None:
         """Forgets a failure of the resumed file; its row goes when the file is closed."""
         if self._earlier.has_failed(path):
-            self._earlier.outdate(path)
+            self._outdate(path)
 
     def close(self) -> None:
         """Ends the file; one without a row gets its header all the same.

@@ -22,7 +22,8 @@ _LOAD, _IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _ALLOW, _KILL_PROCESS = 0x7FFF0000, 0x80000000
 # Where the kernel shows the machine, the call and its first argument.
 _MACHINE, _CALL, _ARGUMENT = 4, 0, 16
-_AF_UNIX = 1
+# Sockets that are files, and those by which drivers ask the kernel.
+_AF_UNIX, _AF_NETLINK = 1, 16
 
 
 class _Step(ctypes.Structure):
@@ -34,18 +35,19 @@ class _Program(ctypes.Structure):
 
 
 def forbid_network() -> None:
-    """Forbids all sockets but those that are files, here and in what is started from here."""
+    """Forbids all sockets but local ones, here and in what is started from here."""
     sys.addaudithook(_end_at_a_socket)
     if platform.system() != "Linux" or platform.machine() not in _MACHINES:
         return
     machine, call = _MACHINES[platform.machine()]
     steps = [
         _Step(_LOAD, 0, 0, _MACHINE),
-        _Step(_IF_EQUAL, 0, 5, machine),
+        _Step(_IF_EQUAL, 0, 6, machine),
         _Step(_LOAD, 0, 0, _CALL),
-        _Step(_IF_EQUAL, 0, 3, call),
+        _Step(_IF_EQUAL, 0, 4, call),
         _Step(_LOAD, 0, 0, _ARGUMENT),
-        _Step(_IF_EQUAL, 1, 0, _AF_UNIX),
+        _Step(_IF_EQUAL, 2, 0, _AF_UNIX),
+        _Step(_IF_EQUAL, 1, 0, _AF_NETLINK),
         _Step(_RETURN, 0, 0, _KILL_PROCESS),
         _Step(_RETURN, 0, 0, _ALLOW),
     ]
@@ -58,8 +60,8 @@ def forbid_network() -> None:
 
 
 def _end_at_a_socket(event: str, arguments: tuple[Any, ...]) -> None:
-    unix = event == "socket.__new__" and int(arguments[1]) == _AF_UNIX
-    if event in ("socket.__new__", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname") and not unix:
+    local = event == "socket.__new__" and int(arguments[1]) in (_AF_UNIX, _AF_NETLINK)
+    if event in ("socket.__new__", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname") and not local:
         os._exit(NETWORK)
 
 

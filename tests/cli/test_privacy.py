@@ -60,7 +60,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     model = ["--model", str(TINY_BUNDLE)]
     commands = [
         ["caption", "photos", "-o", "captions.csv", "--sidecar", ".txt", *model],
-        ["caption", "photos/a.png"],
+        ["caption", "photos/a.png", *model],
         ["explain", "photos/a.png", *model],
         ["apply", "captions.csv", "--sidecar", ".caption"],
         # Pages need an optional part.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -37,31 +39,50 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "dist"
 
 
-def test_the_sdist_holds_what_is_needed_to_build_and_test(built: Path) -> None:
+def sources(*places: str) -> set[str]:
+    """The files of this checkout below some places, but for what running it has made."""
+    paths = [
+        path for place in places for path in ([ROOT / place] if (ROOT / place).is_file() else (ROOT / place).rglob("*"))
+    ]
+    made = ("__pycache__", ".hypothesis")
+    files = [path.relative_to(ROOT) for path in paths if path.is_file() and not set(made) & set(path.parts)]
+    return {file.as_posix() for file in files}
+
+
+def test_the_sdist_holds_what_is_needed_to_build_and_test_and_nothing_else(built: Path) -> None:
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as tar:
+        assert all(member.isfile() for member in tar.getmembers())
         names = {name.partition("/")[2] for name in tar.getnames()}
-    assert {"pyproject.toml", "README.md", "LICENSE", "models/default/manifest.json"} <= names
-    assert {"capcli/captioner.py", "tests/conftest.py", "tests/tiny_bundle/manifest.json"} <= names
+    wanted = sources("capcli", "models", "tests", "README.md", "LICENSE", "pyproject.toml")
+    # The builder adds what it has to say of the package, and the list of what is no source.
+    assert names == wanted | {"PKG-INFO", ".gitignore"}
+    assert {"models/default/manifest.json", "tests/tiny_bundle/manifest.json", "capcli/py.typed"} <= names
 
 
 def test_the_wheel_holds_the_package_and_the_bundle_and_nothing_else(built: Path) -> None:
     (archive,) = built.glob("*.whl")
     with zipfile.ZipFile(archive) as wheel:
-        names = {info.filename for info in wheel.infolist()}
-    tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"capcli"}
-    bundle = {path.name for path in (ROOT / "models" / "default").iterdir()}
-    assert {name for name in names if name.startswith("capcli/models/")} == {
-        f"capcli/models/default/{name}" for name in bundle
-    }
-    # Modules, and what lies beside them: pages, weights.
-    files = [path for path in (ROOT / "capcli").rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
-    assert {str(path.relative_to(ROOT)).replace(os.sep, "/") for path in files} <= names
-    assert "capcli/py.typed" in names
-    others = {name for name in names if not name.startswith("capcli/models/")}
-    assert not [name for name in others if "test" in name or name.endswith((".pyc", ".npz", ".pt"))]
+        contents = {info.filename: wheel.read(info) for info in wheel.infolist()}
+    about = {name.partition("/")[2] for name in contents if name.partition("/")[0].endswith(".dist-info")}
+    assert about == {"METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE"}
+    rest = {name for name in contents if not name.partition("/")[0].endswith(".dist-info")}
+    assert rest == sources("capcli") | {f"capcli/{name}" for name in sources("models/default")}
+    assert not [name for name in sources("capcli") if "test" in name or name.endswith((".pyc", ".npz", ".pt"))]
     assert archive.stat().st_size < 30_000_000
+
+
+def test_the_bundle_in_the_wheel_is_whole_by_its_own_checksums(built: Path) -> None:
+    (archive,) = built.glob("*.whl")
+    place = "capcli/models/default/"
+    with zipfile.ZipFile(archive) as wheel:
+        names = {name.removeprefix(place) for name in wheel.namelist() if name.startswith(place)}
+        manifest = json.loads(wheel.read(f"{place}manifest.json"))
+        files = list(manifest["files"].values())
+        assert names == {"manifest.json", *(file["path"] for file in files)}
+        for file in files:
+            content = wheel.read(place + file["path"])
+            assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"]), file["path"]
 
 
 def test_the_installed_wheel_captions_a_photo_far_from_the_checkout(built: Path, tmp_path: Path) -> None:

@@ -68,7 +68,10 @@ def export(
     from capcli.extras import need
 
     need("train", "capcli export")
-    from capcli.training.export import ExportOptions, export_runs
+    from capcli.training.leftovers import none_left
+
+    # PyTorch, after it.
+    from capcli.training.export import ExportOptions, export_runs  # isort: skip
 
     if card is not None and not card.is_file():
         raise UsageError(f"{card}: no such file; --card takes a Markdown file")
@@ -87,7 +90,8 @@ def export(
         beam=beam,
         length_penalty=length_penalty,
     )
-    result = export_runs(sources, bundle, options, overwrite=overwrite, note=say)
+    with none_left():
+        result = export_runs(sources, bundle, options, overwrite=overwrite, note=say)
     ties = f" ({result.ties} {'tie' if result.ties == 1 else 'ties'})" if result.ties else ""
     same = f"the network's captions and scores on {result.verified} images{ties}"
     say(f"{bundle}: {result.size / 1e6:.1f} MB; {same}")

@@ -62,8 +62,9 @@ def train(
 
     need("train", "capcli train")
     from capcli.training.inputs.cache_folder import cache_for_run
+    from capcli.training.leftovers import none_left
 
-    with cache_for_run(cache, keep=not no_cache) as place, _shown(quiet) as listener:
+    with none_left(), cache_for_run(cache, keep=not no_cache) as place, _shown(quiet) as listener:
         from capcli.training import train as run_training
 
         folder = run_training(chosen, out, cache=place, listener=listener)

@@ -19,6 +19,7 @@ from capcli.runtime.native_output import one_reason
 
 _INSTALL = "install Java 8 or later, for example apt install default-jre-headless"
 _SECONDS_TO_END = 10
+_SECONDS_TO_END_BY_ITSELF = 2
 
 
 def find_java() -> str:
@@ -87,9 +88,12 @@ class MeteorProgram:
 
     def __exit__(self, *_: object) -> None:
         process = self._scorer.meteor_p
-        process.kill()
         with contextlib.suppress(OSError):
             process.stdin.close()
+        # At the end of its input it ends by itself, and Java removes what it has among temporary files.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_SECONDS_TO_END_BY_ITSELF)
+        process.kill()
         process.wait()
         process.stdout.close()
         process.stderr.close()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -45,6 +45,10 @@ PHOTO_SUFFIXES = frozenset(
 )
 # Folders that programs keep beside photos: thumbnails, recycle bins, archive leftovers.
 JUNK_FOLDERS = frozenset({"@eadir", "#recycle", "$recycle.bin", "__macosx", "system volume information", "lost+found"})
+
+_NUMBER = re.compile("[0-9]+")
+# Kinds in a listing: f and d, in capitals what is a symbolic link.
+_FOLDERS, _LINKS = "dD", "FD"
 
 # The longest path of any system, in bytes; what is longer is the name of no file.
 _LONGEST_PATH = 4096
@@ -160,14 +164,15 @@ def find_inputs(
             yield from _expand(argument, rules, left_out)
 
 
-def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+def natural_key(name: str) -> tuple[str, str]:
     """Orders names as people do: numbers by value, letters without regard to case; then by the exact name."""
-    parts = [
-        (0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part)
-        for part in re.split(r"([0-9]+)", name.casefold())
-        if part
-    ]
-    return parts, name
+    return _NUMBER.sub(_by_value, name.casefold()), name
+
+
+def _by_value(digits: re.Match[str]) -> str:
+    """A number as text that is in order: before all letters, and the one with more digits is the larger one."""
+    value = digits[0].lstrip("0")
+    return f"\0{chr(1 + len(value))}{value}"
 
 
 def _expand(path: str, rules: FolderRules, left_out: Counter[str] | None) -> Iterator[InputItem]:
@@ -239,10 +244,10 @@ def _walk(root: str, rules: FolderRules, left_out: Counter[str] | None) -> Itera
     """Each folder once, by its own name if it has one below `root`: what only links lead to comes last."""
     seen: set[tuple[int, int]] = set()
     # What is still to be walked, the next one last: a folder's path, its path below the root, whether that has links.
-    folders, links = [(root, "", False)], list[tuple[str, str, bool]]()
+    folders, links = [(root, "", False)], deque[tuple[str, str, bool]]()
     while folders or links:
         if not folders:
-            folders.append(links.pop(0))
+            folders.append(links.popleft())
         folder, below, linked = folders.pop()
         try:
             status = os.stat(folder)
@@ -250,31 +255,41 @@ def _walk(root: str, rules: FolderRules, left_out: Counter[str] | None) -> Itera
             if here in seen:
                 continue
             seen.add(here)
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: natural_key(entry.name))
+            entries = _listing(folder)
         except OSError as error:
             yield InputItem(folder, error=f"the folder cannot be read ({error.strerror})")
             continue
         inner: list[tuple[str, str, bool]] = []
         for entry in entries:
-            inside = f"{below}{entry.name}"
-            if _is_folder(entry):
-                if rules.recursive and rules.enters(entry.name, inside):
-                    by_link = entry.is_symlink()
-                    (links if by_link else inner).append((entry.path, f"{inside}/", linked or by_link))
-            elif rules.wants(entry.name, inside):
-                by_link = linked or entry.is_symlink()
-                yield InputItem(entry.path, from_folder=True, linked_in=root if by_link else None)
-            elif left_out is not None and (suffix := rules.unread(entry.name, inside)) is not None:
+            name, kind = entry[:-2].rpartition("\0\0")[2], entry[-1]
+            path, inside = os.path.join(folder, name), f"{below}{name}"
+            by_link = linked or kind in _LINKS
+            if kind in _FOLDERS:
+                if rules.recursive and rules.enters(name, inside):
+                    (links if kind in _LINKS else inner).append((path, f"{inside}/", by_link))
+            elif rules.wants(name, inside):
+                yield InputItem(path, from_folder=True, linked_in=root if by_link else None)
+            elif left_out is not None and (suffix := rules.unread(name, inside)) is not None:
                 left_out[suffix] += 1
         folders += reversed(inner)
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def _listing(folder: str) -> list[str]:
+    """What is in a folder, in natural order: each as one text, of its key, its name and its kind.
+
+    A folder may hold a million files; entries and keys of several parts would take seven times the memory.
+    """
+    with os.scandir(folder) as entries:
+        listing = ["\0\0".join(natural_key(entry.name)) + f"\0{_kind(entry)}" for entry in entries]
+    listing.sort()
+    return listing
+
+
+def _kind(entry: os.DirEntry[str]) -> str:
     try:
-        return entry.is_dir()
+        return "fFdD"[2 * entry.is_dir() + entry.is_symlink()]
     except OSError:
-        return False
+        return "f"
 
 
 def _matches(globs: tuple[str, ...], name: str, below: str) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterator
 from io import FileIO
+from itertools import chain
 from pathlib import Path
 
 from capcli.outputs.files import Draft, cannot_be_written, discard_left_over_drafts
@@ -13,11 +15,37 @@ from capcli.outputs.files import Draft, cannot_be_written, discard_left_over_dra
 _COPY_BYTES = 1 << 20
 
 
-def put_copy_without(gaps: Sequence[tuple[int, int]], path: Path, opened: FileIO) -> None:
+class Gaps:
+    """Stretches of a file that are to go, 16 bytes for each; such as follow one another are one."""
+
+    def __init__(self) -> None:
+        self._starts, self._ends = array("Q"), array("Q")
+
+    def __bool__(self) -> bool:
+        return bool(self._starts)
+
+    def add(self, start: int, end: int) -> None:
+        """From one byte to before another; it may lie across others."""
+        if self._ends and self._ends[-1] == start:
+            self._ends[-1] = end
+        else:
+            self._starts.append(start)
+            self._ends.append(end)
+
+    def between(self, end: int) -> Iterator[tuple[int, int]]:
+        """What is left of 0 to `end`, in order."""
+        # Also where gaps lie across each other: each end is where one fewer is open.
+        starts, ends = array("Q", sorted(self._starts)), array("Q", sorted(self._ends))
+        for start, stop in zip(chain([0], ends), chain(starts, [end]), strict=True):
+            if start < stop:
+                yield start, stop
+
+
+def put_copy_without(gaps: Gaps, path: Path, opened: FileIO) -> None:
     """Puts a copy without the gaps in a file's place, whole or not at all.
 
     Args:
-        gaps: starts and ends, in any order.
+        gaps: what is left out.
         path: of the file, which nobody else writes.
         opened: the same, open; closed where a system cannot replace open files.
     Raises:
@@ -30,7 +58,7 @@ def put_copy_without(gaps: Sequence[tuple[int, int]], path: Path, opened: FileIO
         # Others may not look into the copy before it has the permissions of the file.
         with open(target, "rb") as old, Draft(target, b"", mode=0o600) as copy:
             status = os.fstat(old.fileno())
-            for start, end in _between(sorted(gaps), status.st_size):
+            for start, end in gaps.between(status.st_size):
                 old.seek(start)
                 while start < end:
                     content = old.read(min(_COPY_BYTES, end - start))
@@ -43,10 +71,3 @@ def put_copy_without(gaps: Sequence[tuple[int, int]], path: Path, opened: FileIO
             copy.replace()
     except OSError as error:
         raise cannot_be_written(path, error) from error
-
-
-def _between(gaps: Sequence[tuple[int, int]], end: int) -> list[tuple[int, int]]:
-    """What is left of 0 to `end` without the gaps, which are in order."""
-    starts = [0, *(gap[1] for gap in gaps)]
-    ends = [*(gap[0] for gap in gaps), end]
-    return [(start, stop) for start, stop in zip(starts, ends, strict=True) if start < stop]

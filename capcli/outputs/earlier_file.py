@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.earlier_rows import NO_CAPTIONS, EarlierRows
+from capcli.outputs.earlier_rows import EarlierRows
 from capcli.outputs.files import cannot_be_written
 from capcli.outputs.records import RecordError
 from capcli.outputs.rows import LONGEST_RECORD, Row, RowFormat, format_as_in
@@ -95,7 +96,7 @@ class EarlierFile:
     @property
     def kept_failures(self) -> int:
         """Paths whose row in the resumed file is an error that no row of this run replaces."""
-        return len(self._earlier.failed)
+        return self._earlier.failures
 
     @property
     def notes(self) -> list[str]:
@@ -104,11 +105,7 @@ class EarlierFile:
 
     def claim(self, path: str) -> bool:
         """Whether a path is still to be captioned; True once for each path, however it is spelled."""
-        key = self._earlier.key(path)
-        if key in self._earlier.places:
-            return False
-        self._earlier.places[key] = NO_CAPTIONS
-        return True
+        return self._earlier.claim(path)
 
     def has_captions(self, path: str) -> bool:
         """Whether the resumed file holds captions of a path, other than of a failure that is kept."""
@@ -120,8 +117,22 @@ class EarlierFile:
         Raises:
             OutputError: the file cannot be read any more.
         """
-        try:
+        with self._readable():
             return self._earlier.rows_of(path)
+
+    def _outdate(self, path: str) -> None:
+        """Forgets the rows that the file holds of a path.
+
+        Raises:
+            OutputError: the file cannot be read any more, or is another one by now.
+        """
+        with self._readable():
+            self._earlier.outdate(path)
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
             raise cannot_be_written(self._path, error) from error
         except RecordError as error:

@@ -14,6 +14,7 @@ from pathlib import Path
 from capcli.errors import UsageError
 from capcli.outputs.files import why
 from capcli.outputs.path_keys import PathKeys
+from capcli.outputs.path_table import PathTable
 from capcli.outputs.records import Record, RecordError, read_records
 from capcli.outputs.replaced import replaced_in
 from capcli.outputs.rows import Row, format_by_suffix
@@ -71,13 +72,11 @@ class GivenRows:
             UsageError: the file is another one than it was.
         """
         self._left_out.clear()
-        key, seen = PathKeys().key, set[bytes]()
+        key, seen = PathKeys().key, PathTable()
         for record in self._records():
-            one = key(record.row.path)
-            if one in seen:
+            if seen.add(key(record.row.path), 1):
                 self._left_out[_AGAIN] += 1
                 continue
-            seen.add(one)
             yield replace(record.row, error=None, rank=None)
 
     def left_out(self) -> str | None:
@@ -119,4 +118,4 @@ class GivenRows:
         elif review == NOT_REVIEWED and self.reviewed and not self._unreviewed:
             self._left_out[_UNREVIEWED] += 1
         else:
-            yield replace(record, row=replace(row, review=review))
+            yield record._replace(row=replace(row, review=review))

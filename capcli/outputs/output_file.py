@@ -57,8 +57,9 @@ class OutputFile(EarlierFile):
         if not self._started:
             self._start()
         self._append(records)
-        self._earlier.outdate(self._earlier.key(rows[0].path))
-        self._earlier.outdated += self._unfinished
+        self._outdate(rows[0].path)
+        for start, end in self._unfinished:
+            self._earlier.outdated.add(start, end)
         self._unfinished = []
 
     def write_first(self, rows: Sequence[Row]) -> None:
@@ -84,8 +85,8 @@ class OutputFile(EarlierFile):
 
     def drop_failure(self, path: str) -> None:
         """Forgets a failure of the resumed file; its row goes when the file is closed."""
-        if (key := self._earlier.key(path)) in self._earlier.failed:
-            self._earlier.outdate(key)
+        if self._earlier.has_failed(path):
+            self._outdate(path)
 
     def close(self) -> None:
         """Ends the file; one without a row gets its header all the same.

@@ -5,10 +5,16 @@ Links are not followed: a photo that lies in two folders by way of a link is two
 
 from __future__ import annotations
 
-import hashlib
 import os
+import sys
+from hashlib import blake2b
+
+from capcli.outputs.path_table import KEY_BYTES
 
 _MOST_FOLDERS = 4096
+# As `os.fsencode` and `os.path.normcase` do it, which take longer to be called than to do it.
+_ENCODING, _ERRORS = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
+_IS_CASELESS = os.path.normcase("A") != "A"
 
 
 class PathKeys:
@@ -25,12 +31,13 @@ class PathKeys:
         self._folders: dict[str, bytes] = {}
 
     def key(self, path: str) -> bytes:
-        """12 bytes: a digest, so that a million paths are some 100 MB less to remember than the paths themselves."""
-        cut = max(path.rfind(os.sep), path.rfind("/")) + 1
+        """`KEY_BYTES` bytes: a digest, so that a million paths take less to remember than the paths themselves."""
+        cut = path.rfind("/") + 1 if os.sep == "/" else max(path.rfind(os.sep), path.rfind("/")) + 1
         folder = self._folders.get(path[:cut])
         if folder is None:
             folder = self._learn(path[:cut])
-        return hashlib.blake2b(folder + os.fsencode(os.path.normcase(path[cut:])), digest_size=12).digest()
+        name = os.path.normcase(path[cut:]) if _IS_CASELESS else path[cut:]
+        return blake2b(folder + name.encode(_ENCODING, _ERRORS), digest_size=KEY_BYTES).digest()
 
     def _learn(self, folder: str) -> bytes:
         if len(self._folders) >= _MOST_FOLDERS:

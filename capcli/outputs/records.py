@@ -5,25 +5,29 @@ Paths come back byte for byte. Knows nothing of which rows are done, or of model
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
-from typing import BinaryIO
+from types import MappingProxyType
+from typing import BinaryIO, NamedTuple
 
+from capcli.outputs.cells import CsvSplitter, split_tsv
 from capcli.outputs.image_folder import is_image_folder, named_in
 from capcli.outputs.rows import BYTE_ORDER_MARK, FORMULA, LONGEST_RECORD, TEXT_COLUMNS, Row
 
 _NEEDED = frozenset({"path", "caption"})
 _DELIMITERS = (",", ";", "\t")
+# What a row takes from cells; where a column is missing, it is the cell that is put after the last one.
+_CELLS = ("path", "caption", "score", "error", "rank", "confidence", "note")
+_MISSING = -1
+_NO_VALUES: Mapping[str, object] = MappingProxyType({})
+_JSON = json.JSONDecoder()
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A row as it lies in a file: bytes `start` to `end`, from line `line` on, counted from 1.
 
     `values`: all that the file says of it, by column, columns that are no part of a row too; texts, and with JSON Lines
@@ -34,7 +38,7 @@ class Record:
     start: int
     end: int
     line: int
-    values: Mapping[str, object] = field(default_factory=dict)
+    values: Mapping[str, object] = _NO_VALUES
 
 
 class RecordError(ValueError):
@@ -90,7 +94,8 @@ class Records:
         columns: what the header must name; None takes any header with path and caption.
         spreadsheet_safe: whether it was written so.
         below_header: whether `columns` are known and no header comes.
-        named: what a record says, by the names of a row's columns.
+        named: what an object of JSON says, by the names of a row's columns.
+        with_values: whether records have their `values`.
     Raises (while iterating):
         RecordError: a record, or the header, that cannot be understood.
     """
@@ -104,16 +109,20 @@ class Records:
         spreadsheet_safe: bool = False,
         below_header: bool = False,
         named: Callable[[Mapping[str, object]], Mapping[str, object]] | None = None,
+        with_values: bool = True,
     ) -> None:
         self._named = named
+        self._with_values = with_values
         self._file = file
         self._name = format_name
         self._columns = columns
         self._spreadsheet_safe = spreadsheet_safe
-        self._header: Sequence[str] | None = columns if below_header else None
+        self._header: Sequence[str] | None = None
+        self._split = CsvSplitter(",").split if format_name == "csv" else split_tsv
         if format_name == "text":
-            self._header = ("path", "caption")
-        self._delimiter = ","
+            self._take_header(("path", "caption"))
+        elif below_header and columns is not None:
+            self._take_header(columns)
         self.end = file.tell()
         self.tail = b""
         self.tail_line = 1
@@ -152,65 +161,96 @@ class Records:
                 raise ValueError("the file is in UTF-16; save it as UTF-8")
             text = content.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
             # A tab parts cells, and a path may be a space.
-            if not text.strip() and ("\t" not in text or self._name in ("csv", "jsonl")):
+            if (not text or text.isspace()) and ("\t" not in text or self._name in ("csv", "jsonl")):
                 return None
-            values = json.loads(text) if self._name == "jsonl" else self._named_cells(text)
-            if values is None and self._name != "jsonl":
+            end = start + len(content) if end is None else end
+            if self._name == "jsonl":
+                values = _json(text)
+                if not isinstance(values, dict):
+                    raise ValueError("is no JSON object")
+                values = values if self._named is None else self._named(values)
+                return Record(_row(values), start, end, line, values)
+            if self._header is None:
+                self._take_header(self._header_cells(text))
                 return None
-            if not isinstance(values, dict):
-                raise ValueError("is no JSON object")
-            values = values if self._named is None else self._named(values)
-            return Record(_row(values), start, start + len(content) if end is None else end, line, values)
+            cells = self._cells(text)
+            named = dict(zip(self._header, cells, strict=False)) if self._with_values else _NO_VALUES
+            return Record(self._row_of(cells), start, end, line, named)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise RecordError(line, reason) from error
 
-    def _named_cells(self, text: str) -> dict[str, str] | None:
-        """The cells of a line by their columns; None where they are the header."""
-        cells = self._split_csv(text) if self._name == "csv" else _split_tsv(text)
-        if self._header is None:
-            self._header = cells
-            if self._columns is not None and list(cells) != list(self._columns):
-                raise ValueError(
-                    f"the columns are {', '.join(cells)} instead of {', '.join(self._columns)} (another --captions?)"
-                )
-            if not set(cells) >= _NEEDED:
-                raise ValueError("the header names no columns path and caption")
-            return None
+    def _header_cells(self, text: str) -> list[str]:
+        cells = self._split(text)
+        if self._name == "csv" and self._columns is None:
+            # A spreadsheet writes what is usual where it runs.
+            for splitter in map(CsvSplitter, _DELIMITERS):
+                if set(found := splitter.split(text)) >= _NEEDED:
+                    self._split, cells = splitter.split, found
+                    break
+        if self._columns is not None and cells != list(self._columns):
+            raise ValueError(
+                f"the columns are {', '.join(cells)} instead of {', '.join(self._columns)} (another --captions?)"
+            )
+        if not set(cells) >= _NEEDED:
+            raise ValueError("the header names no columns path and caption")
+        return cells
+
+    def _take_header(self, cells: Sequence[str]) -> None:
+        self._header = cells
+        places = {name: place for place, name in enumerate(cells)}
+        self._pick = itemgetter(*(places.get(name, _MISSING) for name in _CELLS))
+        self._texts = [places[name] for name in TEXT_COLUMNS if name in places]
+
+    def _cells(self, text: str) -> list[str]:
+        """The cells of a line, and an empty one."""
+        cells = self._split(text)
+        assert self._header is not None
         if len(cells) != len(self._header):
             raise ValueError(f"{len(cells)} cells instead of {len(self._header)}")
-        values = dict(zip(self._header, cells, strict=True))
         if self._spreadsheet_safe:
-            for column in TEXT_COLUMNS & values.keys():
-                if values[column].startswith("'") and FORMULA.match(values[column]):
-                    values[column] = values[column][1:]
-        return values
+            for place in self._texts:
+                if cells[place].startswith("'") and FORMULA.match(cells[place]):
+                    cells[place] = cells[place][1:]
+        cells.append("")
+        return cells
 
-    def _split_csv(self, text: str) -> list[str]:
-        if self._header is None and self._columns is None:
-            # A spreadsheet writes what is usual where it runs.
-            for delimiter in _DELIMITERS:
-                cells = _split_csv(text, delimiter)
-                if set(cells) >= _NEEDED:
-                    self._delimiter = delimiter
-                    return cells
-        return _split_csv(text, self._delimiter)
+    def _row_of(self, cells: list[str]) -> Row:
+        path, caption, score, error, rank, confidence, note = self._pick(cells)
+        return Row(
+            path,
+            caption or None,
+            float(score) if score else None,
+            error or None,
+            int(rank) if rank else None,
+            float(confidence) if confidence else None,
+            note or None,
+        )
 
     def _pieces(self) -> Iterator[tuple[int, int, int, bytes]]:
         """Start, end, first line and bytes of each record: a line, or several while a quote is open."""
         lines: list[bytes] = []
+        is_csv = self._name == "csv"
         end, quotes, number = self.end, 0, 0
         for number, line in enumerate(self._file, start=1):
             end += len(line)
             # A spreadsheet or an editor that saved the file may have put a byte order mark before its first line.
-            lines.append(line.removeprefix(BYTE_ORDER_MARK) if end == len(line) else line)
-            quotes += line.count(b'"') if self._name == "csv" else 0
-            if line.endswith(b"\n") and quotes % 2 == 0:
+            content = line.removeprefix(BYTE_ORDER_MARK) if end == len(line) else line
+            if is_csv:
+                quotes += line.count(b'"')
+            if not line.endswith(b"\n"):
+                lines.append(content)
+            elif quotes % 2 == 0:
                 start, self.end = self.end, end
-                yield start, end, number + 1 - len(lines), b"".join(lines)
-                lines = []
-            elif line.endswith(b"\n") and end - self.end >= LONGEST_RECORD:
-                raise RecordError(number + 1 - len(lines), "a quote is never closed")
+                if lines:
+                    yield start, end, number - len(lines), b"".join([*lines, content])
+                    lines = []
+                else:
+                    yield start, end, number, content
+            else:
+                lines.append(content)
+                if end - self.end >= LONGEST_RECORD:
+                    raise RecordError(number + 1 - len(lines), "a quote is never closed")
         self.tail, self.tail_line = b"".join(lines), number + 1 - len(lines)
 
 
@@ -225,31 +265,25 @@ def _first_value(file: BinaryIO) -> object:
         return None
 
 
-def _split_csv(text: str, delimiter: str) -> list[str]:
-    broken = "a quote is not closed, or stands within a cell"
+def _json(text: str) -> object:
+    """As `json.loads`, which takes longer to be called than to do it."""
     try:
-        cells = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise ValueError(broken) from error
-    if len(cells) != 1:
-        raise ValueError(broken)
-    return cells[0]
-
-
-def _split_tsv(text: str) -> list[str]:
-    return [_unescape(cell) for cell in text.split("\t")]
+        value, end = _JSON.raw_decode(text)
+    except ValueError:
+        return json.loads(text)
+    return value if end == len(text) else json.loads(text)
 
 
 def _row(values: Mapping[str, object]) -> Row:
     rank = values.get("rank")
     return Row(
-        path=str(values["path"]),
-        caption=_text(values["caption"]),
-        score=_number(values.get("score")),
-        error=_text(values.get("error")),
-        rank=int(str(rank)) if rank not in (None, "") else None,
-        confidence=_number(values.get("confidence")),
-        note=_text(values.get("note")),
+        str(values["path"]),
+        _text(values["caption"]),
+        _number(values.get("score")),
+        _text(values.get("error")),
+        int(str(rank)) if rank not in (None, "") else None,
+        _number(values.get("confidence")),
+        _text(values.get("note")),
     )
 
 
@@ -258,13 +292,6 @@ def _text(value: object) -> str | None:
 
 
 def _number(value: object) -> float | None:
-    return float(str(value)) if value not in (None, "") else None
-
-
-def _unescape(cell: str) -> str:
-    plain = {"t": "\t", "r": "\r", "n": "\n", "\\": "\\"}
-    characters = iter(cell)
-    try:
-        return "".join(plain[next(characters, "")] if char == "\\" else char for char in characters)
-    except KeyError as error:
-        raise ValueError(f"{cell!r} holds a backslash that begins no escape") from error
+    if value is None or value == "":
+        return None
+    return value if type(value) is float else float(str(value))

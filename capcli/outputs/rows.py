@@ -40,7 +40,7 @@ _COLUMNS = ("path", "caption", "score", "error", "confidence", "note")
 _EARLIER_COLUMNS = (("path", "caption", "score", "error"),)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Row:
     """One caption of one path, or the reason why there is none. `rank` counts from 1 where several were asked for.
 
@@ -59,6 +59,31 @@ class Row:
     note: str | None = None
     words: tuple[tuple[str, float], ...] | None = None
     review: str | None = None
+
+    def __init__(
+        self,
+        path: str,
+        caption: str | None,
+        score: float | None,
+        error: str | None,
+        rank: int | None = None,
+        confidence: float | None = None,
+        note: str | None = None,
+        words: tuple[tuple[str, float], ...] | None = None,
+        review: str | None = None,
+    ) -> None:
+        # That of frozen data classes takes several times as long, and files have millions of rows.
+        self.__dict__.update(
+            path=path,
+            caption=caption,
+            score=score,
+            error=error,
+            rank=rank,
+            confidence=confidence,
+            note=note,
+            words=words,
+            review=review,
+        )
 
     @property
     def approved(self) -> bool:

@@ -125,7 +125,10 @@ def _is_json(tail: bytes) -> bool:
 
 def _is_row(columns: Sequence[str], line: bytes) -> bool:
     """Whether a line is a row by itself."""
-    cells = next(csv.reader([line.decode("utf-8", "surrogateescape").removesuffix("\r")]), [])
+    try:
+        cells = next(csv.reader([line.decode("utf-8", "surrogateescape").removesuffix("\r")]), [])
+    except csv.Error:  # a CR within the line, or a cell longer than any
+        return False
     if len(cells) != len(columns):
         return False
     try:

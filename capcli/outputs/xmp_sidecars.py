@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 from capcli.inputs.paths import RAW_SUFFIXES
@@ -23,6 +23,8 @@ from capcli.outputs.text_edits import Edit, Wording
 
 # Some hold the history of a photo's every brush stroke; a file that is larger is something else.
 MAX_BYTES = 1 << 28
+# Of so many folders it is remembered which raw photos they hold.
+_FOLDERS = 64
 # XMP Specification Part 1, 7.3.2: a packet without a property.
 _EMPTY = (
     b'<?xpacket begin="\xef\xbb\xbf" id="W5M0MpCehiHzreSzNTczkc9d"?>\n<x:xmpmeta xmlns:x="adobe:ns:meta/">\n'
@@ -175,22 +177,23 @@ def _read(file: str) -> tuple[bytes, Metadata]:
 
 
 class _RawPhotos:
-    """Which raw photos lie in a folder, by stem. Photos come folder by folder: the last one is remembered."""
+    """Which raw photos lie in a folder, by stem. Some folders are remembered: a list of paths may go to and fro."""
 
     def __init__(self) -> None:
-        self._folder: str | None = None
-        self._names: dict[str, str] = {}
+        self._in = lru_cache(_FOLDERS)(_raw_photos)
 
     def beside(self, image: str) -> str | None:
         """The name of a raw photo that has a photo's stem, other than itself."""
         folder, name = os.path.split(image)
         stem, suffix = os.path.splitext(name)
+        return None if suffix.lower() in RAW_SUFFIXES else self._in(folder).get(stem.casefold())
+
+
+def _raw_photos(folder: str) -> dict[str, str]:
+    """The names of a folder's raw photos, by stem; the first one of each."""
+    names: dict[str, str] = {}
+    for entry in os.listdir(folder or os.curdir):
+        stem, suffix = os.path.splitext(entry)
         if suffix.lower() in RAW_SUFFIXES:
-            return None
-        if folder != self._folder:
-            self._folder, self._names = folder, {}
-            for entry in os.listdir(folder or os.curdir):
-                other, end = os.path.splitext(entry)
-                if end.lower() in RAW_SUFFIXES:
-                    self._names.setdefault(other.casefold(), entry)
-        return self._names.get(stem.casefold())
+            names.setdefault(stem.casefold(), entry)
+    return names

@@ -214,3 +214,16 @@ def test_a_row_that_says_nothing_is_done_and_has_nothing_to_give(file: Path) -> 
 def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"\.csv: cannot be written: its name is too long$"):
         OutputFile(tmp_path / f"{'x' * 300}.csv", row_format("csv", ranked=False))
+
+
+def test_a_file_that_is_cut_while_it_is_written_ends_the_run_in_one_line(tmp_path: Path) -> None:
+    file, form = tmp_path / "x.csv", row_format("csv", ranked=False)
+    with OutputFile(file, form) as output:
+        output.write([Row("a.jpg", None, None, "is empty")])
+        output.write([Row("b.jpg", None, None, "is empty")])
+    output = OutputFile(file, form, existing=Existing.RESUME, retry_failed=True)
+    assert output.claim("b.jpg")
+    file.write_bytes(file.read_bytes()[:30])
+    with pytest.raises(OutputError, match="was changed by another program"):
+        output.write([Row("b.jpg", "A dog.", -0.1, None)])
+    output.discard()

@@ -180,6 +180,7 @@ def test_a_last_row_written_by_hand_is_kept_where_it_is_whole(name: str, last: b
         ("csv", b"hand.jpg,A horse.,-0.5,it fell"),
         ("csv", b"hand.jpg,,,"),
         ("csv", b'"two\nlines, ha'),
+        ("csv", b'"two\nlines\rand a half'),
         ("tsv", b"hand.jpg\tA horse."),
         ("jsonl", b'{"path": "hand.jpg", "caption": "A horse."'),
         ("text", b"hand.jpg\tA horse."),

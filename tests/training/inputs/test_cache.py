@@ -357,11 +357,14 @@ def test_two_runs_on_one_fresh_cache_leave_the_features_that_one_alone_computes(
     assert cli.run([str(part) for part in train_command(data, tmp_path / "a", *options, tmp_path / "alone")]) == 0
     (alone,) = stores(tmp_path / "alone")
     # Both are let go at once, when they have come to the cache.
-    together = tmp_path / "together" / alone.folder.name
+    together, temporary = tmp_path / "together" / alone.folder.name, tmp_path / "t"
     make_folder(together)
+    temporary.mkdir()
     with wait_for_lock(together / LOCK, lambda: silent("")):
         runs = [
-            start(train_command(data, tmp_path / seed, "--seed", seed, *options, together.parent))
+            start(
+                train_command(data, tmp_path / seed, "--seed", seed, *options, together.parent), TMPDIR=str(temporary)
+            )
             for seed in ("1", "2")
         ]
         for run in runs:
@@ -370,6 +373,8 @@ def test_two_runs_on_one_fresh_cache_leave_the_features_that_one_alone_computes(
     for run in runs:
         errors = run.communicate(timeout=60)[1].decode()
         assert run.returncode == 0 and "waiting" not in errors, errors
+    # PyTorch makes a folder of its own there.
+    assert list(temporary.iterdir()) == []
     name = rows_file(alone.folder).name
     channels, height, width = map(int, name.split(".")[1].split("x"))
     expected, found = (FeatureStore(folder, (channels, height, width)) for folder in (alone.folder, together))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs import file_lock, files, output_file
+from capcli.outputs import file_lock, output_file
+from capcli.outputs.drafts import draft_path
 from capcli.outputs.output_file import Existing, OutputFile
 from capcli.outputs.records import read_rows
 from capcli.outputs.rows import Row, row_format
@@ -112,7 +113,7 @@ def test_a_copy_that_cannot_take_the_files_place_goes(file: Path, monkeypatch: p
             retry(file)
     assert os.listdir(file.parent) == ["x.csv"] and paths(file) == ["a.jpg", "b.jpg", "a.jpg"]
     # The next run ends it, and takes away what a kill might have left.
-    (file.parent / f"{Path(files._stem(str(file))).name}0123456789abcdef.tmp").write_text("left over")
+    Path(draft_path(str(file))).write_text("left over")
     with opened(file):
         pass
     assert os.listdir(file.parent) == ["x.csv"] and paths(file) == ["b.jpg", "a.jpg"]

@@ -31,7 +31,7 @@ _CHANGES = {
     "os.chmod": "permissions",
     "os.chown": "permissions",
     "os.utime": "times",
-    "subprocess.Popen": "start loader",
+    "subprocess.Popen": "start a process",
 }
 _IMPORTED = ("numpy", "onnxruntime", "tokenizers", "pyexiv2", "capcli.captioning", "capcli.pipeline")
 

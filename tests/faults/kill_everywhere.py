@@ -78,8 +78,15 @@ class Ground:
         self.steps, self.seconds = ended.steps, ended.seconds
         shutil.rmtree(whole)
 
-    def copy(self) -> Path:
-        copy = self._place / f"copy{next(self._numbers)}" / "work"
+    def new_place(self) -> Path:
+        """An empty folder of its own."""
+        place = self._place / f"copy{next(self._numbers)}"
+        place.mkdir()
+        return place
+
+    def copy(self, place: Path | None = None) -> Path:
+        """The folder as it was before the run, once more: in a new place, or in this one."""
+        copy = (place or self.new_place()) / "work"
         # Times of files too.
         shutil.copytree(self._template, copy)
         return copy
@@ -94,7 +101,8 @@ class Ground:
         after_s: float | None = None,
     ) -> Ended:
         """Runs the command in a folder; kills it at a step, or after some seconds."""
-        plan, log = folder.parent / "plan.json", folder.parent / "steps.txt"
+        # Not on the disk that the run is on, which may be full.
+        plan, log = (self._place / f"{folder.parent.name}-{name}" for name in ("plan.json", "steps.txt"))
         log.write_bytes(b"")
         folders = [str(folder), str(TINY_BUNDLE), str(folder.parent / "state")]
         plan.write_text(json.dumps({"log": str(log), "kill_at": kill_at, "cut": cut, "folders": folders}))
@@ -136,7 +144,7 @@ class Ground:
                 figures.missed += 1
             else:
                 figures.broken.append(f"{moment}ends with {ended.code}: {ended.errors}")
-            broken = self.course.broken_by_kill(found, earlier)
+            broken = self.course.broken_by_fault(found, earlier)
             figures.broken += [f"{moment}{law}" for law in broken]
             figures.broken += [f"{moment}process {number} left" for number in ended.left]
             command, earlier = self.run.again, found

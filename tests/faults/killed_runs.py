@@ -115,7 +115,7 @@ def _caption(
 
 
 _APPLY = ("apply", "captions.csv", *_ALL, "--existing", "replace")
-_UNDO = ("apply", "captions.csv", "--undo", *_ALL[2:])
+_UNDO = ("apply", "captions.csv", "--undo")
 _REVIEW = ("review", "captions.csv", "-o", "page.html")
 
 RUNS = (

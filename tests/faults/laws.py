@@ -41,12 +41,13 @@ class Course:
     after: Files
     rows: str | None
 
-    def broken_by_kill(self, found: Files, earlier: Files) -> list[str]:
-        """Laws broken in a folder right after a kill.
+    def broken_by_fault(self, found: Files, earlier: Files, *, told: str | None = None) -> list[str]:
+        """Laws broken in a folder right after a kill, or another fault.
 
         Args:
             found: what is there.
-            earlier: what was there as the killed run began.
+            earlier: what was there as the run began.
+            told: what rows of photos have in their error that the fault has kept from being written.
         """
         broken = []
         for name in sorted({*self.before, *self.after, *found} - {self.rows}):
@@ -57,7 +58,7 @@ class Course:
                 broken.append(f"lost: {name} is gone")
             elif now not in states:
                 broken.append(f"half: {name} is neither old nor new ({len(now or b'')} bytes)")
-        return broken + self._broken_rows(found, earlier)
+        return broken + self._broken_rows(found, earlier, told)
 
     def broken_in_the_end(self, found: Files) -> list[str]:
         """Laws broken in a folder once the command has been repeated to its end."""
@@ -74,13 +75,13 @@ class Course:
         broken += [f"other row: {row}" for row in rows if not any(_same(row, each) for each in wanted)]
         return broken
 
-    def _broken_rows(self, found: Files, earlier: Files) -> list[str]:
+    def _broken_rows(self, found: Files, earlier: Files, fault: str | None) -> list[str]:
         if self.rows is None:
             return []
         wanted, old, rows, ago = (
             rows_in(self.rows, files.get(self.rows, b"")) for files in (self.after, self.before, found, earlier)
         )
-        finished = [row for row in rows if row.error != UNFINISHED]
+        finished = [row for row in rows if row.error != UNFINISHED and not (fault and fault in row.error)]
         broken = [f"other row: {row}" for row in finished if not any(_same(row, each) for each in [*wanted, *old])]
         for row in finished:
             if row.error or not any(_same(row, each) for each in wanted) or any(_same(row, each) for each in old):

@@ -19,6 +19,7 @@ from types import TracebackType
 
 from capcli.errors import OutputError, UsageError
 from capcli.outputs.drafts import open_draft, rename_new
+from capcli.outputs.file_lock import is_in_place
 from capcli.outputs.spared import check_output_file
 
 _NEW_FILE = 0o666
@@ -127,7 +128,9 @@ class Draft:
         if self._is_there:
             self._is_there = False
             with contextlib.suppress(OSError):
-                os.unlink(self.path)
+                # A signal may come right after it was renamed.
+                if sys.platform == "win32" or is_in_place(self._file, Path(self.path)):
+                    os.unlink(self.path)
         self._close()
 
     def _close(self) -> None:

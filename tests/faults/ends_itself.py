@@ -1,9 +1,10 @@
-"""The command, as a process that ends itself with kill -9 as it is about to touch a file for the N-th time.
+"""The command, as a process that sends itself a signal as it is about to touch a file for the N-th time.
 
     python ends_itself.py PLAN ARGUMENT...
 
-PLAN is a JSON file: `log`, a file that gets a line for each step; `kill_at`, the step that is not taken, or null;
-`cut`, how much of what a step writes is written all the same, from 0 to 1; `folders`, in which files count.
+PLAN is a JSON file: `log`, a file that gets a line for each step; `signal`, its number; `at`, the step before which it
+is sent, or null; `cut`, how much of what that step writes is written before kill -9, from 0 to 1; `folders`, in which
+files count.
 
 A step is whatever changes something on the disk, reads a photo or a bundle, or has the model compute: what Python's
 audit hooks tell of, and writing, which they do not. A file of its own, that neither `tests` nor `capcli` has to be
@@ -37,10 +38,11 @@ _IMPORTED = ("numpy", "onnxruntime", "tokenizers", "pyexiv2", "capcli.captioning
 
 
 class Steps:
-    """Counts steps, and ends the process at one of them."""
+    """Counts steps, and sends a signal at one of them."""
 
     def __init__(self, plan: dict[str, Any]) -> None:
-        self._kill_at: int | None = plan["kill_at"]
+        self._at: int | None = plan["at"]
+        self._signal: int = plan["signal"]
         self.cut: float = plan["cut"]
         self._folders = tuple(plan["folders"])
         self._count = itertools.count()
@@ -52,10 +54,10 @@ class Steps:
         """Tells of a step that is about to be taken."""
         step = next(self._count)
         self._write(self._log, f"{what}\n".encode())
-        if step == self._kill_at:
-            if last_words is not None:
+        if step == self._at:
+            if last_words is not None and self._signal == signal.SIGKILL:
                 last_words()
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._signal)
 
     def concerns(self, path: object) -> bool:
         if isinstance(path, int):

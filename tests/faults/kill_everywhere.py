@@ -1,11 +1,12 @@
 """Kills the command everywhere, goes on as a user would, and says what was lost, doubled, half or left behind.
 
-    python -m tests.faults.kill_everywhere [--kills 200] [--seed 0] [--only NAME] [--jobs 2]
+    python -m tests.faults.kill_everywhere [--kills 200] [--seed 0] [--only NAME] [--jobs 2] [--signal KILL]
 
 Half of the kills come at a chosen step of the run (`ends_itself`: the N-th time that it loads, reads, computes, writes,
 renames), spread over all kinds of steps, and a write is cut where the seed says; the others come at any moment. A third
-of the repeated runs are killed too. The laws are in `laws`, the runs in `killed_runs`. Prints a table, and ends with 1
-if a law was broken. Needs Linux and the metadata extra; 200 kills take some ten minutes on two cores.
+of the repeated runs are killed too. The laws are in `laws`, the runs in `killed_runs`. With TERM or INT the run may say
+one line, ends with 143 or 130, and leaves no temporary file. Prints a table, and ends with 1 if a law was broken. Needs
+Linux and the metadata extra; 200 kills take some ten minutes on two cores.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from tests.faults.laws import Course, is_draft, read_folder
 _PROGRAM = Path(__file__).with_name("ends_itself.py")
 _END_S, _GONE_S = 120, 15
 _AGAIN_TOO = 1 / 3
+# What a run ends with that a signal has stopped; a negative one before it can heed it.
+_CODES = {"KILL": (-signal.SIGKILL,), "TERM": (143, -signal.SIGTERM), "INT": (130, -signal.SIGINT)}
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,9 @@ class Figures:
 class Ground:
     """A run's folder as it was before and after it, and copies of it to kill the run in."""
 
-    def __init__(self, run: KilledRun, place: Path) -> None:
+    def __init__(self, run: KilledRun, place: Path, signal_name: str = "KILL") -> None:
         self.run, self._place = run, place
+        self._signal, self._codes = signal.Signals[f"SIG{signal_name}"], _CODES[signal_name]
         self._numbers = itertools.count()
         self._template = place / "template"
         self._template.mkdir(parents=True)
@@ -100,12 +104,14 @@ class Ground:
         cut: float = 0.0,
         after_s: float | None = None,
     ) -> Ended:
-        """Runs the command in a folder; kills it at a step, or after some seconds."""
+        """Runs the command in a folder; signals it at a step, or after some seconds."""
         # Not on the disk that the run is on, which may be full.
         plan, log = (self._place / f"{folder.parent.name}-{name}" for name in ("plan.json", "steps.txt"))
         log.write_bytes(b"")
         folders = [str(folder), str(TINY_BUNDLE), str(folder.parent / "state")]
-        plan.write_text(json.dumps({"log": str(log), "kill_at": kill_at, "cut": cut, "folders": folders}))
+        plan.write_text(
+            json.dumps({"log": str(log), "signal": self._signal, "at": kill_at, "cut": cut, "folders": folders})
+        )
         begin = time.monotonic()
         process = subprocess.Popen(
             [sys.executable, "-P", str(_PROGRAM), str(plan), *command],
@@ -120,7 +126,7 @@ class Ground:
         try:
             _, errors = process.communicate(timeout=_END_S if after_s is None else after_s)
         except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
+            os.kill(process.pid, signal.SIGKILL if after_s is None else self._signal)
             _, errors = process.communicate()
         seconds = time.monotonic() - begin
         return Ended(process.returncode, errors, log.read_text().splitlines(), seconds, _left_over(process.pid))
@@ -135,9 +141,9 @@ class Ground:
             ended = self.start(folder, command, kill_at=step, cut=chance.random(), after_s=after_s)
             found = read_folder(folder)
             moment = f"{self.run.name}, killed at step {step} ({ended.steps[-1:]}, {after_s}): "
-            if ended.code == -signal.SIGKILL:
+            if ended.code in self._codes:
                 figures.killed += 1
-                figures.where[ended.steps[-1] if ended.steps else "start"] += 1
+                figures.where[_where(ended.steps, step, self._signal)] += 1
                 figures.partly += found not in (self.course.before, self.course.after)
                 figures.drafts += any(map(is_draft, found))
             elif ended.code == self.run.code:
@@ -147,6 +153,10 @@ class Ground:
             broken = self.course.broken_by_fault(found, earlier)
             figures.broken += [f"{moment}{law}" for law in broken]
             figures.broken += [f"{moment}process {number} left" for number in ended.left]
+            if self._signal != signal.SIGKILL:
+                figures.broken += [f"{moment}left behind: {name}" for name in found if is_draft(name)]
+                if ended.code > 0 and not all(line.startswith("capcli: ") for line in ended.errors.splitlines()):
+                    figures.broken.append(f"{moment}says: {ended.errors}")
             command, earlier = self.run.again, found
             if chance.random() >= _AGAIN_TOO:
                 break
@@ -171,6 +181,12 @@ def chosen_steps(steps: Sequence[str], count: int, chance: random.Random) -> lis
     return [number for turn in turns for number in turn if number is not None][:count]
 
 
+def _where(steps: Sequence[str], step: int | None, number: int) -> str:
+    if number == signal.SIGKILL:
+        return steps[-1] if steps else "start"
+    return "any moment" if step is None else steps[min(step, len(steps) - 1)]
+
+
 def _left_over(session: int) -> list[int]:
     """Processes of a session that do not end by themselves."""
     until = time.monotonic() + _GONE_S
@@ -193,9 +209,9 @@ def _processes(session: int) -> list[int]:
     return found
 
 
-def kill_all(run: KilledRun, kills: int, seed: int, place: Path) -> Figures:
+def kill_all(run: KilledRun, kills: int, seed: int, place: Path, signal_name: str) -> Figures:
     """Kills one run as often as that, without the kills of repeated runs."""
-    ground, figures, chance = Ground(run, place), Figures(run.name), random.Random(f"{seed} {run.name}")
+    ground, figures, chance = Ground(run, place, signal_name), Figures(run.name), random.Random(f"{seed} {run.name}")
     steps: list[int | None] = [*chosen_steps(ground.steps, (kills + 1) // 2, chance)]
     steps += [None] * (kills - len(steps))
     for step in steps:
@@ -224,13 +240,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="of runs with this in their names")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--signal", choices=_CODES, default="KILL")
     given = parser.parse_args()
     runs = [run for run in RUNS if given.only in run.name]
     begin = time.monotonic()
     shares = [given.kills // len(runs) + (number < given.kills % len(runs)) for number in range(len(runs))]
     with tempfile.TemporaryDirectory(prefix="capcli-kills-") as folder, ThreadPoolExecutor(given.jobs) as pool:
         tasks = [
-            pool.submit(kill_all, run, share, given.seed, Path(folder) / str(number))
+            pool.submit(kill_all, run, share, given.seed, Path(folder) / str(number), given.signal)
             for number, (run, share) in enumerate(zip(runs, shares, strict=True))
             if share
         ]

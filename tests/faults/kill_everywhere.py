@@ -31,9 +31,10 @@ from pathlib import Path
 from tests.conftest import TINY_BUNDLE, environment
 from tests.faults.killed_runs import RUNS, KilledRun
 from tests.faults.laws import Course, is_draft, read_folder
+from tests.processes import left_over
 
 _PROGRAM = Path(__file__).with_name("ends_itself.py")
-_END_S, _GONE_S = 120, 15
+_END_S = 120
 _AGAIN_TOO = 1 / 3
 # What a run ends with that a signal has stopped; a negative one before it can heed it.
 _CODES = {"KILL": (-signal.SIGKILL,), "TERM": (143, -signal.SIGTERM), "INT": (130, -signal.SIGINT)}
@@ -129,7 +130,7 @@ class Ground:
             os.kill(process.pid, signal.SIGKILL if after_s is None else self._signal)
             _, errors = process.communicate()
         seconds = time.monotonic() - begin
-        return Ended(process.returncode, errors, log.read_text().splitlines(), seconds, _left_over(process.pid))
+        return Ended(process.returncode, errors, log.read_text().splitlines(), seconds, left_over(process.pid))
 
     def kill(self, chance: random.Random, step: int | None, figures: Figures) -> None:
         """Kills the run once, perhaps also the one that goes on, and lets the last one end."""
@@ -185,28 +186,6 @@ def _where(steps: Sequence[str], step: int | None, number: int) -> str:
     if number == signal.SIGKILL:
         return steps[-1] if steps else "start"
     return "any moment" if step is None else steps[min(step, len(steps) - 1)]
-
-
-def _left_over(session: int) -> list[int]:
-    """Processes of a session that do not end by themselves."""
-    until = time.monotonic() + _GONE_S
-    while left := _processes(session):
-        if time.monotonic() > until:
-            break
-        time.sleep(0.02)
-    return left
-
-
-def _processes(session: int) -> list[int]:
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            fields = Path("/proc", name, "stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[3]) == session and fields[0] != "Z":
-            found.append(int(name))
-    return found
 
 
 def kill_all(run: KilledRun, kills: int, seed: int, place: Path, signal_name: str) -> Figures:

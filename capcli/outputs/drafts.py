@@ -57,14 +57,24 @@ def open_draft(target: str, mode: int) -> FileIO:
                 path = draft_path(target).removesuffix(_SUFFIX) + f"-{secrets.token_hex(8)}{_SUFFIX}"
             continue
         try:
-            is_ours = try_lock(file)
-        except OSError:
-            # Some network disks know no locks, and nobody takes an unlocked draft away there.
-            return file
-        # Between making and locking it, another process may have taken it for a left-over one.
-        if is_ours and is_in_place(file, Path(path)):
-            return file
+            if _is_ours(file, path):
+                return file
+        except BaseException:
+            # A signal: whoever asked for the draft does not get it.
+            os.unlink(path)
+            file.close()
+            raise
         file.close()
+
+
+def _is_ours(file: FileIO, path: str) -> bool:
+    """Locks a new draft; False where another process has taken it for a left-over one before that."""
+    try:
+        taken = try_lock(file)
+    except OSError:
+        # Some network disks know no locks, and nobody takes an unlocked draft away there.
+        return True
+    return taken and is_in_place(file, Path(path))
 
 
 def discard_left_over(target: str) -> bool:

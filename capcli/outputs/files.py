@@ -42,10 +42,9 @@ class Draft:
 
     def __init__(self, target: str, content: bytes, *, mode: int | None = None) -> None:
         self._target = target
+        self._is_there, self._is_on_disk = True, False
         self._file = open_draft(target, _NEW_FILE if mode is None else mode)
         self.path = str(self._file.name)
-        self._is_there = True
-        self._is_on_disk = False
         try:
             self.write(content)
         except BaseException:

@@ -28,7 +28,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.conftest import TINY_BUNDLE, environment
+from tests.conftest import EXPORT_TIME, TINY_BUNDLE, environment
 from tests.faults.killed_runs import RUNS, KilledRun
 from tests.faults.laws import Course, is_draft, read_folder
 from tests.processes import left_over
@@ -117,7 +117,7 @@ class Ground:
         process = subprocess.Popen(
             [sys.executable, "-P", str(_PROGRAM), str(plan), *command],
             cwd=folder,
-            env=environment(XDG_STATE_HOME=str(folder.parent / "state")),
+            env=environment(XDG_STATE_HOME=str(folder.parent / "state"), SOURCE_DATE_EPOCH=EXPORT_TIME),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

@@ -94,6 +94,13 @@ def _old_file(folder: Path) -> None:
     (folder / "captions.csv").write_text(_HEADER + rows, newline="")
 
 
+def _bundled(folder: Path) -> None:
+    """Photos to prove a bundle with, and one in its place that is another."""
+    _whole_photos(folder)
+    shutil.copytree(TINY_BUNDLE, folder / "bundle")
+    (folder / "bundle" / "old.txt").write_text("Of the old one.")
+
+
 def _listed(folder: Path) -> None:
     photos(folder)
     shutil.make_archive(str(folder / "photos"), "tar", folder, "photos")
@@ -116,6 +123,10 @@ def _caption(
 
 _APPLY = ("apply", "captions.csv", *_ALL, "--existing", "replace")
 _UNDO = ("apply", "captions.csv", "--undo")
+_EXPORT = (
+    *("export", str(TINY_BUNDLE), "bundle", "--overwrite", "--precision", "float32"),
+    *("--proof-images", "photos", "--name", "x"),
+)
 _REVIEW = ("review", "captions.csv", "-o", "page.html")
 
 RUNS = (
@@ -150,5 +161,6 @@ RUNS = (
     KilledRun("apply, rows", _given, (*_APPLY, "-o", "done.csv"), (*_APPLY, "-o", "done.csv", "--resume"), "done.csv"),
     KilledRun("apply --undo", _written, _UNDO, _UNDO),
     KilledRun("apply --undo, rows", _written, (*_UNDO, "-o", "x.csv"), (*_UNDO, "-o", "x.csv", "--resume"), "x.csv"),
+    KilledRun("export", _bundled, _EXPORT, _EXPORT),
     KilledRun("review", _given, _REVIEW, (*_REVIEW, "--overwrite")),
 )

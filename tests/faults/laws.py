@@ -58,7 +58,7 @@ class Course:
                 broken.append(f"lost: {name} is gone")
             elif now not in states:
                 broken.append(f"half: {name} is neither old nor new ({len(now or b'')} bytes)")
-        return broken + self._broken_rows(found, earlier, told)
+        return broken + self._broken_bundles(found) + self._broken_rows(found, earlier, told)
 
     def broken_in_the_end(self, found: Files) -> list[str]:
         """Laws broken in a folder once the command has been repeated to its end."""
@@ -102,6 +102,18 @@ class Course:
                     broken.append(f"lost: no row tells what {file} said")
         return broken
 
+    def _broken_bundles(self, found: Files) -> list[str]:
+        """A folder with a manifest is old or new as a whole."""
+        broken = []
+        for folder in {str(Path(name).parent) for name in self.after if Path(name).name == "manifest.json"}:
+            states = [
+                {name: content for name, content in files.items() if str(Path(name).parent) == folder}
+                for files in (found, self.before, self.after)
+            ]
+            if states[0] not in states[1:]:
+                broken.append(f"half: {folder} is neither old nor new")
+        return broken
+
     @property
     def _anew(self) -> bool:
         """Whether the command replaces its file of rows as a whole."""
@@ -110,12 +122,29 @@ class Course:
 
 
 def is_draft(name: str) -> bool:
-    return Path(name).name.startswith(".capcli-") and name.endswith(".tmp")
+    """Whether a file is temporary: a draft, or what an export works with beside its bundle."""
+    is_file = Path(name).name.startswith(".capcli-") and name.endswith(".tmp")
+    return is_file or ".capcli-new" in name or name.endswith(".capcli-lock")
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """What each file in a folder holds, by its path there."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    """What each file in a folder holds, by its path there.
+
+    A bundle that an export had moved aside, and that nothing is in the place of, counts as being in its place, where
+    the next export puts it.
+    """
+    files = {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    folders = {path.parts[0] for path in files}
+    return {
+        str(Path(name, *path.parts[1:]) if aside and name not in folders else path): content
+        for path, content in files.items()
+        for aside, name in [_moved_aside(path.parts[0])]
+    }
+
+
+def _moved_aside(name: str) -> tuple[bool, str]:
+    aside = name.startswith(".") and name.endswith(".capcli-old")
+    return aside, name[1:].removesuffix(".capcli-old") if aside else name
 
 
 def rows_in(name: str, content: bytes) -> list[Told]:

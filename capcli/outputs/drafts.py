@@ -7,6 +7,7 @@ Knows nothing of what is written.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import functools
@@ -61,7 +62,8 @@ def open_draft(target: str, mode: int) -> FileIO:
                 return file
         except BaseException:
             # A signal: whoever asked for the draft does not get it.
-            os.unlink(path)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
             file.close()
             raise
         file.close()

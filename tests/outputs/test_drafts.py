@@ -73,6 +73,16 @@ def test_one_that_was_taken_away_before_it_was_locked_is_made_anew(
         assert names(tmp_path) == [os.path.basename(str(file.name))] == [os.path.basename(draft_path(target))]
 
 
+def test_a_signal_as_a_draft_is_made_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(file: object) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(drafts, "try_lock", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        Draft(str(tmp_path / "a.txt"), b"A dog.\n")
+    assert names(tmp_path) == []
+
+
 @posix
 def test_where_locks_are_unknown_nothing_is_taken_away_and_all_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -35,7 +35,7 @@ from tests.faults.laws import Course, is_draft, read_folder
 from tests.processes import left_over
 
 _PROGRAM = Path(__file__).with_name("ends_itself.py")
-_END_S = 120
+_END_S = 900
 _AGAIN_TOO = 1 / 3
 # What a run ends with that a signal has stopped; a negative one before it can heed it.
 _CODES = {"KILL": (-signal.SIGKILL,), "TERM": (143, -signal.SIGTERM), "INT": (130, -signal.SIGINT)}

@@ -38,6 +38,7 @@ class Stoppable(Protocol):
 @contextmanager
 def interrupt_stops(run: Stoppable) -> Iterator[None]:
     """The first Ctrl-C finishes what is on its way; the next one, or one with nothing on its way, ends at once."""
+    before = signal.getsignal(signal.SIGINT)
 
     def stop(number: int, frame: FrameType | None) -> None:
         if run.stop():
@@ -46,7 +47,7 @@ def interrupt_stops(run: Stoppable) -> Iterator[None]:
             before(number, frame)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:

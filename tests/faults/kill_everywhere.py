@@ -26,7 +26,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from tests.conftest import EXPORT_TIME, TINY_BUNDLE, environment
@@ -124,8 +123,6 @@ class Ground:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # Whoever starts this in the background has Ctrl-C ignored, here and in what is started.
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
         try:
             _, errors = process.communicate(timeout=_END_S if after_s is None else after_s)

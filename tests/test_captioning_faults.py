@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from capcli import Captioner
+from capcli import Captioner, OutputError
 from capcli.captioning import CaptioningRun, CaptionSettings
 from capcli.inputs.ages import Newer
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs
 from capcli.outputs import Destinations, Existing, RowFile, Sidecars, read_rows, row_format
 from capcli.outputs.destinations import Destination
 from capcli.outputs.outcomes import Outcome
+from capcli.outputs.output_file import OutputFile
 from capcli.outputs.rows import Row
 from capcli.pipeline import PipelineSettings
 from capcli.run_report import Report
@@ -186,6 +187,25 @@ def test_what_finds_no_room_is_told_and_made_good_by_the_next_run(
     for name in before:
         with Image.open(photos / name) as image:
             image.load()
+
+
+def test_where_rows_cannot_tell_what_is_replaced_the_run_ends_and_nothing_is(
+    captioner: Captioner, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of rows that finds no room is no failure of one photo after the other."""
+    for number in (1, 2):
+        write_description(photos / f"{number}.jpg", "By hand.")
+    before = {name: (photos / name).read_bytes() for name in names(photos)}
+
+    def full(file: OutputFile, rows: Sequence[Row]) -> None:
+        raise OutputError("no space is left")
+
+    monkeypatch.setattr(OutputFile, "write_first", full)
+    places = [PhotoMetadata(Wording(overwrite=True, told=True)), Sidecars()]
+    with pytest.raises(OutputError, match="no space is left"):
+        run(captioner, tmp_path / "x.csv", find_inputs([str(photos)], FolderRules()), places)
+    assert {name: (photos / name).read_bytes() for name in names(photos)} == before
+    assert not (tmp_path / "x.csv").exists()
 
 
 CLOSED = """

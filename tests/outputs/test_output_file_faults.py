@@ -83,6 +83,23 @@ def test_a_disk_that_gets_full_keeps_no_half_record(file: Path) -> None:
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("space", range(0, len(HEADER) + 30, 4))
+def test_what_is_written_after_a_disk_was_full_follows_what_is_whole(space: int, tmp_path: Path) -> None:
+    """A new file has its header then, too, and no NUL byte stands for what had no room."""
+    output = opened(tmp_path / "x.csv")
+    file = output._file
+    output._file = Writing(file, 5, space)  # type: ignore[assignment]
+    for write in (output.write_first, output.write):
+        try:
+            write([row("a.jpg")])
+        except OutputError:
+            output._file = file
+    output.write([row("b.jpg")])
+    output.close()
+    assert paths(tmp_path / "x.csv")[-1] == "b.jpg" and set(paths(tmp_path / "x.csv")) <= {"a.jpg", "b.jpg"}
+    assert (tmp_path / "x.csv").read_bytes().startswith(HEADER)
+
+
 def test_the_copy_without_old_rows_is_on_the_disk_before_it_takes_their_place(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

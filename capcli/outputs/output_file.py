@@ -178,8 +178,8 @@ class OutputFile(EarlierFile):
                 # Unbuffered, so that a record is on its way whole before the next image is looked at.
                 rest = rest[self._file.write(rest) or 0 :]
         except OSError as error:
-            # Half a record would be read as a whole one; this may fail too, on a disk that is gone. What is written next
-            # follows what is whole.
+            # Half a record would be read as a whole one, and what comes next is to follow what is whole. This may fail
+            # too, on a disk that is gone.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), start)
                 os.lseek(self._file.fileno(), start, os.SEEK_SET)

@@ -54,7 +54,7 @@ class Course:
             if is_draft(name):
                 continue
             now, states = found.get(name), (self.before.get(name), self.after.get(name))
-            if now is None and earlier.get(name) is not None:
+            if now is None and earlier.get(name) is not None and name in self.after:
                 broken.append(f"lost: {name} is gone")
             elif now not in states:
                 broken.append(f"half: {name} is neither old nor new ({len(now or b'')} bytes)")

@@ -26,6 +26,7 @@ from capcli.errors import CapcliError, DependencyError, UsageError
 from capcli.extras import EXTRAS, Extra, distribution_version
 from capcli.outputs.files import why
 from capcli.runtime.cores import available_cores
+from capcli.runtime.held_signals import held_signals
 from capcli.runtime.installation import (
     conflict,
     cuda_is_built_for_this_platform,
@@ -127,7 +128,7 @@ def _library(distribution: str, module: str) -> Iterator[Check]:
     """Versions are read from what is recorded; only loading shows a native part that does not fit the machine."""
     version = distribution_version(distribution)
     try:
-        with captured():
+        with held_signals(), captured():
             importlib.import_module(module)
     except Exception as error:
         if version is None:

@@ -7,6 +7,7 @@ import itertools
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -31,6 +32,9 @@ from tests.warm_start import WarmCommand
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts the tests in the background has Ctrl-C ignored, here and in all that they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 TESTS = Path(__file__).parent
 TINY_BUNDLE = TESTS / "tiny_bundle"
 _STATE = tempfile.TemporaryDirectory(prefix="capcli-state-")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import weakref
@@ -18,6 +19,7 @@ import pytest
 from capcli import CapcliError, Caption, Captioner, ImageError, UsageError
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 from tests.conftest import RunCommand, command, environment
+from tests.processes import left_over
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw
 
 
@@ -384,14 +386,24 @@ def test_ctrl_c_writes_what_is_done_and_ends_with_130(photos: list[str], tiny: P
     process.stdin.close()
 
 
-def test_sigterm_ends_with_143(photos: list[str], tiny: Path) -> None:
-    process = start("-", "--model", tiny, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-    process.stdin.write(photos[1].encode() + b"\n")
-    process.stdout.readline()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(60) == 143
-    assert b"Traceback" not in process.stderr.read()
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_sigterm_or_a_kill_ends_loses_nothing_and_leaves_no_process(
+    how: signal.Signals, photos: list[str], tiny: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "x.csv"
+    process = start(
+        *("-", "--model", tiny, "-o", out), stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdin is not None and process.stderr is not None
+    process.stdin.write(f"{photos[1]}\n{photos[2]}\n".encode())
+    while not out.exists() or out.read_bytes().count(b"\n") < 3:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.send_signal(how)
+    assert process.wait(60) == (143 if how == signal.SIGTERM else -signal.SIGKILL)
+    assert process.stderr.read() == b"" and out.read_bytes().count(b"\n") == 3
+    assert sys.platform != "linux" or left_over(process.pid) == []
+    process.stdin.close()
 
 
 def test_an_image_on_standard_input_is_captioned(capcli: RunCommand, photos: list[str], tiny: Path) -> None:

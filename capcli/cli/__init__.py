@@ -27,6 +27,8 @@ from capcli.errors import CapcliError, OutputError
 INTERRUPTED, TERMINATED = 130, 143
 # What Python says where the system gives it no thread.
 _NO_THREAD = "can't start new thread"
+# Of signals that have ended what was being done, in the order in which they came.
+_stopped_by: list[int] = []
 
 
 class Terminated(BaseException):
@@ -36,7 +38,12 @@ class Terminated(BaseException):
 def main() -> None:
     """Entry point of the `capcli` command."""
     open_closed_streams()
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    # Nothing is left to be finished or told, and a handler that raised now would be a traceback to the user.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if callable(signal.getsignal(number)):
+            signal.signal(number, signal.SIG_DFL)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -51,6 +58,7 @@ def run(arguments: list[str]) -> int:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, functools.partial(_stop, os.getpid(), KeyboardInterrupt))
     shorten_in_messages(arguments)
+    _stopped_by.clear()
     try:
         # Typer takes its time to load, and whoever stops the program meanwhile gets no traceback.
         from capcli.cli.app import app
@@ -58,43 +66,54 @@ def run(arguments: list[str]) -> int:
         result = app(arguments, prog_name="capcli", standalone_mode=False)
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
-    except CapcliError as error:
-        say(str(error))
-        return error.exit_code
-    except (Interrupted, KeyboardInterrupt):
-        say("stopped")
-        return INTERRUPTED
-    except Terminated:
-        return TERMINATED
+    except (Interrupted, KeyboardInterrupt, Terminated):
+        return _stopped()
     except (ReaderGoneError, BrokenPipeError):
         # The reader has gone (`| head -1`): nothing is wrong. Python would complain when it flushes at exit.
         _close_stdout()
         return 0
-    except MemoryError:
-        say("out of memory; use a smaller --batch-size or smaller images")
-        return 1
     except Exception as error:
-        # Typer's and Click's own errors differ in their base class from version to version, not in these two.
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            say(_usage(error, arguments))
-            return int(error.exit_code)
-        if isinstance(error, OSError) and error.filename is None and error.errno in (errno.EBADF, errno.ENOSPC):
-            # The text of --help, which Typer prints itself.
-            say(f"standard output cannot be written ({stdout_problem(error)})")
-            return OutputError.exit_code
-        if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
-            say("no thread can be started: out of memory, or too many processes run; end some of them")
-            return 1
-        if os.environ.get("CAPCLI_DEBUG"):
-            traceback.print_exc()
-        say(f"internal error: {type(error).__name__}: {error} (set CAPCLI_DEBUG=1 to see where)")
-        return 1
+        # A library that was loading when a signal came may have made an error of its own of it.
+        return _stopped() if _stopped_by else _failed(error, arguments)
     finally:
         try:
             sys.stdout.flush()
         except OSError:
             # What could not be written was told; Python would fail with it once more at exit, with a code of its own.
             _close_stdout()
+
+
+def _stopped() -> int:
+    """The exit code of a command that a signal has ended; says so where a person pressed Ctrl-C."""
+    if signal.SIGTERM in _stopped_by:
+        return TERMINATED
+    say("stopped")
+    return INTERRUPTED
+
+
+def _failed(error: Exception, arguments: list[str]) -> int:
+    """The exit code of an error, which is said in one line."""
+    if isinstance(error, CapcliError):
+        say(str(error))
+        return error.exit_code
+    if isinstance(error, MemoryError):
+        say("out of memory; use a smaller --batch-size or smaller images")
+        return 1
+    # Typer's and Click's own errors differ in their base class from version to version, not in these two.
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+        say(_usage(error, arguments))
+        return int(error.exit_code)
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.EBADF, errno.ENOSPC):
+        # The text of --help, which Typer prints itself.
+        say(f"standard output cannot be written ({stdout_problem(error)})")
+        return OutputError.exit_code
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        say("no thread can be started: out of memory, or too many processes run; end some of them")
+        return 1
+    if os.environ.get("CAPCLI_DEBUG"):
+        traceback.print_exception(error)
+    say(f"internal error: {type(error).__name__}: {error} (set CAPCLI_DEBUG=1 to see where)")
+    return 1
 
 
 def _usage(error: Exception, arguments: list[str]) -> str:
@@ -111,6 +130,7 @@ def _stop(process: int, error: type[BaseException], number: int, frame: FrameTyp
     if os.getpid() != process:
         # A worker process that was forked has the handler too, and nothing to clean up or to say.
         os._exit(128 + number)
+    _stopped_by.append(number)
     raise error
 
 

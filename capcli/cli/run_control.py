@@ -7,6 +7,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from capcli.cli.terminal import say
@@ -37,12 +38,16 @@ class Stoppable(Protocol):
 @contextmanager
 def interrupt_stops(run: Stoppable) -> Iterator[None]:
     """The first Ctrl-C finishes what is on its way; the next one, or one with nothing on its way, ends at once."""
+    before = signal.getsignal(signal.SIGINT)
 
-    def stop(number: int, frame: object) -> None:
-        if not run.stop():
-            raise KeyboardInterrupt
+    def stop(number: int, frame: FrameType | None) -> None:
+        if run.stop():
+            return
+        if callable(before):
+            before(number, frame)
+        raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGINT, stop)
     try:
         yield
     finally:

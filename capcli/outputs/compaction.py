@@ -10,7 +10,7 @@ from io import FileIO
 from itertools import chain
 from pathlib import Path
 
-from capcli.outputs.files import Draft, cannot_be_written, discard_left_over_drafts
+from capcli.outputs.files import Draft, cannot_be_written
 
 _COPY_BYTES = 1 << 20
 
@@ -52,8 +52,8 @@ def put_copy_without(gaps: Gaps, path: Path, opened: FileIO) -> None:
         OutputError: it cannot be written.
     """
     target = os.path.realpath(path)
-    # A run that was killed just here left its copy behind, and the outdated rows that bring this one here too.
-    discard_left_over_drafts(target)
+    # A run that was killed just here left its copy behind, and the outdated rows that bring this one here too, whose
+    # copy takes the other's place.
     try:
         # Others may not look into the copy before it has the permissions of the file.
         with open(target, "rb") as old, Draft(target, b"", mode=0o600) as copy:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from capcli.errors import OutputError
 from capcli.outputs.outcomes import Outcome, failures, kept_texts, note_of, outcome_of
 from capcli.outputs.replaced import UNFINISHED, replaced_in
 from capcli.outputs.rows import Row
@@ -146,6 +147,7 @@ class Destinations:
         self._first_kept = ""
         # Of the path that is being delivered.
         self._replacing: list[Outcome] = []
+        self._rows_error: OutputError | None = None
         for photo in self._photos:
             photo.tell_before_replacing(self._put_first)
 
@@ -264,11 +266,20 @@ class Destinations:
         if self._rows is not None:
             self._replacing.append(outcome)
             note = note_of(self._replacing, self._replaced_before(rows[0].path))
-            self._rows.put_first([replace(row, error=UNFINISHED, note=note) for row in rows])
+            try:
+                self._rows.put_first([replace(row, error=UNFINISHED, note=note) for row in rows])
+            except OutputError as error:
+                self._rows_error = error
+                raise
 
     def _put_all(self, rows: Sequence[Row]) -> list[Outcome]:
-        self._replacing = []
-        outcomes = [outcome_of(partial(photo.put, rows)) for photo in self._photos]
+        self._replacing, self._rows_error = [], None
+        outcomes = []
+        for photo in self._photos:
+            outcomes.append(outcome_of(partial(photo.put, rows)))
+            # Where the rows cannot be written, that is no failure of one photo.
+            if self._rows_error is not None:
+                raise self._rows_error
         # A row alone would look as if the photo had its caption now.
         self._note_kept(rows[0].path, kept_texts(outcomes))
         return outcomes

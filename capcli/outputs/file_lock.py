@@ -10,7 +10,9 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 
@@ -18,6 +20,8 @@ _EVERY_S = 0.1
 # Windows locks bytes, from the file's present position, and keeps others from reading them: one byte far behind the
 # end of any file, at the same place wherever a run that appends stands. Its runtime counts with 31 bits.
 _WINDOWS_PLACE = 0x7FFFFFF0
+# Files whose locks end with this process: not with the last of its forks, which may outlive it for seconds.
+_own: weakref.WeakSet[FileIO] = weakref.WeakSet()
 
 
 def try_lock(file: FileIO, *, shared: bool = False) -> bool:
@@ -93,3 +97,59 @@ def wait_for_lock(path: Path, waiting: Callable[[], None]) -> FileIO:
             file.close()
             raise
         file.close()
+
+
+@contextmanager
+def locked_by(path: Path) -> Iterator[bool]:
+    """A lock of this process alone, by a file that is there for its lock only, and goes with it.
+
+    Folders above the file are made if missing, and go too where nothing else has come into them.
+
+    Args:
+        path: the file.
+    Yields:
+        False if another process has the lock. True also where the disk knows no locks.
+    Raises:
+        OSError: it cannot be made.
+    """
+    made = [folder for folder in path.parents if not folder.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file, taken = _lock_at_once(path)
+        with file:
+            _own.add(file)
+            try:
+                yield taken
+            finally:
+                if sys.platform == "win32":
+                    # An open file cannot be deleted there, and one that another process has open stays.
+                    file.close()
+                if taken:
+                    # Before the lock ends: whoever has just opened the file sees that it has lost its name.
+                    with suppress(OSError):
+                        path.unlink()
+    finally:
+        for folder in made:
+            with suppress(OSError):  # something else is in it
+                folder.rmdir()
+
+
+def _lock_at_once(path: Path) -> tuple[FileIO, bool]:
+    while True:
+        file = path.open("ab", buffering=0)
+        try:
+            taken = try_lock(file)
+        except OSError:
+            return file, True
+        if not taken or is_in_place(file, path):
+            return file, taken
+        file.close()
+
+
+def _forget_own() -> None:
+    for file in list(_own):
+        file.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_own)

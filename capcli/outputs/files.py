@@ -1,18 +1,16 @@
 """Files that appear whole or not at all, whatever happens while they are written.
 
 The content goes to a temporary file in the target's own folder, onto the disk, and only then under the target's name.
-A crash leaves the old file or the new one, at worst with a `.capcli-*.tmp` beside it, which may be deleted. `Draft` is
-that temporary file; `WholeFile` is a draft with the checks and messages of a file that a user has named. Knows nothing
-of what is written.
+A crash leaves the old file or the new one, at worst with a `.capcli-*.tmp` beside it, which may be deleted, and which
+the next one who writes that file takes away. `Draft` is that temporary file; `WholeFile` is a draft with the checks and
+messages of a file that a user has named. Knows nothing of what is written.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
-import secrets
 import stat
 import sys
 from collections.abc import Iterable
@@ -20,11 +18,10 @@ from pathlib import Path
 from types import TracebackType
 
 from capcli.errors import OutputError, UsageError
+from capcli.outputs.drafts import open_draft, rename_new
+from capcli.outputs.file_lock import is_in_place
 from capcli.outputs.spared import check_output_file
 
-# Hidden and without a photo's suffix, so that a left-over one is never taken for a photo.
-_PREFIX, _SUFFIX = ".capcli-", ".tmp"
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NEW_FILE = 0o666
 
 
@@ -45,8 +42,9 @@ class Draft:
 
     def __init__(self, target: str, content: bytes, *, mode: int | None = None) -> None:
         self._target = target
-        self.path = f"{_stem(target)}{secrets.token_hex(8)}{_SUFFIX}"
-        self._descriptor = os.open(self.path, _FLAGS, _NEW_FILE if mode is None else mode)
+        self._is_there, self._is_on_disk = True, False
+        self._file = open_draft(target, _NEW_FILE if mode is None else mode)
+        self.path = str(self._file.name)
         try:
             self.write(content)
         except BaseException:
@@ -59,9 +57,10 @@ class Draft:
         Raises:
             OSError: it cannot be written.
         """
+        self._is_on_disk = False
         rest = memoryview(content)
         while rest:
-            rest = rest[os.write(self._descriptor, rest) :]
+            rest = rest[os.write(self._file.fileno(), rest) :]
 
     def copy_access(self, status: os.stat_result) -> None:
         """Takes over another file's permissions, and its owner as far as the system allows it.
@@ -76,10 +75,22 @@ class Draft:
                 os.chown(self.path, status.st_uid, -1)
         os.chmod(self.path, stat.S_IMODE(status.st_mode))
 
+    def to_disk(self) -> None:
+        """Has the content on the disk, for who has a last look at the target: that takes time, and renaming takes none.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        # Without this, a power cut after the renaming could leave an empty file under the final name.
+        if not self._is_on_disk:
+            os.fsync(self._file.fileno())
+        self._is_on_disk = True
+
     def replace(self) -> None:
         """Puts the content in the target's place, over what is there."""
         self._finish()
         os.replace(self.path, self._target)
+        self._is_there = False
 
     def publish(self) -> bool:
         """Puts the content in the target's place unless something is there.
@@ -88,15 +99,11 @@ class Draft:
             False if something was there, even if it came up this moment; it is left as it is.
         """
         self._finish()
-        if sys.platform == "win32":
-            # Renaming replaces nothing on Windows.
-            rename = os.rename
-        else:
-            rename = _rename_new
         try:
-            rename(self.path, self._target)
+            rename_new(self.path, self._target)
         except FileExistsError:
             return False
+        self._is_there = False
         return True
 
     def __enter__(self) -> Draft:
@@ -108,21 +115,26 @@ class Draft:
         self.discard()
 
     def _finish(self) -> None:
-        # Without this, a power cut after the renaming could leave an empty file under the final name.
-        os.fsync(self._descriptor)
-        self._close()
-
-    def _close(self) -> None:
-        if self._descriptor >= 0:
-            descriptor, self._descriptor = self._descriptor, -1
-            os.close(descriptor)
+        self.to_disk()
+        if sys.platform == "win32":
+            # An open file cannot be renamed there. Elsewhere its lock lasts as long as it has its name.
+            self._file.close()
 
     def discard(self) -> None:
         """Takes away what was put nowhere."""
-        with contextlib.suppress(OSError):
+        if sys.platform == "win32":
             self._close()
+        if self._is_there:
+            self._is_there = False
+            with contextlib.suppress(OSError):
+                # A signal may come right after it was renamed.
+                if sys.platform == "win32" or is_in_place(self._file, Path(self.path)):
+                    os.unlink(self.path)
+        self._close()
+
+    def _close(self) -> None:
         with contextlib.suppress(OSError):
-            os.unlink(self.path)
+            self._file.close()
 
 
 class WholeFile:
@@ -182,18 +194,6 @@ class WholeFile:
         self._draft.discard()
 
 
-def discard_left_over_drafts(target: str) -> None:
-    """Takes away the drafts of a file that killed runs have left beside it.
-
-    For a caller who knows that no other process writes the file now: whoever has locked it.
-    """
-    folder, start = os.path.split(_stem(target))
-    with contextlib.suppress(OSError):
-        for name in os.listdir(folder or os.curdir):
-            if name.startswith(start) and name.endswith(_SUFFIX):
-                os.unlink(os.path.join(folder, name))
-
-
 def is_unchanged(path: str, status: os.stat_result) -> bool:
     """Whether a file is still the one that it was, by its status before it was read."""
     now = os.stat(path)
@@ -215,33 +215,3 @@ def why(error: OSError) -> str:
     }
     reason = error.strerror or str(error)
     return reasons.get(error.errno) or reason[:1].lower() + reason[1:]
-
-
-def _stem(target: str) -> str:
-    """How the paths of a file's drafts begin. The file's own name, hashed, as it may be as long as names may be."""
-    folder, name = os.path.split(target)
-    digest = hashlib.blake2b(os.fsencode(name), digest_size=8).hexdigest()
-    return os.path.join(folder, f"{_PREFIX}{digest}-")
-
-
-def _rename_new(source: str, target: str) -> None:
-    """Renames without ever replacing, which POSIX has no call for.
-
-    Raises:
-        FileExistsError: something has the target's name.
-    """
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        raise
-    except OSError:
-        # FAT, exFAT and some network disks have no hard links. There the name is taken first, with an empty file, and
-        # then replaced: nobody's file is lost, though a crash just between the two leaves it empty.
-        os.close(os.open(target, _FLAGS, _NEW_FILE))
-        try:
-            os.replace(source, target)
-        except BaseException:
-            os.unlink(target)
-            raise
-    else:
-        os.unlink(source)

@@ -165,6 +165,7 @@ def _rewrite(target: str, edit: Callable[[Metadata], Edit], dry_run: bool) -> Ou
         shutil.copystat(target, draft.path)
         # The photo was read since, which may have moved its time of access.
         os.utime(draft.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        draft.to_disk()
         decided.about_to_happen()
         if not is_unchanged(target, status):
             raise refused("another program changed the photo meanwhile")

@@ -162,7 +162,6 @@ class OutputFile(EarlierFile):
         self._earlier.unproven = b""
 
     def _start(self) -> None:
-        self._started = True
         try:
             if os.fstat(self._file.fileno()).st_size > self._earlier.end:
                 self._file.truncate(self._earlier.end)
@@ -170,6 +169,7 @@ class OutputFile(EarlierFile):
             raise cannot_be_written(self._path, error) from error
         if self._earlier.missing:
             self._append(self._earlier.missing)
+        self._started = True
 
     def _append(self, record: bytes) -> None:
         start = os.fstat(self._file.fileno()).st_size
@@ -179,7 +179,9 @@ class OutputFile(EarlierFile):
                 # Unbuffered, so that a record is on its way whole before the next image is looked at.
                 rest = rest[self._file.write(rest) or 0 :]
         except OSError as error:
-            # Half a record would be read as a whole one; this may fail too, on a disk that is gone.
+            # Half a record would be read as a whole one, and what comes next is to follow what is whole. This may fail
+            # too, on a disk that is gone.
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file.fileno(), start)
+                os.lseek(self._file.fileno(), start, os.SEEK_SET)
             raise cannot_be_written(self._path, error) from error

@@ -15,6 +15,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from capcli.outputs.files import Draft
 from capcli.user_folders import state_folder
 
 
@@ -67,7 +68,9 @@ class ProvenanceMemory:
         # A home folder that cannot be written is no reason not to caption.
         with contextlib.suppress(OSError):
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_text(json.dumps(dataclasses.asdict(provenance)), "utf-8")
+            # Whole or not at all, as a run may be killed here too.
+            with Draft(str(place), json.dumps(dataclasses.asdict(provenance)).encode()) as draft:
+                draft.replace()
 
     def recall(self, output: Path) -> Provenance | None:
         """What made a file's rows, if that is known."""

@@ -15,6 +15,7 @@ from capcli.errors import OutputError, UsageError
 from capcli.outputs.affixes import Affixes
 from capcli.outputs.beside import Beside, check_replaceable
 from capcli.outputs.destinations import Destination
+from capcli.outputs.drafts import discard_left_over
 from capcli.outputs.files import Draft, is_unchanged, why
 from capcli.outputs.joining import Joining
 from capcli.outputs.outcomes import Outcome
@@ -113,6 +114,9 @@ class Sidecars(Destination):
             text = "".join(f"{line}\n" for line in lines) if joining is None else _joined(joining, sidecar, lines[0])
             content = text.encode("utf-8")
             same = _holds(sidecar, content)
+            if same and not self._dry_run:
+                # A run that was killed just before its row leaves one on disks where `publish` takes two steps.
+                discard_left_over(sidecar)
             # One of this image that this run has written, or found, stays.
             written = not self._beside.is_claimed(sidecar) and not same and self._put(sidecar, name, content, status)
             self._beside.claim(image, sidecar)
@@ -138,6 +142,7 @@ class Sidecars(Destination):
                 return draft.publish()
             if status is not None:
                 draft.copy_access(status)
+            draft.to_disk()
             if status is not None and self._joining is not None and not is_unchanged(target, status):
                 raise OutputError(f"{name} cannot be written: another program has changed it meanwhile")
             draft.replace()

@@ -15,6 +15,7 @@ from pathlib import Path
 from capcli.inputs.paths import RAW_SUFFIXES
 from capcli.outputs.beside import Beside, check_replaceable
 from capcli.outputs.destinations import Destination
+from capcli.outputs.drafts import discard_left_over
 from capcli.outputs.exiv2 import XMP_FILE, Metadata, changed, library, refusals, refused
 from capcli.outputs.files import Draft, is_unchanged
 from capcli.outputs.outcomes import Outcome
@@ -143,12 +144,15 @@ def edit_xmp(file: str, edit: Callable[[Metadata], Edit], *, dry_run: bool = Fal
         content, before = _read(file) if exists else (_EMPTY, Metadata.of(_EMPTY, XMP_FILE))
         decided = edit(before)
         if not decided.changes:
+            if not dry_run:
+                discard_left_over(file)
             return decided.outcome
         new = changed(content, before, decided.changes, what=name)
         if not dry_run:
             with Draft(file, new, mode=None if status is None else 0o600) as draft:
                 if status is not None:
                     draft.copy_access(status)
+                draft.to_disk()
                 decided.about_to_happen()
                 if status is not None and is_unchanged(file, status):
                     draft.replace()

@@ -20,6 +20,7 @@ from capcli.errors import BundleError, ProviderError, UsageError
 from capcli.runtime.cores import available_cores
 from capcli.runtime.cuda import CUDA, cuda_obstacle, failed_session, is_out_of_memory
 from capcli.runtime.graph_file import check_whole
+from capcli.runtime.held_signals import held_signals
 from capcli.runtime.installation import (
     Distribution,
     Obstacle,
@@ -221,7 +222,7 @@ def _load_onnxruntime() -> Any:
     reason = None
     disable_telemetry()
     # Looking for devices, it may warn on stderr as soon as it is imported.
-    with captured():
+    with held_signals(), captured():
         try:
             ort = importlib.import_module("onnxruntime")
             if hasattr(ort, "InferenceSession"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -17,6 +17,7 @@ from capcli.bundle.precision import FLOAT32, INT8, Calibration, Precision
 from capcli.dataset.captions import CaptionedImage
 from capcli.decoding.search import SearchSettings
 from capcli.errors import OutputError, UsageError
+from capcli.outputs.file_lock import locked_by
 from capcli.outputs.files import why
 from capcli.training.agreement import measure_agreement
 from capcli.training.bundle_swap import put_back, swap_in
@@ -111,6 +112,25 @@ def export_runs(
     """
     # A link stays one: what it leads to is replaced.
     place = Path(os.path.realpath(bundle))
+    with ExitStack() as stack:
+        try:
+            taken = stack.enter_context(locked_by(place.with_name(f".{place.name}.capcli-lock")))
+        except OSError as error:
+            raise OutputError(f"{bundle}: cannot be written ({why(error)})") from error
+        if not taken:
+            raise OutputError(f"{bundle}: is being written by another capcli export; choose another folder")
+        return _export(sources, bundle, place, options, overwrite=overwrite, note=note)
+
+
+def _export(
+    sources: Sequence[Path],
+    bundle: Path,
+    place: Path,
+    options: ExportOptions,
+    *,
+    overwrite: bool,
+    note: Callable[[str], None],
+) -> ExportResult:
     if put_back(place):
         note(f"{bundle}: an export was killed as it replaced this bundle; put back")
     _check_place(bundle, overwrite)
@@ -126,9 +146,12 @@ def export_runs(
     if options.precision == INT8:
         calibration = choose_calibration(source, options.calibration_images, options.proof_images, note)
     images = _proof_images(source, options)
+    # Always under one name: an export that was killed has left its own there.
+    work = place.with_name(f".{place.name}.capcli-new")
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+        if os.path.lexists(work):
+            shutil.rmtree(work)
+        work.mkdir(mode=0o700)
     except OSError as error:
         raise OutputError(f"{bundle}: cannot be written ({why(error)})") from error
     try:
@@ -143,6 +166,8 @@ def export_runs(
         confidence = choose_confidence(made, source, options.validation, note)
         writer.describe(made, precision, confidence)
         size = sum(file.stat().st_size for file in made.iterdir())
+        # What has come up since is somebody's.
+        _check_place(bundle, overwrite)
         left = swap_in(made, place)
     except OSError as error:
         raise OutputError(f"{bundle}: cannot be written ({why(error)})") from error

@@ -18,7 +18,7 @@ from capcli.training.inputs.sources import prepare_inputs
 from capcli.training.model import CaptioningModel
 from capcli.training.objectives.choice import check_programs, objective_of
 from capcli.training.progress import TrainingListener
-from capcli.training.resume import earlier_run
+from capcli.training.resume import EarlierRun, earlier_run
 from capcli.training.run_folder import RunFolder
 from capcli.training.run_record import RunRecord, digest_of_training, digest_of_validation
 from capcli.training.trainer import Trainer
@@ -43,13 +43,21 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: TrainingList
         TrainingError: the loss is no longer finite, or a process that prepares batches died.
     """
     folder = RunFolder(out)
-    earlier = earlier_run(folder, config)
+    # What is refused leaves nothing behind.
+    earlier_run(folder, config)
+    with folder.locked():
+        _train(config, folder, earlier_run(folder, config), cache=cache, listener=listener)
+    return folder
+
+
+def _train(
+    config: TrainConfig, folder: RunFolder, earlier: EarlierRun | None, *, cache: Path, listener: TrainingListener
+) -> None:
     check_programs(config)
     machine = choose_machine(config)
     torch.set_num_threads(machine.threads)
     data = read_data(config)
     _note(listener, data.notes)
-    folder.create()
     changes: list[str] = []
     if earlier is None:
         # Before anything else, so that a start that is killed is known for what it is.
@@ -91,9 +99,8 @@ def train(config: TrainConfig, out: Path, *, cache: Path, listener: TrainingList
         network.add_presence(config.seed).to(machine.device)
     filters = caption_filters(model.tokenizer, model.habits)
     validator = validator_of(config, data.validation, source, model.tokenizer, filters)
-    with objective_of(config, network, model.tokenizer, filters, plan) as objective, worker_errors(out):
+    with objective_of(config, network, model.tokenizer, filters, plan) as objective, worker_errors(folder.path):
         Trainer(config, folder, network, objective, plan, validator, machine=machine, listener=listener).run()
-    return folder
 
 
 def _note(listener: TrainingListener, lines: list[str]) -> None:

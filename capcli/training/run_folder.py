@@ -18,7 +18,8 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ import torch
 from capcli.bundle.habits import Habits
 from capcli.bundle.tokens import Tokenizer
 from capcli.errors import DataError, OutputError
+from capcli.outputs.file_lock import locked_by
 from capcli.outputs.files import Draft, why
 from capcli.training.config import TrainConfig
 from capcli.training.config_paths import with_absolute_paths
@@ -40,7 +42,8 @@ from capcli.training.run_record import RunRecord
 _FORMAT = 2
 _RECORD = "run.json"
 _OF_A_START = frozenset((_RECORD, "tokenizer.json", "words.json", "start.pt"))
-_TEMPORARY = (".capcli-*.tmp", "*.json.part", "*.pt.part")
+_LOCK = ".capcli-lock"
+_TEMPORARY = (".capcli-*.tmp", "*.json.part", "*.pt.part", _LOCK)
 
 
 class RunFolder:
@@ -49,11 +52,21 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def create(self) -> None:
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"{self.path}: the run folder cannot be made: {why(error)}") from error
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """A context in which no other process trains here. The folder is made if missing; one that stays empty goes.
+
+        Raises:
+            OutputError: another one does, or the folder cannot be made.
+        """
+        with ExitStack() as stack:
+            try:
+                taken = stack.enter_context(locked_by(self.path / _LOCK))
+            except OSError as error:
+                raise OutputError(f"{self.path}: the run folder cannot be made: {why(error)}") from error
+            if not taken:
+                raise OutputError(f"{self.path}: is being trained in by another capcli train; choose another --out")
+            yield
 
     @property
     def has_config(self) -> bool:

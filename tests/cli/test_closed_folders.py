@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 import shutil
 import subprocess
 import sys
@@ -13,17 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import TINY_BUNDLE, command, environment
+from tests.rights import give_up_rights
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="root is held back as Linux does it")
-_DROP_FROM_BOUNDS, _WRITE_ANYTHING, _READ_ANYTHING = 24, 1, 2
-
-
-def _like_anybody() -> None:
-    """Root reads whatever it likes; without these two rights it is held to permissions, here and in what it starts."""
-    if os.geteuid() == 0:
-        for right in (_WRITE_ANYTHING, _READ_ANYTHING):
-            if ctypes.CDLL(None).prctl(_DROP_FROM_BOUNDS, right, 0, 0, 0) != 0:
-                raise OSError("cannot be held back")
 
 
 @pytest.fixture
@@ -41,7 +31,7 @@ def run(*arguments: str | Path, closed: Path, places: Path | None = None) -> sub
     names = ("XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "HOME")
     own = environment(CAPCLI_MODELS=hidden, **dict.fromkeys(names, str(closed)))
     done = subprocess.run(
-        [command(), *arguments], capture_output=True, text=True, env=own, preexec_fn=_like_anybody, check=False
+        [command(), *arguments], capture_output=True, text=True, env=own, preexec_fn=give_up_rights, check=False
     )
     assert "internal error" not in done.stderr
     return done

@@ -1,8 +1,9 @@
-"""Ctrl-C, whichever command it stops and wherever: one line, exit code 130, no traceback."""
+"""Ctrl-C and SIGTERM, whichever command they stop and wherever: 130 with one line or 143 with none, no traceback."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -62,3 +63,42 @@ def test_no_command_is_left_out() -> None:
 def test_so_does_one_that_is_still_loading() -> None:
     codes, errors = interrupted({("--help",): "typer"})
     assert (codes, errors) == (["130 --help"], "capcli: stopped\n")
+
+
+# A library in C++ that calls Python as it loads makes an error of its own of what a signal's handler raises.
+SWALLOWED = """
+import signal, sys
+from capcli import cli
+
+class Swallowing:
+    def find_spec(self, name, path=None, target=None):
+        if name == library and signals:
+            try:
+                signal.raise_signal(signals.pop())
+            except BaseException:
+                raise ImportError("initialization failed")
+
+sys.meta_path.insert(0, Swallowing())
+for library in ("tokenizers", "onnxruntime"):
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signals = [number]
+        print(cli.run(["caption", "missing.jpg", "--model", sys.argv[1]]), len(signals))
+        # Once it is loaded, it is asked for no more.
+        sys.modules.pop(library, None)
+"""
+
+
+def test_a_signal_that_comes_while_a_library_loads_is_no_broken_library() -> None:
+    done = python(SWALLOWED, str(TINY_BUNDLE))
+    assert done.text.splitlines() == ["143 0", "130 0"] * 2
+    assert done.errors == "capcli: stopped\n" * 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_one_that_comes_after_the_end_is_no_traceback(number: signal.Signals) -> None:
+    code = (
+        "import atexit, signal, sys; from capcli import cli\n"
+        "atexit.register(signal.raise_signal, int(sys.argv.pop())); cli.main()"
+    )
+    done = python(code, "--version", str(int(number)))
+    assert (done.code, done.errors) == (-number, "")

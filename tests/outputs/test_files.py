@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.files import Draft, WholeFile, discard_left_over_drafts
+from capcli.outputs.files import Draft, WholeFile
 
 
 def write(path: Path, *, overwrite: bool = False, content: bytes = b"new") -> None:
@@ -101,21 +101,6 @@ def test_a_file_that_comes_up_in_between_is_kept(tmp_path: Path) -> None:
         assert not draft.publish()
     assert os.listdir(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "by hand"
-
-
-def test_left_over_drafts_of_one_file_go_and_those_of_others_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    long = "x" * 250 + ".csv"
-    with Draft(str(tmp_path / "a.csv"), b"half of another") as other:
-        for name in (str(tmp_path / long), long):
-            monkeypatch.chdir(tmp_path)
-            left_over = Draft(name, b"half")
-            assert len(os.listdir(tmp_path)) == 2
-            discard_left_over_drafts(name)
-            assert [path.name for path in tmp_path.iterdir()] == [os.path.basename(other.path)]
-            left_over.discard()
-    discard_left_over_drafts(str(tmp_path / "no such folder" / "x"))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs import file_lock, files, output_file
+from capcli.outputs import file_lock, output_file
+from capcli.outputs.drafts import draft_path
 from capcli.outputs.output_file import Existing, OutputFile
 from capcli.outputs.records import read_rows
 from capcli.outputs.rows import Row, row_format
@@ -82,6 +83,23 @@ def test_a_disk_that_gets_full_keeps_no_half_record(file: Path) -> None:
     assert file.read_bytes() == before
 
 
+@pytest.mark.parametrize("space", range(0, len(HEADER) + 30, 4))
+def test_what_is_written_after_a_disk_was_full_follows_what_is_whole(space: int, tmp_path: Path) -> None:
+    """A new file has its header then, too, and no NUL byte stands for what had no room."""
+    output = opened(tmp_path / "x.csv")
+    file = output._file
+    output._file = Writing(file, 5, space)  # type: ignore[assignment]
+    for write in (output.write_first, output.write):
+        try:
+            write([row("a.jpg")])
+        except OutputError:
+            output._file = file
+    output.write([row("b.jpg")])
+    output.close()
+    assert paths(tmp_path / "x.csv")[-1] == "b.jpg" and set(paths(tmp_path / "x.csv")) <= {"a.jpg", "b.jpg"}
+    assert (tmp_path / "x.csv").read_bytes().startswith(HEADER)
+
+
 def test_the_copy_without_old_rows_is_on_the_disk_before_it_takes_their_place(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +130,7 @@ def test_a_copy_that_cannot_take_the_files_place_goes(file: Path, monkeypatch: p
             retry(file)
     assert os.listdir(file.parent) == ["x.csv"] and paths(file) == ["a.jpg", "b.jpg", "a.jpg"]
     # The next run ends it, and takes away what a kill might have left.
-    (file.parent / f"{Path(files._stem(str(file))).name}0123456789abcdef.tmp").write_text("left over")
+    Path(draft_path(str(file))).write_text("left over")
     with opened(file):
         pass
     assert os.listdir(file.parent) == ["x.csv"] and paths(file) == ["b.jpg", "a.jpg"]

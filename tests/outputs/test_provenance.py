@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -41,3 +44,18 @@ def test_without_a_home_nothing_is_remembered_and_nothing_made(tmp_path: Path, m
     memory = ProvenanceMemory()
     memory.remember(Path("x.csv"), MADE)
     assert memory.recall(Path("x.csv")) is None and list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_leaves_what_was_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And nothing half beside it."""
+    memory = ProvenanceMemory(tmp_path / "state")
+    memory.remember(tmp_path / "x.csv", MADE)
+    names = [path.name for path in (tmp_path / "state").iterdir()]
+
+    def full(descriptor: int, content: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    memory.remember(tmp_path / "x.csv", replace(MADE, beam=5))
+    assert memory.recall(tmp_path / "x.csv") == MADE
+    assert [path.name for path in (tmp_path / "state").iterdir()] == names

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from capcli.errors import OutputError, UsageError
+from capcli.outputs import drafts
 from capcli.outputs.affixes import Affixes
 from capcli.outputs.files import Draft
 from capcli.outputs.joining import Joining
@@ -271,6 +272,7 @@ def test_disks_without_hard_links_work_too(tmp_path: Path, monkeypatch: pytest.M
     def no_links(source: str, target: str) -> None:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
+    monkeypatch.setattr(drafts, "_renameat2", lambda: None)
     monkeypatch.setattr(os, "link", no_links)
     assert Sidecars().write(str(tmp_path / "a.jpg"), ["A dog."]).written
     assert (tmp_path / "a.txt").read_text() == "A dog.\n"

@@ -175,7 +175,7 @@ def run(
     """Trains `network` in `folder`, by default on the cross-entropy of its captions."""
     watch = Watch(network, stop)
     home = RunFolder(folder)
-    home.create()
+    folder.mkdir(parents=True, exist_ok=True)
     network.freeze(settings.fine_tune)
     Trainer(
         settings,

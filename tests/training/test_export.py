@@ -21,7 +21,8 @@ from capcli import Captioner  # noqa: E402
 from capcli.bundle.bundle import read_bundle  # noqa: E402
 from capcli.bundle.matching import FILE  # noqa: E402
 from capcli.decoding.signals import MATCH  # noqa: E402
-from capcli.errors import DataError, UsageError  # noqa: E402
+from capcli.errors import DataError, OutputError, UsageError  # noqa: E402
+from capcli.outputs.file_lock import locked_by  # noqa: E402
 from capcli.training import confidence, matching_choice  # noqa: E402
 from capcli.training.bundle_swap import aside_of  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
@@ -308,6 +309,31 @@ def test_a_bundle_that_a_killed_export_had_moved_aside_is_put_back(tmp_path: Pat
         )
     read_bundle(bundle).verify()
     assert len(notes) == 1 and "put back" in notes[0]
+
+
+def test_two_exports_do_not_write_one_bundle(tmp_path: Path) -> None:
+    bundle = tmp_path / "folder" / "bundle"
+    other = locked_by(bundle.with_name(".bundle.capcli-lock"))
+    with other, pytest.raises(OutputError, match="bundle: is being written by another capcli export"):
+        export([tmp_path / "run"], bundle, overwrite=True)
+    assert not any(tmp_path.iterdir())
+
+
+def test_what_a_killed_export_left_goes_and_what_comes_up_meanwhile_stays(
+    exported: ExportedRun, tmp_path: Path
+) -> None:
+    bundle, left = tmp_path / "bundle", tmp_path / ".bundle.capcli-new"
+    left.mkdir()
+    (left / "encoder.onnx").write_bytes(b"half")
+
+    def note(line: str) -> None:
+        bundle.mkdir(exist_ok=True)
+        (bundle / "manifest.json").write_text("somebody's")
+
+    with pytest.raises(UsageError, match="bundle: exists; use --overwrite"):
+        export_runs([exported.run], bundle, ExportOptions("x", precision="float32"), overwrite=False, note=note)
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+    assert (bundle / "manifest.json").read_text() == "somebody's"
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def data(*captions: str) -> TrainingData:
 def pooled_run(folder: Path) -> Path:
     """A run with a finished epoch, whose decoder is the pooled one."""
     run = RunFolder(folder)
-    run.create()
+    folder.mkdir(parents=True)
     tokenizer = Tokenizer.learn([KNOWN], 1)
     sizes = DecoderConfig("pooled", len(tokenizer), narrow_encoder().config.channels, hidden=12, embedding=10)
     network = CaptionNetwork(narrow_encoder(), build_decoder(sizes))

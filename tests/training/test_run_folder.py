@@ -17,6 +17,8 @@ from capcli.bundle.habits import Habits  # noqa: E402
 from capcli.bundle.tokens import Tokenizer  # noqa: E402
 from capcli.errors import DataError, OutputError  # noqa: E402
 from capcli.training.config import DataSource, TrainConfig  # noqa: E402
+from capcli.training.progress import TrainingListener  # noqa: E402
+from capcli.training.run import train  # noqa: E402
 from capcli.training.run_folder import RunFolder  # noqa: E402
 from capcli.training.run_record import RunRecord  # noqa: E402
 
@@ -48,8 +50,23 @@ def test_a_file_is_no_place_for_a_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     assert not RunFolder(tmp_path / "file").is_free
     assert RunFolder(tmp_path / "new").is_free
-    with pytest.raises(OutputError, match="cannot be made: file exists"):
-        RunFolder(tmp_path / "file").create()
+    with pytest.raises(OutputError, match="cannot be made: "), RunFolder(tmp_path / "file").locked():
+        pass
+
+
+def test_two_runs_do_not_train_in_one_folder_and_one_that_begins_nothing_leaves_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "run"
+    first, second = RunFolder(out), RunFolder(out)
+    with first.locked():
+        assert second.is_free
+        with pytest.raises(OutputError, match="run: is being trained in by another capcli train"), second.locked():
+            pass
+        with pytest.raises(OutputError, match="another capcli train"):
+            train(TrainConfig(), out, cache=tmp_path / "cache", listener=TrainingListener())
+    assert not any(tmp_path.iterdir())
+    with second.locked():
+        (out / "run.json").write_text("{}")
+    assert [path.name for path in out.iterdir()] == ["run.json"]
 
 
 def test_checkpoints_carry_a_format_and_a_later_one_is_refused_by_its_number(tmp_path: Path) -> None:

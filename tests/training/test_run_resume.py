@@ -166,6 +166,7 @@ def test_a_start_killed_at_any_moment_is_begun_again_by_the_same_command(
         train(config, out, cache=cache, listener=Notes())
     assert (out / "config.json").exists() == (moment == "write_config" and after)
     # What a kill in the middle of a file leaves.
+    out.mkdir(exist_ok=True)
     (out / "start.pt.part").write_bytes(b"PK")
     with pytest.raises(KeyboardInterrupt):
         train(config, out, cache=cache, listener=Notes(1, interrupt))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import stat
 import tempfile
 import traceback
@@ -21,10 +22,12 @@ from pathlib import Path
 
 from capcli import user_folders
 from capcli.errors import OutputError
-from capcli.outputs.file_lock import is_in_place, try_lock
+from capcli.outputs.file_lock import is_in_place, locked_by, try_lock
 from capcli.outputs.files import why
 
 LOCK = "lock"
+# Of a run that keeps no features: the beginning of its folder's name, and the file in it that it has locked.
+_TEMPORARY, _OF_RUN = "capcli-features-", ".capcli-lock"
 # The second line of each is what earlier versions made: no run reads it any more.
 _STORES = re.compile(
     r"(?:pixels-\d+|[0-9a-f]{16}-stage\d-[a-z0-9]+)-read\d+"
@@ -111,16 +114,29 @@ def cache_for_run(cache: Path | None, keep: bool) -> Iterator[Path]:
         yield folder
         return
     try:
-        temporary = tempfile.TemporaryDirectory(prefix="capcli-features-")
+        _discard_left_over()
+        temporary = tempfile.TemporaryDirectory(prefix=_TEMPORARY)
     except OSError as error:
         raise OutputError(f"no temporary folder for the features can be made: {why(error)}; set TMPDIR") from error
-    with temporary as name:
+    with temporary as name, locked_by(Path(name) / _OF_RUN):
         try:
             yield Path(name)
         except BaseException as error:
             # The run's frames hold its open files, and Windows removes no folder with an open file in it.
             traceback.clear_frames(error.__traceback__)
             raise
+
+
+def _discard_left_over() -> None:
+    """Takes away the temporary folders of runs that were killed: those that no process has locked any more."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_TEMPORARY}*"):
+        lock = folder / _OF_RUN
+        # One that is just being made has no lock yet.
+        with contextlib.suppress(OSError):
+            with lock.open("r+b", buffering=0) as file:
+                is_left_over = try_lock(file) and is_in_place(file, lock)
+            if is_left_over:
+                shutil.rmtree(folder)
 
 
 def stores(cache: Path) -> list[StoreOnDisk]:

@@ -31,10 +31,10 @@ from capcli import cli
 from capcli.diagnosis import examine
 from capcli.errors import DataError, OutputError
 from capcli.inputs.images import PREPROCESSING
-from capcli.outputs.file_lock import is_in_place, try_lock, wait_for_lock
+from capcli.outputs.file_lock import is_in_place, locked_by, try_lock, wait_for_lock
 from capcli.training.inputs import cache as feature_store
 from capcli.training.inputs.cache import FeatureStore, StoreWriter
-from capcli.training.inputs.cache_folder import LOCK, make_folder, prune, stores
+from capcli.training.inputs.cache_folder import LOCK, cache_for_run, make_folder, prune, stores
 from capcli.training.inputs.features import fill_store, load_for_training
 from tests.conftest import TINY_BUNDLE, RunCommand, command, environment, python
 from tests.shapes import write_data_set
@@ -481,6 +481,21 @@ def test_an_interrupt_removes_the_temporary_cache(tmp_path: Path) -> None:
     run.send_signal(signal.SIGINT)
     assert run.wait(60) == 130
     assert list(place.glob("capcli-features-*")) == [] and not (tmp_path / "cache").exists()
+
+
+def test_the_temporary_cache_of_a_killed_run_goes_with_the_next_and_no_other_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killed, running, made = (tmp_path / f"capcli-features-{name}" for name in ("killed", "running", "made"))
+    for folder in (killed, running, made):
+        (folder / "store").mkdir(parents=True)
+    (killed / ".capcli-lock").touch()
+    with locked_by(running / ".capcli-lock") as taken, cache_for_run(None, keep=False) as own:
+        assert taken and {path.name for path in tmp_path.iterdir()} == {running.name, made.name, own.name}
+        with cache_for_run(None, keep=False) as other:
+            assert own.exists() and other != own
+    assert {path.name for path in tmp_path.iterdir()} == {running.name, made.name}
 
 
 def fill_cache(home: Path) -> list[Path]:

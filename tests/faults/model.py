@@ -97,7 +97,8 @@ SECTIONS = {
         Fault("gaps that are no numbers", "type(gap) is int and gap > 0 for gap", "gap for gap", HABITS),
         Fault("a bundle in an earlier place hides none", "before = first.setdefault(folder.name, folder)",
               "before = folder", f"{MODELS}::test_a_bundle_that_another_of_its_name_hides_is_told"),
-        Fault("half-written bundles are listed", 'if not entry.name.startswith(".")]', "]", f"{MODELS}::test_every_bundle_is_listed_with_size_and_folder"),
+        Fault("half-written bundles are listed", 'if not entry.name.startswith(".")]', "]",
+              f"{MODELS}::test_every_bundle_is_listed_with_size_and_folder"),
         Fault("damaged bundles are not listed", "    except BundleError as error:\n"
               '        return FoundBundle(folder.name, folder, None, "", str(error), hidden_by)\n', "    except "
               'ZeroDivisionError as error:\n        return FoundBundle(folder.name, folder, None, "", str(error), '
@@ -186,7 +187,8 @@ SECTIONS = {
         Fault("casing does not reach captions", "text=sentence(tokens, self.bundle.manifest.habits.casing)",
               "text=sentence(tokens)", CAPTIONER),
         Fault("a limit of pixels is not passed on to loaders", "loaders.load(image, size=size, max_pixels=most)",
-              "loaders.load(image, size=size, max_pixels=10**9)", "tests/test_pipeline.py::test_the_limit_on_pixels_is_the_users_to_set tests/inputs/test_loaders.py"),
+              "loaders.load(image, size=size, max_pixels=10**9)",
+              "tests/test_pipeline.py::test_the_limit_on_pixels_is_the_users_to_set tests/inputs/test_loaders.py"),
         Fault("a limit of pixels is not passed on", "return load_image(image, size=size, max_pixels=most)",
               "return load_image(image, size=size)", CAPTIONER),
         Fault("a stream's limit of pixels is lost", "functools.partial(self.load, max_pixels=settings.max_pixels, "

@@ -34,6 +34,8 @@ DESTINATIONS = "tests/outputs/test_destinations.py"
 RESUME = "tests/test_captioning_resume.py"
 EXIFTOOL = "tests/outputs/test_exiftool.py"
 GUARDS = METADATA
+APPLY = "tests/cli/test_apply.py"
+CONFIDENCE = "tests/cli/test_confidence.py"
 
 # fmt: off
 SECTIONS = {
@@ -69,7 +71,8 @@ SECTIONS = {
               "        return True\n", SIDECARS),
         Fault("a dry run writes",
               "        if self._dry_run:\n            return True\n        with Draft(target, content)",
-              "        with Draft(target, content)", "tests/cli/test_apply.py::test_a_dry_run_prints_what_would_be_written_where_and_writes_nothing"),
+              "        with Draft(target, content)",
+              f"{APPLY}::test_a_dry_run_prints_what_would_be_written_where_and_writes_nothing"),
         Fault("the suffix is added to the name", "return os.path.splitext(image)[0] + self._suffix",
               "return image + self._suffix", SIDECARS),
         Fault("replaced and added to", "if overwrite and joining is not None:", "if False:", JOINING),
@@ -173,7 +176,8 @@ SECTIONS = {
               "    if False:\n        raise refused(\"it is not a", METADATA),
         Fault("read-only photos are written", "    if not status.st_mode & 0o222 or not os.access(target, os.W_OK):\n",
               "    if False:\n", METADATA),
-        Fault("a dry run writes photos", "if new is None or dry_run:", "if new is None:", "tests/cli/test_apply.py::test_a_dry_run_prints_what_would_be_written_where_and_writes_nothing"),
+        Fault("a dry run writes photos", "if new is None or dry_run:", "if new is None:",
+              f"{APPLY}::test_a_dry_run_prints_what_would_be_written_where_and_writes_nothing"),
         Fault("a photo is asked for whole though it is replaced", "if unknown or self._wording.overwrite:",
               "if unknown:", METADATA),
         Fault("a linked photo is known", "unknown = path in self._links or not stat", "unknown = not stat",
@@ -273,7 +277,7 @@ SECTIONS = {
         Fault("a photo that keeps its XMP owns it not", "        if kept is not None:\n"
               "            self._beside.claim(path, file)\n", "", XMP),
         Fault("a dry run writes XMP", "        if not dry_run:\n            with Draft(file", "        if True:\n"
-              "            with Draft(file", "tests/cli/test_apply.py::test_xmp_files_lie_beside_photos_of_every_kind"),
+              "            with Draft(file", f"{APPLY}::test_xmp_files_lie_beside_photos_of_every_kind"),
     ],
     "the way back": [
         Fault("any key of a note is changed", "for key, value in told.items() if key in KEYS}",
@@ -307,7 +311,7 @@ SECTIONS = {
         Fault("an image without a file has a sidecar", "if error is None and path != \"-\" and", "if error is None and",
               DESTINATIONS),
         Fault("unsure captions reach the photos", " and unsure is None else []", " else []",
-              "tests/cli/test_confidence.py::test_unsure_captions_stay_in_the_rows_and_out_of_the_photos"),
+              f"{CONFIDENCE}::test_unsure_captions_stay_in_the_rows_and_out_of_the_photos"),
         Fault("a photo's failure is not the row's", "replace(row, error=error, note=note) for row in rows])\n"
               "        if error is not None:\n            return Outcome(False, error, failed=True)\n"
               '        if unsure is not None:\n            return Outcome(False, None if "note"', "replace(row, "
@@ -338,8 +342,10 @@ SECTIONS = {
         Fault("photos are changed before their rows are there", "            self._rows.put_first([replace(row, "
               "error=UNFINISHED, note=note) for row in rows])\n", "            pass\n", UNDOING),
         Fault("kept texts are told one too few", "self._kept - 1} more", "self._kept} more", RESUME),
-        Fault("two places tell the same note twice", "notes = dict.fromkeys(each.note for each in outcomes if "
-              "each.note)", "notes = [each.note for each in outcomes if each.note]", "tests/cli/test_apply.py::test_alt_texts_are_written_beside_descriptions_and_cut_with_a_note"),
+        Fault("two places tell the same note twice",
+              "notes = dict.fromkeys(each.note for each in outcomes if each.note)",
+              "notes = [each.note for each in outcomes if each.note]",
+              f"{APPLY}::test_alt_texts_are_written_beside_descriptions_and_cut_with_a_note"),
         Fault("a least confidence of 2", 'number_between("min confidence", min_confidence, 0, 1)',
               'number_between("min confidence", min_confidence, 0, 2)', DESTINATIONS),
         Fault("photos may be the output file", "    if is_picture(place):\n        raise UsageError", "    if False:\n"

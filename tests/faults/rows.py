@@ -36,6 +36,9 @@ UNDOING = "tests/outputs/test_undoing.py"
 REPLACED = "tests/outputs/test_replaced.py"
 FOLDER = "tests/outputs/test_image_folder.py"
 ALL_FILE = f"{FAULTS} {TORN} {FILE}"
+CAPTION_RESUME = "tests/cli/test_caption_resume.py"
+CONFIDENCE = "tests/cli/test_confidence.py"
+CAPTION = "tests/cli/test_caption.py"
 
 # fmt: off
 SECTIONS = {
@@ -66,13 +69,13 @@ SECTIONS = {
         Fault("JSON with all decimals", "None if values[column] is None else round(values[column], 4)",
               "values[column]", ROWS),
         Fault("words with all decimals", "[word, round(log_prob, 4)]", "[word, log_prob]",
-              "tests/cli/test_confidence.py::test_words_come_with_their_probabilities_and_make_the_score"),
+              f"{CONFIDENCE}::test_words_come_with_their_probabilities_and_make_the_score"),
         Fault("a score of 0 is none", '"" if value is None else f"{value', '"" if not value else f"{value', ROWS),
         Fault("CSV's bytes that are not UTF-8 are replaced",
               'return line.getvalue().encode("utf-8", "surrogateescape")',
               'return line.getvalue().encode("utf-8", "replace")', ROWS),
         Fault("text's bytes that are not UTF-8 are replaced", '{row.caption}\\n".encode("utf-8", "surrogateescape")',
-              '{row.caption}\\n".encode("utf-8", "replace")', f"{ROWS} tests/cli/test_caption.py::test_odd_names_are_captioned"),
+              '{row.caption}\\n".encode("utf-8", "replace")', f"{ROWS} {CAPTION}::test_odd_names_are_captioned"),
         Fault("TSV's bytes that are not UTF-8 are replaced",
               'for cell in cells) + "\\n").encode("utf-8", "surrogateescape")',
               'for cell in cells) + "\\n").encode("utf-8", "replace")', ROWS),
@@ -87,7 +90,8 @@ SECTIONS = {
         Fault("a suffix in capitals names no format", "_SUFFIXES.get(path.suffix.lower())",
               "_SUFFIXES.get(path.suffix)", ROWS),
         Fault("any format", "if chosen not in formats:", "if False:", ROWS),
-        Fault("words in CSV", 'if words and name != "jsonl":', "if False:", f"{ROWS} tests/cli/test_confidence.py::test_what_cannot_be_starts_nothing"),
+        Fault("words in CSV", 'if words and name != "jsonl":', "if False:",
+              f"{ROWS} {CONFIDENCE}::test_what_cannot_be_starts_nothing"),
         Fault("rank comes last", 'return ("path", "rank", *columns[1:])', 'return ("path", *columns[1:], "rank")',
               f"{ROWS} {FILE}"),
     ],
@@ -153,7 +157,7 @@ SECTIONS = {
         Fault("a torn end stays where nothing is left to do",
               "            if not self._started:\n                self._start()\n            if self._earlier.outdated",
               "            if self._earlier.outdated", FAULTS),
-        Fault("a torn end is not cut off", "self._file.truncate(self._earlier.end)", "pass", FAULTS),
+        Fault("a torn end is not cut of", "self._file.truncate(self._earlier.end)", "pass", FAULTS),
         Fault("a copy left by a kill stays", "    discard_left_over_drafts(target)\n", "", f"{FAULTS} {FILE}"),
         Fault("the copy is readable by all", 'Draft(target, b"", mode=0o600) as copy', 'Draft(target, b"") as copy',
               f"{FAULTS} {FILE}"),
@@ -226,10 +230,10 @@ SECTIONS = {
               " in other] + [note]", "pass", TORN),
         Fault("NUL bytes are not told", "        if len(tail) < len(records.tail):\n", "        if False:\n", TORN),
         Fault("a lacking mark is not told", "and not _is_marked(file):", "and False:",
-              "tests/cli/test_caption_resume.py::test_a_byte_order_mark_for_excel_is_written_once_and_kept"),
+              f"{CAPTION_RESUME}::test_a_byte_order_mark_for_excel_is_written_once_and_kept"),
         Fault("a mark that was torn is not mended",
               "                self.missing = BYTE_ORDER_MARK + self.missing\n", "                pass\n",
-              "tests/cli/test_caption_resume.py::test_killed_within_the_header_a_file_gets_the_mark_that_it_was_to_have"),
+              f"{CAPTION_RESUME}::test_killed_within_the_header_a_file_gets_the_mark_that_it_was_to_have"),
         Fault("after a last row without end there is none",
               'self.missing = b"\\n" if tail.endswith(b"\\r") or form.name != "csv" else b"\\r\\n"',
               'self.missing = b""', TORN),
@@ -273,7 +277,7 @@ SECTIONS = {
         Fault("any header is torn", 'if header.removeprefix(BYTE_ORDER_MARK).startswith(start.removesuffix(b"\\r")) '
               "or BYTE", "if True or BYTE", TORN),
         Fault("a torn mark is no header", " or BYTE_ORDER_MARK.startswith(tail):", ":",
-              "tests/cli/test_caption_resume.py::test_killed_within_the_header_a_file_gets_the_mark_that_it_was_to_have"),
+              f"{CAPTION_RESUME}::test_killed_within_the_header_a_file_gets_the_mark_that_it_was_to_have"),
         Fault("rows behind a quote are torn",
               "any(_is_row(columns, line) for line in lines)", "False", TORN),
         Fault("a caption may hold lines", 'columns[before] not in ("path", "error", "note") or any', "any", TORN),
@@ -364,7 +368,7 @@ SECTIONS = {
         Fault("another spelling is told for each photo", "            self._compared = True\n", "", RESUME),
         Fault("names that are not UTF-8 are told each time", "            self._told_of_bytes = True\n            self."
               "_news.append(f\"{self._path}", "            self._news.append(f\"{self._path}",
-              "tests/cli/test_caption_resume.py::test_names_that_are_not_utf8_keep_their_bytes_and_are_told_of_once"),
+              f"{CAPTION_RESUME}::test_names_that_are_not_utf8_keep_their_bytes_and_are_told_of_once"),
         Fault("news are told twice", "        news, self._news = self._news, []\n        return news\n\n    def begin",
               "        return self._news\n\n    def begin", f"{RESUME} {DESTINATIONS}"),
         Fault("what was replaced is not read back", "    return found if isinstance(found, dict) else None\n",

@@ -14,6 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given as given_any
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from capcli import CapcliError, Caption, Captioner, ImageError, UsageError
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
@@ -165,6 +168,57 @@ def test_what_loads_and_what_captions_may_be_any_functions() -> None:
     five = "is a multiple of five"
     assert errors == {"n3": "is known", "n5": five, "n7": seven, "n10": five, "n14": seven}
     assert all(result.captions == (2 * int(result.source[1:]),) for result in results if result.error is None)
+
+
+# Photos by number, of which each fifth cannot be read; texts are errors that are known before.
+INPUTS = st.lists(st.one_of(st.integers(1, 9), st.just("is known")), max_size=30)
+
+
+@settings(max_examples=25, deadline=None)
+@given_any(
+    inputs=INPUTS,
+    batch_size=st.integers(1, 5),
+    workers=st.integers(1, 3),
+    slow=st.sets(st.integers(1, 9), max_size=2),
+    named=st.booleans(),
+)
+def test_every_input_has_its_own_answer_in_its_turn(
+    inputs: list[int | str],
+    batch_size: int,
+    workers: int,
+    slow: set[int],
+    named: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Whatever comes between, however often a file is named, however long one takes, whatever is captioned together."""
+    folder = tmp_path_factory.mktemp("numbers")
+    for number in range(1, 10) if named else ():
+        (folder / str(number)).write_bytes(b"x" * number)
+
+    def load(image: str) -> np.ndarray:
+        number = int(Path(image).name)
+        if number in slow:
+            time.sleep(0.003)
+        if number % 5 == 0:
+            raise ImageError(f"{number} is a multiple of five")
+        return np.full((2, 2, 3), number, np.uint8)
+
+    def say(pixels: np.ndarray) -> list[list[int]]:
+        assert 1 <= len(pixels) <= batch_size
+        return [[int(image[0, 0, 0]), 0] for image in pixels]
+
+    def wanted(image: int | str) -> tuple[tuple[int, ...], str | None]:
+        if isinstance(image, str):
+            return (), image
+        return ((), f"{image} is a multiple of five") if image % 5 == 0 else ((image, 0), None)
+
+    given_inputs = [
+        PipelineInput(place, str(folder / str(image)), image if isinstance(image, str) else None)
+        for place, image in enumerate(inputs)
+    ]
+    results = list(Pipeline(load, say, PipelineSettings(batch_size, workers)).run(given_inputs))
+    assert [result.source for result in results] == list(range(len(inputs)))
+    assert [(result.captions, result.error) for result in results] == list(map(wanted, inputs))
 
 
 def red(image: object) -> np.ndarray:

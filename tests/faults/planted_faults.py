@@ -3,8 +3,8 @@
     python -m tests.faults.planted_faults [NAME...]
 
 Each fault is a change of one text, planted in a copy of the package; quick tests are run on that copy and have to
-fail. A name is that of an area (training, decoding, ...), a section or a fault, or a part of a fault's. Ends with 1 if
-a fault survives, with 2 if a text to replace is gone or is there twice, or if the tests fail without a fault. Needs
+fail. A name is that of an area (training, decoding, ...) or a section, or a part of a fault's. Ends with 1 if a fault
+survives, with 2 if a text to replace is gone or is there twice, or if the tests fail without a fault. Needs
 what the tests need, on Linux or macOS.
 """
 
@@ -145,10 +145,11 @@ def chosen(names: list[str]) -> list[tuple[Area, Fault]]:
         for section, some in area.sections.items()
         for fault in some
     ]
+    known = {place for places, _, _ in every for place in places}
     return [
         (area, fault)
         for places, area, fault in every
-        if not names or any(name in places or name in fault.name for name in names)
+        if not names or any(name in places or (name not in known and name in fault.name) for name in names)
     ]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs, natural_key
@@ -191,6 +191,14 @@ def test_natural_order_is_total_and_stable(names: list[str]) -> None:
     shuffled = random.Random(len(names)).sample(names, len(names))
     assert sorted(names, key=natural_key) == sorted(shuffled, key=natural_key)
     assert all((key(a) == key(b)) == (a == b) for a in names for b in names)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.text(max_size=5), st.text(max_size=5), st.lists(st.integers(0, 10**20), min_size=2, max_size=5, unique=True))
+def test_numbers_within_names_count_by_their_value(before: str, after: str, numbers: list[int]) -> None:
+    before, after = before.rstrip("0123456789"), after.lstrip("0123456789")
+    names = [f"{before}{number}{after}" for number in numbers]
+    assert sorted(names, key=natural_key) == [f"{before}{number}{after}" for number in sorted(numbers)]
 
 
 def test_natural_order_counts() -> None:

@@ -10,10 +10,13 @@ what the tests need, on Linux or macOS.
 
 from __future__ import annotations
 
+import compileall
 import contextlib
+import gc
 import importlib
 import math
 import os
+import py_compile
 import shutil
 import signal
 import sys
@@ -39,6 +42,8 @@ AREAS = {
 }
 # What a test that waits for something for ever is given; no file of tests takes a third of it.
 _LONGEST_S = 240
+# No plugins but the one that the tests use: loading those of all that is installed takes longer than most tests.
+_PYTEST = ("-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin")
 
 
 class MisplacedFaultError(Exception):
@@ -81,6 +86,9 @@ def copy_to(folder: Path) -> Path:
         f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(folder)!r})\nfrom capcli.cli import main\nmain()\n"
     )
     script.chmod(0o755)
+    # Compiled once; a file that a fault is planted in is told by its content, however soon after the last one.
+    for name in ("capcli", "tests"):
+        compileall.compile_dir(folder / name, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     return folder
 
 
@@ -99,8 +107,7 @@ def pytest_fails(root: Path, tests: list[str], longest_s: float = math.inf) -> t
             with printed.open("w") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
-            # Neither the installed package nor what Python has compiled of another fault.
-            sys.dont_write_bytecode = True
+            # Not the installed package.
             sys.path[:0] = [str(root)]
             # This file's own package is the original's; the copy's tests are in one of the same name.
             for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
@@ -110,7 +117,7 @@ def pytest_fails(root: Path, tests: list[str], longest_s: float = math.inf) -> t
             capcli = importlib.import_module("capcli")
             assert capcli.__file__ and Path(capcli.__file__).is_relative_to(root), capcli.__file__
             pytest = importlib.import_module("pytest")
-            code = int(pytest.main(["-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]))
+            code = int(pytest.main([*_PYTEST, *tests]))
         finally:
             sys.stdout.flush()
             os._exit(code)
@@ -136,6 +143,8 @@ def preload() -> None:
     hypothesis.settings.register_profile("faults", phases=phases, database=None, deadline=None)
     hypothesis.settings.load_profile("faults")
     assert "capcli" not in sys.modules
+    # pytest collects twice as it ends, and PyTorch is much to look through.
+    gc.freeze()
 
 
 def chosen(names: list[str]) -> list[tuple[Area, Fault]]:
@@ -158,8 +167,7 @@ def main(names: list[str]) -> int:
     if not faults:
         print(f"no fault, section or area is called {' or '.join(names)}", file=sys.stderr)
         return 2
-    # In the commands that tests start, too: Python would take what it has compiled for what is planted a moment later.
-    os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     preload()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="capcli-faults-") as folder, ThreadPoolExecutor(2) as pool:

@@ -314,8 +314,10 @@ def test_no_hypothesis_is_given_up_for_looks_before_enough_sentences_have_ended(
             (5, 6): {7: 1.0},
         },
     )
-    [found] = model.search(SearchSettings(beam=2, max_length=6))
-    assert found[0].tokens == (3, 4, 5, 6, 7)
+    # Those that have ended count for their own image alone.
+    for images in ([0], [0, 0, 0]):
+        for found in model.only(images).search(SearchSettings(beam=2, max_length=6)):
+            assert found[0].tokens == (3, 4, 5, 6, 7)
 
 
 def test_a_hypothesis_is_held_to_what_it_would_score_if_it_ended_next() -> None:

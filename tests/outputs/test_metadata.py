@@ -183,7 +183,7 @@ def test_a_description_is_replaced_only_when_told(name: str, where: str, tmp_pat
     assert same(frames(content), frames(path))
 
 
-@pytest.mark.parametrize("blank", ["", " " * 31])
+@pytest.mark.parametrize("blank", ["", " " * 31, "\0" * 31, " \0"])
 def test_the_blanks_that_cameras_write_are_no_description(blank: str, tmp_path: Path) -> None:
     path = save_photo(tmp_path / "a.jpg", exif=camera_exif(blank))
     assert write_description(path, CAPTION).written
@@ -234,6 +234,17 @@ def test_iptc_in_an_old_coding_stays_readable(tmp_path: Path) -> None:
             found = image.read_iptc("latin-1")
         # The one coding holds for all texts: one that it cannot say goes to EXIF and XMP only.
         assert found == {"Iptc.Application2.City": "München"} | ({"Iptc.Application2.Caption": iptc} if iptc else {})
+
+
+def test_iptc_that_is_begun_in_ascii_tells_its_coding_and_has_no_more_than_fits(tmp_path: Path) -> None:
+    path = save_photo(tmp_path / "a.jpg")
+    edit(path, lambda image: image.modify_iptc({"Iptc.Application2.City": "Rome"}))
+    for caption, iptc in ((CAPTION, CAPTION), ("ü" * 1000, "ü" * 1000), ("ü" * 1000 + "x", None)):
+        assert write_description(path, caption, overwrite=True).written
+        assert descriptions(path) == {"xmp": {'lang="x-default"': caption}, "exif": caption, "iptc": iptc}
+        with pyexiv2.ImageData(path.read_bytes()) as image:
+            # Without it, others read UTF-8 as Latin-1.
+            assert image.read_iptc()["Iptc.Envelope.CharacterSet"] == "\x1b%G"
 
 
 def test_what_follows_the_picture_stays(tmp_path: Path) -> None:
@@ -431,12 +442,19 @@ def test_a_full_disk_leaves_the_photo(tmp_path: Path, monkeypatch: pytest.Monkey
     assert os.listdir(tmp_path) == ["a.jpg"]
 
 
-def test_a_photo_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("same_size", [False, True])
+def test_a_photo_that_changes_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_size: bool
+) -> None:
     path = save_photo(tmp_path / "a.jpg")
     real = metadata._edited
 
     def slow(content: bytes, change: Callable[[Metadata], Edit]) -> tuple[bytes | None, Edit]:
-        photo("coffee").save(path)
+        if same_size:
+            path.write_bytes(content[:-1] + b"x")
+            os.utime(path, ns=(1, 1))
+        else:
+            photo("coffee").save(path)
         return real(content, change)
 
     monkeypatch.setattr(metadata, "_edited", slow)
@@ -535,3 +553,5 @@ def test_what_cannot_be_asked_is_wanted_so_that_it_is_told(tmp_path: Path, monke
     assert not PhotoMetadata().wants(str(tmp_path / "large.jpg"))
     monkeypatch.setattr(metadata, "MAX_BYTES", 100)
     assert PhotoMetadata().wants(str(tmp_path / "large.jpg"))
+    with pytest.raises(OutputError, match="the photo is larger than 1 GB"):
+        write_description(tmp_path / "large.jpg", "A cat.", overwrite=True)

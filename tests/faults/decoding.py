@@ -17,7 +17,7 @@ SIGNALS = "tests/decoding/test_signals.py"
 CONFIDENCE = "tests/bundle/test_confidence.py"
 MATCHING = "tests/bundle/test_matching.py"
 CAPTIONER = "tests/test_captioner.py"
-UNSURE = "tests/cli/test_confidence.py"
+UNSURE = "tests/outputs/test_unsure.py"
 
 # fmt: off
 SECTIONS = {
@@ -151,17 +151,17 @@ SECTIONS = {
               CONFIDENCE),
         Fault("what is just as likely is held back", "round(best.confidence, 4) < least",
               "round(best.confidence, 4) <= least",
-              f"{UNSURE}::test_unsure_captions_stay_in_the_rows_and_out_of_the_photos"),
+              UNSURE),
         Fault("confidence is not rounded as rows have it", "round(best.confidence, 4) < least",
-              "best.confidence < least", f"{UNSURE}::test_unsure_captions_stay_in_the_rows_and_out_of_the_photos"),
+              "best.confidence < least", UNSURE),
         Fault("approved captions are held back", "best.caption is None or best.approved", "best.caption is None",
-              f"{UNSURE}::test_unsure_captions_stay_in_the_rows_and_out_of_the_photos"),
+              UNSURE),
         Fault("a confidence that is not known is enough", 'return f"{_UNSURE}its confidence is not known"',
-              "return None", f"{UNSURE}::test_unsure_captions_stay_in_the_rows_and_out_of_the_photos"),
+              "return None", UNSURE),
         Fault("failures are unsure", "if least is None or best.caption is None or", "if least is None or",
-              f"{UNSURE}::test_unsure_captions_stay_in_the_rows_and_out_of_the_photos"),
+              UNSURE),
         Fault("any note tells that it was unsure", "note is not None and note.startswith(_UNSURE)", "note is not None",
-              f"{UNSURE}::test_unsure_captions_stay_in_the_rows_and_out_of_the_photos"),
+              UNSURE),
     ],
     "matching": [
         Fault("no temperature", "float(self.temperature) * float((said", "float((said", MATCHING),

@@ -97,6 +97,39 @@ def photoshop(number: int, data: bytes) -> bytes:
     return content[:2] + b"\xff\xed" + (len(payload) + 2).to_bytes(2, "big") + payload + content[2:]
 
 
+def with_other_byte(content: bytes, after: bytes, distance: int) -> bytes:
+    place = content.index(after) + distance
+    return content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+
+
+WEBP_WITH_EXIF = coded("WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "after", "distance"),
+    [
+        ("JPEG", FILES["JPEG"], b"\xff\xdb", 10),
+        ("JPEG", FILES["JPEG"], b"\xff\xda", 40),
+        ("JPEG", FILES["JPEG"], AFTER, 1),
+        ("JPEG", FILES["JPEG"], b"ICC_PROFILE", 100),
+        ("PNG", FILES["PNG"], b"IDAT", 40),
+        ("PNG", FILES["palette PNG"], b"PLTE", 5),
+        ("PNG", FILES["palette PNG"], b"tRNS", 5),
+        ("PNG", FILES["PNG"], AFTER, 1),
+        ("WEBP", FILES["WEBP"], b"VP8 ", 40),
+        ("WEBP", FILES["WEBP"], AFTER, 1),
+        # Transparency, and the width.
+        ("WEBP", WEBP_WITH_EXIF, b"VP8X", 8),
+        ("WEBP", WEBP_WITH_EXIF, b"VP8X", 12),
+        ("TIFF", coded("TIFF"), PICTURE.tobytes()[:64], 8),
+        ("TIFF", coded("TIFF", save_all=True, append_images=[OTHER]), OTHER.tobytes()[:64], 8),
+    ],
+)
+def test_every_part_of_a_picture_counts(kind: str, content: bytes, after: bytes, distance: int) -> None:
+    assert parts(content, kind) is not None
+    assert parts(with_other_byte(content, after, distance), kind) != parts(content, kind)
+
+
 @pytest.mark.parametrize(
     ("kind", "one", "other"),
     [
@@ -117,7 +150,7 @@ def test_what_is_not_seen_is_compared_too(kind: str, one: bytes, other: bytes) -
     [
         ("JPEG", photoshop(0x0404, b"old\0"), photoshop(0x0404, b"longer.\0")),
         ("JPEG", coded("JPEG", comment=b"one"), coded("JPEG", comment=b"one\0")),
-        ("WEBP", coded("WEBP"), coded("WEBP", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0")),
+        ("WEBP", coded("WEBP"), WEBP_WITH_EXIF),
         ("TIFF", coded("TIFF", description="one"), coded("TIFF", description="another one")),
     ],
 )

@@ -235,7 +235,7 @@ SECTIONS = {
         Fault("a word that ends just there is lost", "captions[0][: most + 1].rpartition", "captions[0][:most]."
               "rpartition", ALT),
         Fault("a cut ends with a comma", '.rstrip(" ,;:-")', "", ALT),
-        Fault("a long word is nothing", "(cut if space else captions[0][:most])", "cut", ALT),
+        Fault("a caption of marks is nothing", '.rstrip(" ,;:-") or beginning', '.rstrip(" ,;:-")', ALT),
         Fault("the first caption is cut though another fits", "    if fitting is not None:\n        return fitting\n",
               "", ALT),
         Fault("nobody is told of the cut", "outcome = Outcome(True, \"; \".join(kept) or None, replaced={place: "

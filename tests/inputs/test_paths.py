@@ -80,6 +80,7 @@ def test_globs_choose_by_name_or_by_path_below_the_folder(tmp_path: Path) -> Non
         f"{root}/{n}" for n in ("a.jpg", "sub/c.jpg", "sub/d.jpg")
     ]
     assert paths(found(root, rules=FolderRules(include=("*.photo",)))) == [f"{root}/other/e.photo"]
+    assert paths(found(root, rules=FolderRules(include=("c*",)))) == [f"{root}/sub/c.jpg"]
     assert paths(found(root, rules=FolderRules(exclude=("sub/c*", "*.png")))) == [f"{root}/a.jpg", f"{root}/sub/d.jpg"]
     assert paths(found(root, rules=FolderRules(exclude=("sub",)))) == [f"{root}/a.jpg", f"{root}/b.png"]
 
@@ -204,6 +205,8 @@ def test_numbers_within_names_count_by_their_value(before: str, after: str, numb
 def test_natural_order_counts() -> None:
     names = ["img12.png", "img10.png", "IMG2.png", "img1.png", "img02.png"]
     assert sorted(names, key=natural_key) == ["img1.png", "IMG2.png", "img02.png", "img10.png", "img12.png"]
+    # What differs in capitals or zeros alone has its order too, whatever the disk's.
+    assert len({str(natural_key(name)) for name in ("img2", "IMG2", "img02", "ımg2")}) == 4
 
 
 def test_an_argument_that_no_path_can_be_is_passed_on_to_be_told() -> None:

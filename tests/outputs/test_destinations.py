@@ -134,6 +134,12 @@ def test_with_rows_they_say_what_is_done(tmp_path: Path) -> None:
         assert again.wants(str(photo)) and not again.wants(str(photo), is_file=False)
 
 
+@pytest.mark.parametrize("least", [1.01, -0.01, float("nan")])
+def test_a_least_confidence_is_a_probability(least: float) -> None:
+    with pytest.raises(UsageError, match="min confidence must be from 0 to 1"):
+        Destinations(min_confidence=least)
+
+
 def test_every_place_is_asked_for_it_learns_from_that_which_photo_has_what() -> None:
     asked: list[str] = []
 

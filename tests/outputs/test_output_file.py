@@ -268,6 +268,9 @@ def test_a_kill_while_the_copy_is_made_leaves_nothing_that_stays(tmp_path: Path)
             b"path,caption,score,error,confidence,note\r\na.jpg,A dog.,-0.5,,,\r\nb.jpg,A dog.\r\n",
             "line 3: 2 cells instead of 6",
         ),
+        (HEADER + b"a.jpg,A dog.,-0.5,,,,\r\n", "line 2: 7 cells instead of 6"),
+        # Some readers would take it for: A dog.
+        (HEADER + b'a.jpg,"A" dog.,-0.5,,,\r\n', "line 2: a quote is not closed, or stands within a cell"),
         (b"path,caption,score,error,confidence,note\r\na.jpg,A dog.,high,,,\r\n", "line 2: "),
         (b"\xff\xd8\xff\xe0 a photo\r\n", "line 1: "),
     ],

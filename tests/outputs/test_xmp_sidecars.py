@@ -149,10 +149,10 @@ def test_what_was_replaced_is_put_back(stem: bool, tmp_path: Path) -> None:
     row = Row(str(photo), "A dog.", None, None, note=note)
     assert UndoneXmp(stem=not stem).put([row]).same and xmp(file) != before
     assert UndoneXmp(stem=stem).put([row]).written and xmp(file) == before
+    assert UndoneXmp(stem=stem).put([row]).same
     file.unlink()
     assert UndoneXmp(stem=stem).put([row]) == Outcome(False, f"{file.name} is not there any more")
     assert list(tmp_path.iterdir()) == []
-    assert UndoneXmp(stem=stem).put([row]).same
     XmpSidecars(Wording(overwrite=True), stem=stem).put(rows(photo, "Another."))
     told = f"{file.name} has another description than capcli wrote: 'Another.'"
     assert UndoneXmp(stem=stem).put([row]) == Outcome(False, told)

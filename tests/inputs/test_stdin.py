@@ -112,6 +112,7 @@ def test_a_list_may_begin_like_an_image_and_with_a_byte_order_mark() -> None:
         (base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(100)), False, "base64 -d"),
         (b"data:image/png;base64,iVBORw0KGgoAAAA", False, "base64 -d"),
         (b"x" * (LONGEST_PATH + 1), False, "65536 bytes without a line end"),
+        (b"x" * (LONGEST_PATH + 1) + b"\n", False, "65536 bytes without a line end"),
         (b"x\n" * LONGEST_PATH, True, "leave out -0"),
     ],
 )

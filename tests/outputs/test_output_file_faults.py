@@ -211,6 +211,44 @@ def test_a_row_that_says_nothing_is_done_and_has_nothing_to_give(file: Path) -> 
     assert file.read_bytes() == before
 
 
+def test_what_a_photo_said_is_on_the_disk_before_the_photo_is_changed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, seen = os.fsync, list[bytes]()
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        seen.append(file.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with opened(file) as output:
+        assert output.claim("c.jpg")
+        output.write_first([row("c.jpg")])
+        assert [b"c.jpg" in content for content in seen] == [True]
+        output.write([row("c.jpg")])
+    assert paths(file) == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_a_file_that_was_refused_can_be_replaced_at_once(file: Path) -> None:
+    file.write_bytes(HEADER + b"a.jpg,A dog.,high,,,\r\n")
+    with pytest.raises(UsageError, match="line 2") as refused:
+        opened(file)
+    # Whoever holds on to the error holds no lock.
+    with opened(file, Existing.REPLACE) as output:
+        output.write([row("b.jpg")])
+    assert paths(file) == ["b.jpg"] and refused.value
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_what_a_link_leads_to_is_no_new_file(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").symlink_to("elsewhere.csv")
+    with pytest.raises(UsageError, match="exists"):
+        opened(tmp_path / "x.csv", Existing.REFUSE)
+    with pytest.raises(UsageError, match="is no regular file; --resume needs one"):
+        opened(Path(os.devnull))
+    assert os.listdir(tmp_path) == ["x.csv"]
+
+
 def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"\.csv: cannot be written: its name is too long$"):
         OutputFile(tmp_path / f"{'x' * 300}.csv", row_format("csv", ranked=False))

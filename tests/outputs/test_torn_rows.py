@@ -150,6 +150,13 @@ def test_a_text_of_somebodys_own_stays_where_nothing_is_left_to_do(tmp_path: Pat
         output.write([Row("a.jpg", None, None, "is empty")])
         output.write([row("a.jpg")])
     assert file.read_bytes() == b"Buy milk"
+    # A path that ends is one of a run's only if it is the very path.
+    file.write_bytes(b"milk\t2 lit")
+    with pytest.raises(UsageError, match="line 1: has no end"):
+        resume(file, "text", "milkman.jpg")
+    assert file.read_bytes() == b"milk\t2 lit"
+    resume(file, "text", "milk")
+    assert file.read_bytes() == b"milk\tA dog.\n"
 
 
 @pytest.mark.parametrize(

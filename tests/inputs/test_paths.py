@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 from collections import Counter
@@ -104,7 +105,9 @@ def test_a_folder_is_walked_once_and_by_its_own_name_where_it_has_one(tmp_path: 
         for other in range(8):
             (root / str(one) / f"to{other}").symlink_to(root / str(other))
     (root / "0" / "away").symlink_to(outside)
-    names = [os.path.relpath(path, root) for path in paths(found(str(root)))]
+    # Whoever walks each way there never comes to an end.
+    items = itertools.islice(find_inputs([str(root)], FolderRules()), 20)
+    names = [os.path.relpath(item.path, root) for item in items]
     assert names == [*(f"{number}/{number}.jpg" for number in range(8)), "0/away/x.jpg"]
 
 

@@ -229,6 +229,21 @@ def test_what_a_photo_said_is_on_the_disk_before_the_photo_is_changed(
     assert paths(file) == ["a.jpg", "b.jpg", "c.jpg"]
 
 
+def test_new_rows_of_the_last_path_take_the_place_of_its_old_ones_alone(file: Path) -> None:
+    with opened(file) as output:
+        assert not output.claim("b.jpg")
+        output.write([Row("b.jpg", "A dog.", -0.5, None, note="noted")])
+    assert [(found.path, found.note) for found in read_rows(file, "csv")] == [("a.jpg", None), ("b.jpg", "noted")]
+
+
+def test_captions_come_best_first_however_their_rows_lie(tmp_path: Path) -> None:
+    rows = [Row("a.jpg", f"Words {rank}.", -0.5, None, rank) for rank in (3, 1, 2)]
+    with opened(tmp_path / "x.csv", captions=3) as output:
+        output.write(rows)
+    with opened(tmp_path / "x.csv", captions=3) as output:
+        assert [found.rank for found in output.captions_of("a.jpg")] == [1, 2, 3]
+
+
 def test_a_file_that_was_refused_can_be_replaced_at_once(file: Path) -> None:
     file.write_bytes(HEADER + b"a.jpg,A dog.,high,,,\r\n")
     with pytest.raises(UsageError, match="line 2") as refused:

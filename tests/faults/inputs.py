@@ -185,7 +185,7 @@ SECTIONS = {
         Fault("pipes are opened",
               '        if not stat.S_ISREG(mode):\n            raise ImageError("is not a regular file',
               '        if False:\n            raise ImageError("is not a regular file',
-              f"{IMAGES}::test_files_that_are_no_regular_files_are_told"),
+              f"{IMAGES}::test_a_named_pipe_does_not_block"),
         Fault("a text is a photo to write into",
               "    if sniff(head) is None:\n        raise ImageError(name_foreign(head))\n\n\ndef in_words",
               "\n\ndef in_words", "tests/test_applying.py"),

@@ -154,6 +154,17 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def test_a_picture_that_does_not_fit_into_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(image: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr("capcli.inputs.images.upright", full)
+    image = Image.new("RGB", (30, 20))
+    for source in (image, encode(image, "PNG"), encode(image, "JPEG")):
+        with pytest.raises(ImageError, match="^does not fit into memory$"):
+            load_image(source, size=SIZE)
+
+
 def test_a_grey_array_may_have_an_axis_for_its_only_channel() -> None:
     grey = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
     wanted = load_image(grey, size=SIZE)

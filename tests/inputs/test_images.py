@@ -161,7 +161,7 @@ def test_a_picture_that_does_not_fit_into_memory_is_told(monkeypatch: pytest.Mon
     monkeypatch.setattr("capcli.inputs.images.upright", full)
     image = Image.new("RGB", (30, 20))
     for source in (image, encode(image, "PNG"), encode(image, "JPEG")):
-        with pytest.raises(ImageError, match="^does not fit into memory$"):
+        with pytest.raises(ImageError, match=r"^does not fit into memory$"):
             load_image(source, size=SIZE)
 
 

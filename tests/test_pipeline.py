@@ -96,7 +96,7 @@ def test_a_changed_file_is_looked_at_again(captioner: Captioner, tmp_path: Path)
             draw("circle", colour, "white", 1000, 64).save(path)
             yield given(str(path))
             # The next one is drawn over this one only once it has been read.
-            read.acquire()
+            assert read.acquire(timeout=10)
 
     read = threading.Semaphore(0)
     texts = []
@@ -161,7 +161,12 @@ def test_what_loads_and_what_captions_may_be_any_functions() -> None:
         return [[2 * int(image[0, 0, 0])] for image in pixels]
 
     inputs = [PipelineInput(f"n{n}", n, "is known" if n == 3 else None) for n in range(1, 15)]
-    results = list(Pipeline(load, double, PipelineSettings(batch_size=4)).run(inputs))
+    results: list[Result[str, int]] = []
+    pipeline = Pipeline(load, double, PipelineSettings(batch_size=4))
+    # A thread that reads images and dies would be waited for without end.
+    running = threading.Thread(target=lambda: results.extend(pipeline.run(inputs)), daemon=True)
+    running.start()
+    running.join(20)
     assert [result.source for result in results] == [given.source for given in inputs]
     errors = {result.source: result.error for result in results if result.error is not None}
     seven = "cannot be read (RuntimeError: seven)"
@@ -278,7 +283,7 @@ def one_at_a_time(paths: list[str]) -> list[str]:
 
     def inputs() -> Iterator[Input]:
         for path in paths:
-            answered.acquire()
+            assert answered.acquire(timeout=10)
             yield given(path)
 
     for _ in Pipeline(load, words, PipelineSettings(batch_size=1)).run(inputs()):
@@ -304,7 +309,7 @@ def test_a_file_of_the_same_size_is_another_one_once_it_has_changed(tmp_path: Pa
 
     def inputs() -> Iterator[Input]:
         for content in (b"x", b"y"):
-            answered.acquire()
+            assert answered.acquire(timeout=10)
             Path(path).write_bytes(content)
             os.utime(path, ns=(0, ord(content)))
             yield given(path)

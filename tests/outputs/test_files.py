@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs import files
 from capcli.outputs.files import Draft, WholeFile, discard_left_over_drafts, is_unchanged
 
 
@@ -158,7 +158,7 @@ def test_any_change_of_a_file_is_one(change: str, tmp_path: Path) -> None:
 
 
 def test_a_draft_takes_no_file_s_place_before_it_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files.secrets, "token_hex", lambda count: "0" * 16)
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "0" * 16)
     with Draft(str(tmp_path / "a.txt"), b"one"):
         # Two of one name: what is there is another run's.
         with pytest.raises(FileExistsError):

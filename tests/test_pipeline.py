@@ -372,6 +372,34 @@ def test_a_started_batch_is_captioned_before_the_next_input_comes(ahead: int) ->
     assert not waited_in_vain
 
 
+def test_an_error_waits_for_no_batch() -> None:
+    answered = threading.Event()
+    in_vain: list[bool] = []
+
+    def inputs() -> Iterator[PipelineInput[int]]:
+        yield PipelineInput(0, 0, "is known")
+        in_vain.append(not answered.wait(4))
+
+    for result in Pipeline(red, words, PipelineSettings(batch_size=4, flush_after_s=8)).run(inputs()):
+        assert result.error == "is known"
+        answered.set()
+    assert in_vain == [False]
+
+
+def test_a_picture_waits_behind_no_endless_line_of_errors() -> None:
+    taken = 0
+
+    def inputs() -> Iterator[PipelineInput[int]]:
+        nonlocal taken
+        for number in range(2000):
+            taken += 1
+            yield PipelineInput(number, number, "is known" if number else None)
+
+    results = Pipeline(red, words, PipelineSettings(batch_size=4, flush_after_s=8)).run(inputs())
+    assert next(results).source == 0 and taken < 40
+    results.close()
+
+
 def test_a_stop_is_heard_while_an_input_is_waited_for() -> None:
     never = threading.Event()
 

@@ -275,7 +275,7 @@ SECTIONS = {
         Fault("a photo that keeps its XMP owns it not", "        if kept is not None:\n"
               "            self._beside.claim(path, file)\n", "", XMP),
         Fault("a dry run writes XMP", "        if not dry_run:\n            with Draft(file", "        if True:\n"
-              "            with Draft(file", f"{APPLY}::test_xmp_files_lie_beside_photos_of_every_kind"),
+              "            with Draft(file", XMP),
     ],
     "the way back": [
         Fault("any key of a note is changed", "for key, value in told.items() if key in KEYS}",

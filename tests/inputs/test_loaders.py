@@ -36,7 +36,22 @@ def harmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(loaders: Loaders, image: str | Path | bytes) -> np.ndarray:
-    return loaders.load(image, size=SIZE, max_pixels=MAX_PIXELS)
+    """Reads an image, or fails: a test that waits for ever tells nobody anything."""
+    found: list[np.ndarray | BaseException] = []
+
+    def load() -> None:
+        try:
+            found.append(loaders.load(image, size=SIZE, max_pixels=MAX_PIXELS))
+        except BaseException as error:
+            found.append(error)
+
+    reader = threading.Thread(target=load, daemon=True)
+    reader.start()
+    reader.join(60)
+    assert found, "the image is still being read"
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
 
 
 def running(process: int) -> bool:

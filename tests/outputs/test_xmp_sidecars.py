@@ -168,6 +168,10 @@ def test_of_two_photos_of_one_stem_the_first_has_the_file(tmp_path: Path) -> Non
         False, "a.xmp holds the caption of a.jpg, which has the same name but for its suffix", failed=True
     )
     assert xmp(tmp_path / "a.xmp")["Xmp.dc.description"] == {LANGUAGE: "A dog."}
+    # A photo that keeps what its file says has the file all the same.
+    again = XmpSidecars(stem=True)
+    assert not again.wants(str(tmp_path / "a.jpg")) and again.wants(str(tmp_path / "a.png"))
+    assert again.put(rows(tmp_path / "a.png", "A cat.")).failed
     # By their whole names both have one.
     full = XmpSidecars()
     assert full.put(rows(tmp_path / "a.jpg", "A dog.")).written and full.put(rows(tmp_path / "a.png", "A cat.")).written

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,10 +99,19 @@ def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, content: bytes) -
     assert_refused(copy, "not readable as a bundle's manifest")
 
 
+def end_of_pipe(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(copy: Path) -> None:
     (copy / "decoder.onnx").unlink()
     os.mkfifo(copy / "decoder.onnx")
+    # Who opens it all the same waits for some seconds, and not for ever.
+    timer = threading.Timer(10, end_of_pipe, [copy / "decoder.onnx"])
+    timer.daemon = True
+    timer.start()
     manifest(copy, put("files", "decoder", "bytes")(0))
     assert_refused(copy, "is no regular file")
 

@@ -12,6 +12,7 @@ import pytest
 
 from capcli.errors import OutputError, UsageError
 from capcli.outputs import file_lock, files, output_file
+from capcli.outputs.earlier_file import EarlierFile
 from capcli.outputs.output_file import Existing, OutputFile
 from capcli.outputs.records import read_rows
 from capcli.outputs.rows import Row, row_format
@@ -257,8 +258,9 @@ def test_a_file_that_was_refused_can_be_replaced_at_once(file: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="links need rights there")
 def test_what_a_link_leads_to_is_no_new_file(tmp_path: Path) -> None:
     (tmp_path / "x.csv").symlink_to("elsewhere.csv")
-    with pytest.raises(UsageError, match="exists"):
-        opened(tmp_path / "x.csv", Existing.REFUSE)
+    for make in (OutputFile, EarlierFile):
+        with pytest.raises(UsageError, match="exists"):
+            make(tmp_path / "x.csv", row_format("csv", ranked=False))
     with pytest.raises(UsageError, match="is no regular file; --resume needs one"):
         opened(Path(os.devnull))
     assert os.listdir(tmp_path) == ["x.csv"]

@@ -77,7 +77,7 @@ SECTIONS = {
               f"{APPLY}::test_a_dry_run_prints_what_would_be_written_where_and_writes_nothing"),
         Fault("the suffix is added to the name", "return os.path.splitext(image)[0] + self._suffix",
               "return image + self._suffix", SIDECARS),
-        Fault("replaced and added to", "if overwrite and joining is not None:", "if False:", JOINING),
+        Fault("replaced and added to", "if overwrite and joining is not None:", "if False:", SIDECARS),
         Fault("the suffix is the photo's own", "if owner in (None, os.path.splitext(image)[1]):", "if owner is None:",
               SIDECARS),
         Fault("the last photo owns a sidecar", "self._owners.setdefault(_key(file), sys.intern(os.path.splitext(image)"

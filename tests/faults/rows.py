@@ -245,7 +245,7 @@ SECTIONS = {
         Fault("captions of a kept failure are delivered", "return failed.again and failed.captioned",
               "return failed.captioned", RESUME),
         Fault("rows of what this run added are an earlier one's",
-              "or record.start == self.end):", "or False):", RESUME),
+              "or record.start == self.end):", "or False):", FAULTS),
         Fault("the first row of a path alone", "if rows and (record.row.path != rows[0].row.path or",
               "if rows and (True or", RESUME),
         Fault("the header is missing where it is there", 'b"" if records.has_header else form.header()',

@@ -189,6 +189,7 @@ def test_a_description_is_replaced_only_when_told(name: str, where: str, tmp_pat
 @pytest.mark.parametrize("blank", ["", " " * 31, "\0" * 31, " \0"])
 def test_the_blanks_that_cameras_write_are_no_description(blank: str, tmp_path: Path) -> None:
     path = save_photo(tmp_path / "a.jpg", exif=camera_exif(blank))
+    edit(path, lambda image: image.modify_iptc({"Iptc.Application2.Caption": blank}))
     assert write_description(path, CAPTION).written
 
 
@@ -364,7 +365,7 @@ def test_a_link_that_was_found_is_not_followed_out_of_its_folder(tmp_path: Path)
     assert PhotoMetadata().put([Row(found[0], CAPTION, -0.1, None)]).written
     assert descriptions(out)["exif"] == CAPTION
     # Whatever it says by now, that it is not followed is told.
-    assert places.wants(found[0]) and not PhotoMetadata().wants(found[0])
+    assert PhotoMetadata(links={found[0]: q}).wants(found[0]) and not PhotoMetadata().wants(found[0])
 
 
 def test_a_description_that_says_the_same_is_no_news(tmp_path: Path) -> None:

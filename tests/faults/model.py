@@ -188,7 +188,7 @@ SECTIONS = {
               "text=sentence(tokens)", CAPTIONER),
         Fault("a limit of pixels is not passed on to loaders", "loaders.load(image, size=size, max_pixels=most)",
               "loaders.load(image, size=size, max_pixels=10**9)",
-              "tests/test_pipeline.py::test_the_limit_on_pixels_is_the_users_to_set tests/inputs/test_loaders.py"),
+              "tests/inputs/test_loaders.py::test_a_captioner_s_limit_of_pixels_reaches_them"),
         Fault("a limit of pixels is not passed on", "return load_image(image, size=size, max_pixels=most)",
               "return load_image(image, size=size)", CAPTIONER),
         Fault("a stream's limit of pixels is lost", "functools.partial(self.load, max_pixels=settings.max_pixels, "

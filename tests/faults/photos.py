@@ -200,7 +200,7 @@ SECTIONS = {
         Fault("captions among Photoshop's resources are compared", "if number not in (0x0404, 0x0425):", "if True:",
               f"{METADATA} {EXIFTOOL}"),
         Fault("a JPEG whose segments do not join", "        if content[at] != 0xFF:\n", "        if False:\n",
-              METADATA),
+              IMAGE_DATA),
         Fault("PNG's chunks are not compared", '        elif name != b"eXIf":\n            yield (name, data)\n', "",
               GUARDS),
         Fault("PNG's other texts are not compared", "                yield (name, data)\n        elif name != b",
@@ -222,8 +222,8 @@ SECTIONS = {
               GUARDS),
         Fault("raw photos are written", "        if tags.keys() & _TIFF_UNKNOWN:\n", "        if False:\n", METADATA),
         Fault("BigTIFF is written", 'if struct.unpack_from(order + "H", content, 2) != (42,):', "if False:", METADATA),
-        Fault("directories in a circle", "        if at in seen:\n", "        if False:\n", METADATA),
-        Fault("a TIFF's strips may lie beyond its end", "or start + size > len(content):", "or False:", METADATA),
+        Fault("directories in a circle", "        if at in seen:\n", "        if False:\n", IMAGE_DATA),
+        Fault("a TIFF's strips may lie beyond its end", "or start + size > len(content):", "or False:", IMAGE_DATA),
     ],
     "alt text": [
         Fault("the description is cut too", "texts = {DESCRIPTION: captions[0], ALT", "texts = {DESCRIPTION: _fitting("

@@ -30,6 +30,7 @@ import capcli
 from capcli import BundleError, Caption, Captioner, ImageError, UsageError
 from capcli.bundle.bundle import load_bundle
 from capcli.bundle.confidence import SignalWeight
+from capcli.bundle.habits import Habits
 from tests.photos import photo_array, write_photo
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
@@ -536,6 +537,24 @@ def test_numbers_of_numpy_are_numbers(captioner: Captioner, picture: Image.Image
     assert {type(value) for value in vars(found).values()} == {int, float}
     assert captioner.caption(picture, beam=wide) == captioner.caption(picture, beam=4)
     assert len(list(captioner.stream([picture] * 3, batch_size=wide, workers=wide, captions=wide))[2].captions) == 4
+
+
+def test_what_is_0_is_given(captioner: Captioner) -> None:
+    assert captioner.settings(length_penalty=0).length_penalty == 0
+    assert captioner.bundle.manifest.search.length_penalty != 0
+
+
+def test_captions_are_written_as_the_bundle_s_writers_write(tiny: Path) -> None:
+    bundle, image = load_bundle(tiny), draw("circle", "red", "white", 1000, 64)
+    said = []
+    for habits in (Habits(), Habits({"red": "RED"}), Habits({}, {"on": 9})):
+        own = replace(bundle, manifest=replace(bundle.manifest, habits=habits))
+        said.append(Captioner(own, provider="cpu").caption(image))
+    plain, cased, once = said
+    assert plain.raw == cased.raw == "a red circle on a white ground"
+    assert cased.text == "A RED circle on a white ground."
+    # Words that they never repeat come once.
+    assert len(set(once.tokens)) == len(once.tokens)
 
 
 def test_more_images_than_go_through_the_encoder_at_once_are_all_captioned(captioner: Captioner) -> None:

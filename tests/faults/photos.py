@@ -297,7 +297,7 @@ SECTIONS = {
         Fault("what is replaced is not told", "            if old:\n", "            if False:\n", UNDOING),
         Fault("a missing XMP file is made",
               "        if not os.path.lexists(file):\n            return Outcome(False, f",
-              "        if False:\n            return Outcome(False, f", UNDOING),
+              "        if False:\n            return Outcome(False, f", XMP),
     ],
     "destinations": [
         Fault("rows come first", "        outcomes = self._put_all(rows) if error is None and path != \"-\" and unsure "

@@ -103,7 +103,7 @@ def test_errors_are_those_of_this_process(reading: Loaders, tmp_path: Path, cont
 def test_a_captioner_s_limit_of_pixels_reaches_them(reading: Loaders, captioner: Captioner, tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.png", "coffee")
     assert captioner.load(path, loaders=reading).shape == (64, 64, 3)
-    with pytest.raises(ImageError, match="is too large: .*, more than 100;"):
+    with pytest.raises(ImageError, match=r"is too large: .*, more than 100;"):
         captioner.load(path, max_pixels=100, loaders=reading)
 
 

@@ -28,9 +28,11 @@ from PIL import Image
 
 import capcli
 from capcli import BundleError, Caption, Captioner, ImageError, UsageError
-from capcli.bundle.bundle import load_bundle
+from capcli.bundle.bundle import SearchDefaults, load_bundle
 from capcli.bundle.confidence import SignalWeight
 from capcli.bundle.habits import Habits
+from capcli.decoding.search import SearchSettings
+from capcli.runtime.sessions import Session, open_session
 from tests.photos import photo_array, write_photo
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
@@ -125,6 +127,10 @@ def test_words_are_given_on_request_each_with_its_probability_and_where_the_mode
     assert [look.shape for look in looks] == [(2, 2)] * len(caption.words)
     np.testing.assert_allclose(np.sum(looks, axis=(1, 2)), 1, rtol=1e-4)
     assert not np.allclose(looks[0], looks[-1])
+    # Where it looks as it begins does not depend on how it ends.
+    several = captioner.candidates(image, 4, details=True)
+    first = [each.words[0].attention for each in several if each.words and each.words[0].attention is not None]
+    assert len(first) == 4 and all(np.allclose(look, looks[0], atol=1e-5) for look in first)
     (other,) = captioner.candidates(image, 1, details=True)
     (streamed,) = captioner.stream([image], details=True)
     for again in (other, streamed.captions[0]):
@@ -542,6 +548,24 @@ def test_numbers_of_numpy_are_numbers(captioner: Captioner, picture: Image.Image
 def test_what_is_0_is_given(captioner: Captioner) -> None:
     assert captioner.settings(length_penalty=0).length_penalty == 0
     assert captioner.bundle.manifest.search.length_penalty != 0
+
+
+def test_where_nothing_is_given_the_bundle_s_own_search_counts(tiny: Path) -> None:
+    bundle = load_bundle(tiny)
+    own = replace(bundle, manifest=replace(bundle.manifest, search=SearchDefaults(7, 11, 0.25)))
+    assert Captioner(own, provider="cpu").settings() == SearchSettings(7, 11, 0.25, 1)
+
+
+def test_the_decoder_runs_where_the_encoder_could(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def watched(graph: Path, *, provider: str, threads: int | None) -> Session:
+        asked.append(provider)
+        # As on a machine without a GPU.
+        return open_session(graph, provider="cpu", threads=threads)
+
+    monkeypatch.setattr("capcli.captioner.open_session", watched)
+    assert Captioner(tiny).provider == "cpu" and asked == ["auto", "cpu"]
 
 
 def test_captions_are_written_as_the_bundle_s_writers_write(tiny: Path) -> None:

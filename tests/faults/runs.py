@@ -33,6 +33,7 @@ PIPELINE = "tests/test_pipeline.py"
 CAPTIONING = "tests/test_captioning.py"
 RESUME = "tests/test_captioning_resume.py"
 APPLYING = "tests/test_applying.py"
+PLANNING = "tests/test_planning.py"
 CAPTIONER = "tests/test_captioner.py"
 CAPTION = "tests/cli/test_caption.py"
 CAPTION_RESUME = "tests/cli/test_caption_resume.py"
@@ -140,14 +141,14 @@ SECTIONS = {
               "in enumerate(result.captions)\n    ]\n\n\ndef provenance", CAPTIONING),
         Fault("raw is a sentence", "found.raw if raw else found.text", "found.text", CAPTIONING),
         Fault("words are always told", "for word in found.words or ()) if settings.words else None",
-              "for word in found.words or ())", f"{CAPTION}::test_json_is_one_object_a_line"),
+              "for word in found.words or ())", CAPTIONING),
         Fault("confidence is not in the rows", "            found.confidence,\n", "            None,\n",
               f"{CONFIDENCE}::test_unsure_captions_stay_in_the_rows_and_out_of_the_photos"),
         Fault("other settings are not told", "captions=search.captions,\n        raw=settings.raw",
               "captions=search.captions,\n        raw=False",
               f"{CAPTION_RESUME}::test_other_settings_than_before_are_told"),
         Fault("the model's name is not told", "        model=bundle.manifest.name,\n", "        model=\"\",\n",
-              f"{CAPTION_RESUME}::test_other_settings_than_before_are_told {CAPTIONING}"),
+              CAPTIONING),
         Fault("any search has a least confidence", "if any(value not in (None, default) for value, default in given):",
               "if False:",
               f"{CONFIDENCE}::test_what_cannot_be_starts_nothing "
@@ -161,11 +162,11 @@ SECTIONS = {
               "            elif outcome.written:\n                self._captioned += 1\n",
               "            elif True:\n                self._captioned += 1\n", CAPTIONING),
         Fault("a plan counts what is done", "if left is not None and wanting and not captioned and item.error is None:",
-              "if left is not None:", WHICH),
+              "if left is not None:", PLANNING),
         Fault("a plan forgets kept failures", "            wanting = []\n        yield",
-              "            pass\n        yield", WHICH),
+              "            pass\n        yield", PLANNING),
         Fault("a plan asks no photos", "for photo in photos if item.is_file and photo.wants(item.path)]",
-              "for photo in photos if item.is_file]", WHICH),
+              "for photo in photos if item.is_file]", PLANNING),
         Fault("an applied photo is any file", "        check_photo(path)\n", "        pass\n", APPLYING),
         Fault("links of a file's author are followed", "linked_in=folder if leads_out(path, folder) else None)",
               "linked_in=None)", APPLYING),

@@ -71,7 +71,7 @@ def test_a_message_is_one_line_without_control_characters() -> None:
     assert one_line("a\x1b[2Jb\n\t\x7f\x9bé🐶") == "a\\x1b[2Jb\\n\\t\\x7f\\x9bé🐶"
 
 
-@given(st.text(st.characters()))
+@given(st.text(st.characters() | st.sampled_from("\udc80\udc9b\udcff\u202e\x1b\x9b\n")))
 def test_whatever_a_name_holds_a_terminal_gets_one_line_that_it_obeys_in_nothing(name: str) -> None:
     shown = on_screen(name)
     shown.encode("utf-8", "surrogatepass")

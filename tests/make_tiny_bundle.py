@@ -83,7 +83,7 @@ def main() -> None:
             threads=2,
         )
         run = RunFolder(work / "run")
-        run.create()
+        run.path.mkdir()
         tokenizer = Tokenizer.learn(
             [caption for image in read_data(config).train for caption in image.captions], config.min_count
         )

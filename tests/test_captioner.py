@@ -28,8 +28,11 @@ from PIL import Image
 
 import capcli
 from capcli import BundleError, Caption, Captioner, ImageError, UsageError
-from capcli.bundle.bundle import load_bundle
+from capcli.bundle.bundle import SearchDefaults, load_bundle
 from capcli.bundle.confidence import SignalWeight
+from capcli.bundle.habits import Habits
+from capcli.decoding.search import SearchSettings
+from capcli.runtime.sessions import Session, open_session
 from tests.photos import photo_array, write_photo
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
@@ -124,6 +127,10 @@ def test_words_are_given_on_request_each_with_its_probability_and_where_the_mode
     assert [look.shape for look in looks] == [(2, 2)] * len(caption.words)
     np.testing.assert_allclose(np.sum(looks, axis=(1, 2)), 1, rtol=1e-4)
     assert not np.allclose(looks[0], looks[-1])
+    # Where it looks as it begins does not depend on how it ends.
+    several = captioner.candidates(image, 4, details=True)
+    first = [each.words[0].attention for each in several if each.words and each.words[0].attention is not None]
+    assert len(first) == 4 and all(np.allclose(look, looks[0], atol=1e-5) for look in first)
     (other,) = captioner.candidates(image, 1, details=True)
     (streamed,) = captioner.stream([image], details=True)
     for again in (other, streamed.captions[0]):
@@ -536,6 +543,42 @@ def test_numbers_of_numpy_are_numbers(captioner: Captioner, picture: Image.Image
     assert {type(value) for value in vars(found).values()} == {int, float}
     assert captioner.caption(picture, beam=wide) == captioner.caption(picture, beam=4)
     assert len(list(captioner.stream([picture] * 3, batch_size=wide, workers=wide, captions=wide))[2].captions) == 4
+
+
+def test_what_is_0_is_given(captioner: Captioner) -> None:
+    assert captioner.settings(length_penalty=0).length_penalty == 0
+    assert captioner.bundle.manifest.search.length_penalty != 0
+
+
+def test_where_nothing_is_given_the_bundle_s_own_search_counts(tiny: Path) -> None:
+    bundle = load_bundle(tiny)
+    own = replace(bundle, manifest=replace(bundle.manifest, search=SearchDefaults(7, 11, 0.25)))
+    assert Captioner(own, provider="cpu").settings() == SearchSettings(7, 11, 0.25, 1)
+
+
+def test_the_decoder_runs_where_the_encoder_could(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def watched(graph: Path, *, provider: str, threads: int | None) -> Session:
+        asked.append(provider)
+        # As on a machine without a GPU.
+        return open_session(graph, provider="cpu", threads=threads)
+
+    monkeypatch.setattr("capcli.captioner.open_session", watched)
+    assert Captioner(tiny).provider == "cpu" and asked == ["auto", "cpu"]
+
+
+def test_captions_are_written_as_the_bundle_s_writers_write(tiny: Path) -> None:
+    bundle, image = load_bundle(tiny), draw("circle", "red", "white", 1000, 64)
+    said = []
+    for habits in (Habits(), Habits({"red": "RED"}), Habits({}, {"on": 9})):
+        own = replace(bundle, manifest=replace(bundle.manifest, habits=habits))
+        said.append(Captioner(own, provider="cpu").caption(image))
+    plain, cased, once = said
+    assert plain.raw == cased.raw == "a red circle on a white ground"
+    assert cased.text == "A RED circle on a white ground."
+    # Words that they never repeat come once.
+    assert len(set(once.tokens)) == len(once.tokens)
 
 
 def test_more_images_than_go_through_the_encoder_at_once_are_all_captioned(captioner: Captioner) -> None:

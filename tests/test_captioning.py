@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from capcli import BundleError, Captioner, UsageError
-from capcli.captioning import CaptioningRun, CaptionSettings
+from capcli.captioning import CaptioningRun, CaptionSettings, provenance_of, rows_of
 from capcli.inputs.paths import InputItem
 from capcli.outputs import Destinations, Existing, RowFile, Sidecars, read_rows, row_format
-from capcli.pipeline import PipelineSettings
+from capcli.outputs.rows import Row
+from capcli.pipeline import PipelineSettings, Result
 from capcli.run_report import Observer, Report
 from tests.shapes import draw
 
@@ -150,6 +151,20 @@ def test_settings_reach_the_captions(captioner: Captioner, photos: list[str], tm
     assert Path(photos[0]).with_suffix(".txt").read_text() == f"{best.caption}\n{second.caption}\n"
     with pytest.raises(UsageError, match="beam"):
         run_of(lambda: captioner, Destinations(row_file(tmp_path / "y.csv")), beam=0).run(items(photos))
+
+
+def test_a_row_tells_what_was_asked_for(captioner: Captioner, photos: list[str]) -> None:
+    image = draw("circle", "red", "white", 1000, 64)
+    found = Result("a", tuple(captioner.candidates(image, 2, details=True)), None)
+    (first, second) = rows_of("a", found, CaptionSettings(captions=2, words=True))
+    assert (first.rank, second.rank) == (1, 2) and first.words is not None and first.words[-1][0] == ""
+    (alone,) = rows_of("a", Result("a", found.captions[:1], None), CaptionSettings())
+    assert (alone.rank, alone.words, alone.caption, alone.score) == (None, None, SAID, found.captions[0].score)
+    (failed,) = rows_of("a", Result("a", (), "is empty"), CaptionSettings())
+    assert failed == Row("a", None, None, "is empty")
+    made = provenance_of(captioner.bundle, captioner.settings(captions=2), CaptionSettings(raw=True))
+    assert (made.model, made.weights) == (captioner.bundle.manifest.name, captioner.bundle.fingerprint)
+    assert (made.captions, made.raw, made.beam) == (2, True, captioner.bundle.manifest.search.beam)
 
 
 def test_other_settings_than_before_are_noted(captioner: Captioner, photos: list[str], tmp_path: Path) -> None:

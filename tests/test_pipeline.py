@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given as given_any
+from hypothesis import settings
+from hypothesis import strategies as st
 
 from capcli import CapcliError, Caption, Captioner, ImageError, UsageError
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
@@ -95,7 +98,7 @@ def test_a_changed_file_is_looked_at_again(captioner: Captioner, tmp_path: Path)
             draw("circle", colour, "white", 1000, 64).save(path)
             yield given(str(path))
             # The next one is drawn over this one only once it has been read.
-            read.acquire()
+            assert read.acquire(timeout=10)
 
     read = threading.Semaphore(0)
     texts = []
@@ -133,9 +136,13 @@ def test_no_more_inputs_are_taken_than_the_window_holds(captioner: Captioner, ph
 
 
 def test_a_stopped_pipeline_answers_what_it_has_taken(captioner: Captioner, photos: list[str]) -> None:
+    taken = 0
+
     def endless() -> Iterator[Input]:
-        while True:
-            yield from (given(path) for path in photos)
+        nonlocal taken
+        for path in photos * 1000:
+            taken += 1
+            yield given(path)
 
     pipeline = pipeline_of(captioner, batch_size=4)
     results = []
@@ -143,7 +150,7 @@ def test_a_stopped_pipeline_answers_what_it_has_taken(captioner: Captioner, phot
         results.append(result)
         if len(results) == 10:
             pipeline.stop()
-    assert 10 <= len(results) < 200
+    assert 10 <= len(results) < 200 and taken < 300
     assert [result.source for result in results] == (photos * 20)[: len(results)]
 
 
@@ -160,13 +167,69 @@ def test_what_loads_and_what_captions_may_be_any_functions() -> None:
         return [[2 * int(image[0, 0, 0])] for image in pixels]
 
     inputs = [PipelineInput(f"n{n}", n, "is known" if n == 3 else None) for n in range(1, 15)]
-    results = list(Pipeline(load, double, PipelineSettings(batch_size=4)).run(inputs))
+    results: list[Result[str, int]] = []
+    pipeline = Pipeline(load, double, PipelineSettings(batch_size=4))
+    # A thread that reads images and dies would be waited for without end.
+    running = threading.Thread(target=lambda: results.extend(pipeline.run(inputs)), daemon=True)
+    running.start()
+    running.join(20)
     assert [result.source for result in results] == [given.source for given in inputs]
     errors = {result.source: result.error for result in results if result.error is not None}
     seven = "cannot be read (RuntimeError: seven)"
     five = "is a multiple of five"
     assert errors == {"n3": "is known", "n5": five, "n7": seven, "n10": five, "n14": seven}
     assert all(result.captions == (2 * int(result.source[1:]),) for result in results if result.error is None)
+
+
+# Photos by number, of which each fifth cannot be read; texts are errors that are known before.
+INPUTS = st.lists(st.one_of(st.integers(1, 9), st.just("is known")), max_size=30)
+
+
+@settings(max_examples=25, deadline=None)
+@given_any(
+    inputs=INPUTS,
+    batch_size=st.integers(1, 5),
+    workers=st.integers(1, 3),
+    slow=st.sets(st.integers(1, 9), max_size=2),
+    named=st.booleans(),
+)
+def test_every_input_has_its_own_answer_in_its_turn(
+    inputs: list[int | str],
+    batch_size: int,
+    workers: int,
+    slow: set[int],
+    named: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Whatever comes between, however often a file is named, however long one takes, whatever is captioned together."""
+    folder = tmp_path_factory.mktemp("numbers")
+    for number in range(1, 10) if named else ():
+        (folder / str(number)).write_bytes(b"x" * number)
+
+    def load(image: str) -> np.ndarray:
+        number = int(Path(image).name)
+        if number in slow:
+            time.sleep(0.003)
+        if number % 5 == 0:
+            raise ImageError(f"{number} is a multiple of five")
+        return np.full((2, 2, 3), number, np.uint8)
+
+    def say(pixels: np.ndarray) -> list[list[int]]:
+        assert 1 <= len(pixels) <= batch_size
+        return [[int(image[0, 0, 0]), 0] for image in pixels]
+
+    def wanted(image: int | str) -> tuple[tuple[int, ...], str | None]:
+        if isinstance(image, str):
+            return (), image
+        return ((), f"{image} is a multiple of five") if image % 5 == 0 else ((image, 0), None)
+
+    given_inputs = [
+        PipelineInput(place, str(folder / str(image)), image if isinstance(image, str) else None)
+        for place, image in enumerate(inputs)
+    ]
+    results = list(Pipeline(load, say, PipelineSettings(batch_size, workers)).run(given_inputs))
+    assert [result.source for result in results] == list(range(len(inputs)))
+    assert [(result.captions, result.error) for result in results] == list(map(wanted, inputs))
 
 
 def red(image: object) -> np.ndarray:
@@ -226,7 +289,7 @@ def one_at_a_time(paths: list[str]) -> list[str]:
 
     def inputs() -> Iterator[Input]:
         for path in paths:
-            answered.acquire()
+            assert answered.acquire(timeout=10)
             yield given(path)
 
     for _ in Pipeline(load, words, PipelineSettings(batch_size=1)).run(inputs()):
@@ -252,7 +315,7 @@ def test_a_file_of_the_same_size_is_another_one_once_it_has_changed(tmp_path: Pa
 
     def inputs() -> Iterator[Input]:
         for content in (b"x", b"y"):
-            answered.acquire()
+            assert answered.acquire(timeout=10)
             Path(path).write_bytes(content)
             os.utime(path, ns=(0, ord(content)))
             yield given(path)
@@ -313,6 +376,34 @@ def test_a_started_batch_is_captioned_before_the_next_input_comes(ahead: int) ->
             answered.set()
     assert said == list(range(ahead + 1))
     assert not waited_in_vain
+
+
+def test_an_error_waits_for_no_batch() -> None:
+    answered = threading.Event()
+    in_vain: list[bool] = []
+
+    def inputs() -> Iterator[PipelineInput[int]]:
+        yield PipelineInput(0, 0, "is known")
+        in_vain.append(not answered.wait(4))
+
+    for result in Pipeline(red, words, PipelineSettings(batch_size=4, flush_after_s=8)).run(inputs()):
+        assert result.error == "is known"
+        answered.set()
+    assert in_vain == [False]
+
+
+def test_a_picture_waits_behind_no_endless_line_of_errors() -> None:
+    taken = 0
+
+    def inputs() -> Iterator[PipelineInput[int]]:
+        nonlocal taken
+        for number in range(2000):
+            taken += 1
+            yield PipelineInput(number, number, "is known" if number else None)
+
+    results = Pipeline(red, words, PipelineSettings(batch_size=4, flush_after_s=8)).run(inputs())
+    assert next(results).source == 0 and taken < 40
+    results.close()
 
 
 def test_a_stop_is_heard_while_an_input_is_waited_for() -> None:

@@ -176,11 +176,7 @@ def _by_value(digits: re.Match[str]) -> str:
 
 
 def _expand(path: str, rules: FolderRules, left_out: Counter[str] | None) -> Iterator[InputItem]:
-    try:
-        is_folder = os.path.isdir(path)
-    except ValueError:
-        is_folder = False
-    if is_folder:
+    if os.path.isdir(path):
         yield from _walk(path, rules, left_out)
     else:
         yield InputItem(path)

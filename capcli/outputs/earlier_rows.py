@@ -116,7 +116,11 @@ class EarlierRows:
             path = record.row.path
             group.append(record)
         self.end, self.missing = records.end, b"" if records.has_header else form.header()
-        if records.has_header and form.header().startswith(BYTE_ORDER_MARK) and not _is_marked(file):
+        start = _start_of(file)
+        # What the file was to have, it gets: a part of a byte order mark tells too.
+        if not records.has_header and start and BYTE_ORDER_MARK.startswith(start):
+            self.missing = BYTE_ORDER_MARK + self.missing.removeprefix(BYTE_ORDER_MARK)
+        if records.has_header and form.header().startswith(BYTE_ORDER_MARK) and start != BYTE_ORDER_MARK:
             self.notes.append("has no byte order mark; --bom begins a new file with one, and adds none to this")
         tail = without_nuls(records.tail, records.tail_line)
         if len(tail) < len(records.tail):
@@ -132,9 +136,6 @@ class EarlierRows:
             group.append(last)
         elif tail and not records.has_header:
             check_torn_header(form.header(), tail)
-            # What the file was to have, it gets: a part of a byte order mark tells too.
-            if tail.startswith(BYTE_ORDER_MARK[:1]) and not self.missing.startswith(BYTE_ORDER_MARK):
-                self.missing = BYTE_ORDER_MARK + self.missing
         elif tail:
             check_torn_row(form.name, form.columns, tail, records.tail_line)
             if form.name == "text" and not group:
@@ -283,6 +284,7 @@ def _said(group: Sequence[Record], *, notes: bool) -> list[Row]:
     return rows if notes else [replace(row, note=None, error=None) for row in rows]
 
 
-def _is_marked(file: BinaryIO) -> bool:
+def _start_of(file: BinaryIO) -> bytes:
+    """As many of a file's first bytes as a byte order mark has."""
     file.seek(0)
-    return file.read(len(BYTE_ORDER_MARK)) == BYTE_ORDER_MARK
+    return file.read(len(BYTE_ORDER_MARK))

@@ -294,8 +294,8 @@ class _TextFormat(_BareRows):
         # Errors are told on stderr; a line without a caption would only confuse what reads the lines.
         if row.caption is None:
             return b""
-        path = row.path.translate(_ESCAPES) + "\t" if self.with_path else ""
-        return f"{path}{row.caption}\n".encode("utf-8", "surrogateescape")
+        cells = [row.path, row.caption] if self.with_path else [row.caption]
+        return tsv_line(cells)
 
 
 def tsv_line(cells: Sequence[str]) -> bytes:

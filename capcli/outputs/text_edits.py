@@ -175,7 +175,9 @@ def _fitting(captions: Sequence[str], most: int | None) -> str:
         return fitting
     # A word that ends just there is whole.
     cut, space, _ = captions[0][: most + 1].rpartition(" ")
-    return (cut if space else captions[0][:most]).rstrip(" ,;:-")
+    beginning = captions[0][:most].strip()
+    # A caption of nothing but marks is cut as it is.
+    return (cut if space else beginning).rstrip(" ,;:-") or beginning
 
 
 def _cut_note(rows: Sequence[Row], alt_text: str | None) -> str | None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+import capcli.bundle.bundle
 from capcli import Captioner
-from capcli.bundle.bundle import find_bundle, load_bundle, read_bundle, write_manifest
+from capcli.bundle.bundle import bundle_folders, find_bundle, load_bundle, read_bundle, write_manifest
+from capcli.bundle.habits import Habits
 from capcli.bundle.precision import Agreement, Calibration, Precision
 from capcli.errors import BundleError
 from tests.conftest import TINY_BUNDLE, RunCommand
@@ -36,7 +38,8 @@ def change_manifest(folder: Path, change: Change) -> None:
 
 def test_the_manifest_survives_a_round_trip(copy: Path) -> None:
     precision = Precision("int8", Calibration(192, ("a", "b")), Agreement(100, 93, 81.5, 82.25))
-    before = replace(read_bundle(copy).manifest, precision=precision)
+    habits = Habits({"tv": "TV"}, {"a": 3})
+    before = replace(read_bundle(copy).manifest, precision=precision, habits=habits)
     write_manifest(copy, before)
     assert read_bundle(copy).manifest == before
 
@@ -84,6 +87,20 @@ def _outside(name: str) -> Change:
 def test_a_manifest_cannot_point_outside_its_folder(copy: Path, name: str) -> None:
     change_manifest(copy, _outside(name))
     with pytest.raises(BundleError, match="outside the bundle's folder"):
+        read_bundle(copy)
+
+
+def test_a_manifest_names_its_files_from_its_own_folder(copy: Path) -> None:
+    # Or a bundle would be another one as soon as it is moved.
+    change_manifest(copy, _outside(str(copy / "tokenizer.json")))
+    with pytest.raises(BundleError, match="outside the bundle's folder"):
+        read_bundle(copy)
+
+
+def test_a_manifest_that_goes_on_for_megabytes_is_refused(copy: Path) -> None:
+    path = copy / "manifest.json"
+    path.write_bytes(path.read_bytes() + b" " * (16 << 20))
+    with pytest.raises(BundleError, match="it is larger than 16 MB"):
         read_bundle(copy)
 
 
@@ -186,6 +203,10 @@ def test_a_model_of_ones_own_goes_before_the_shipped_one_of_the_same_name(
     assert find_bundle("default") == usual
     monkeypatch.setenv("CAPCLI_MODELS", str(copy.parent))
     assert find_bundle("default") == find_bundle() == copy.parent / "default"
+    # The installed package's models come last, but for a clone's own.
+    package = Path(capcli.bundle.bundle.__file__).parent.parent
+    places = [copy.parent, usual.parent, package / "models"]
+    assert bundle_folders()[:3] == places
     # A folder that may be any model's is named by its path.
     monkeypatch.chdir(copy.parent)
     monkeypatch.delenv("CAPCLI_MODELS")

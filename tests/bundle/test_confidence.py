@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from capcli.bundle.bundle import MANIFEST, read_bundle, write_manifest
 from capcli.bundle.confidence import Confidence, SignalWeight
@@ -28,6 +30,34 @@ def test_signals_make_a_probability() -> None:
     signals = {"length": 8.0, "mean": 0.0, "smell": 5.0}
     assert CONFIDENCE.parts(signals) == {"length": 1.0, "mean": 2.0}
     assert CONFIDENCE.probability(signals) == pytest.approx(1 / (1 + math.exp(-3.25)))
+
+
+NUMBERS = st.floats(-1e6, 1e6)
+WEIGHTS = st.builds(SignalWeight, st.floats(-50, 50), NUMBERS, st.floats(1e-6, 1e6))
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    weights=st.dictionaries(st.sampled_from("abc"), WEIGHTS, min_size=1),
+    intercept=st.floats(-50, 50),
+    signals=st.fixed_dictionaries(dict.fromkeys("abc", NUMBERS)),
+    more=st.floats(1e-3, 1e6),
+)
+def test_more_of_a_signal_makes_it_surer_or_less_sure_as_its_weight_says(
+    weights: dict[str, SignalWeight], intercept: float, signals: dict[str, float], more: float
+) -> None:
+    confidence = Confidence(weights, intercept, 300, "abc", 3, 20, 0.7)
+    before = confidence.probability(signals)
+    assert 0 <= before <= 1
+    for name in "abc":
+        after = confidence.probability({**signals, name: signals[name] + more})
+        weight = weights[name].weight if name in weights else 0.0
+        assert 0 <= after <= 1
+        # In half of all cases it is as sure as can be already.
+        assert (after >= before) if weight > 0 else (after <= before) if weight < 0 else after == before
+    other_order = Confidence(dict(reversed(weights.items())), intercept, 300, "abc", 3, 20, 0.7)
+    assert other_order.probability(dict(reversed(signals.items()))) == before
+    assert Confidence.from_dict(json.loads(json.dumps(confidence.as_dict()))) == confidence
 
 
 @pytest.mark.parametrize(("mean", "wanted"), [(1e9, 1.0), (-1e9, 0.0)])

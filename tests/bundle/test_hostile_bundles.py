@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,10 +99,19 @@ def test_a_manifest_that_is_no_manifest_is_refused(copy: Path, content: bytes) -
     assert_refused(copy, "not readable as a bundle's manifest")
 
 
+def end_of_pipe(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(copy: Path) -> None:
     (copy / "decoder.onnx").unlink()
     os.mkfifo(copy / "decoder.onnx")
+    # Who opens it all the same waits for some seconds, and not for ever.
+    timer = threading.Timer(10, end_of_pipe, [copy / "decoder.onnx"])
+    timer.daemon = True
+    timer.start()
     manifest(copy, put("files", "decoder", "bytes")(0))
     assert_refused(copy, "is no regular file")
 
@@ -171,6 +182,13 @@ def extra_input(graph: Any) -> None:
     graph.input[-1].name = "more"
 
 
+def one_image_alone(graph: Any) -> None:
+    """Which image a sentence is of is not asked any more."""
+    (asked,) = [each for each in graph.input if each.name == "image_index"]
+    graph.input.remove(asked)
+    graph.initializer.add(name="image_index", data_type=7, dims=[1], int64_data=[0])
+
+
 def cast_output(name: str) -> Change:
     """The output comes as whole numbers."""
 
@@ -190,6 +208,7 @@ def cast_output(name: str) -> Change:
     [
         ("encoder", extra_input, r"the encoder's inputs are \['images', 'more'\]"),
         ("decoder", extra_input, "the decoder's inputs are"),
+        ("decoder", one_image_alone, "the decoder's inputs are .*'h2', 'keys', 'tokens', 'values'], expected"),
         ("encoder", dimension("images", 0, 1), r"the encoder's images is uint8 \[1, 64, 64, 3\]"),
         ("decoder", dimension("values", 2, 47), "the decoder's values is|not a usable ONNX graph"),
         ("decoder", dimension("h1", 1, 47), "the decoder's h1 is|not a usable ONNX graph"),

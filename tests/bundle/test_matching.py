@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from capcli.bundle.matching import Matching, picture_numbers
 from capcli.errors import BundleError
@@ -38,6 +40,22 @@ def test_it_is_a_cosine_times_the_temperature() -> None:
     # Seen as [1, -1 + 1].
     assert SMALL.score(np.array([-1.0, 9.0], np.float32), [0]) == pytest.approx(7)
     assert SMALL.score(np.array([-1.0, 9.0], np.float32), [1]) == pytest.approx(0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    numbers=st.lists(st.floats(-1e3, 1e3, width=32), min_size=2, max_size=2),
+    tokens=st.lists(st.integers(0, 2), max_size=6),
+    scale=st.floats(0.1, 10),
+)
+def test_it_is_bounded_and_knows_no_order(numbers: list[float], tokens: list[int], scale: float) -> None:
+    picture = np.array(numbers, np.float32)
+    score = SMALL.score(picture, tokens)
+    assert abs(score) <= 7.001
+    assert SMALL.score(picture, tokens[::-1]) == pytest.approx(score, abs=1e-4)
+    assert SMALL.score(picture, tokens * 2) == pytest.approx(score, abs=1e-4)
+    longer = replace(SMALL, projection_scales=SMALL.projection_scales * np.float32(scale), bias=SMALL.bias * scale)
+    assert longer.score(picture, tokens) == pytest.approx(score, abs=1e-3)
 
 
 def test_what_is_usual_does_not_count() -> None:

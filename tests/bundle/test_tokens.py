@@ -29,6 +29,11 @@ def test_words_are_lower_case_without_punctuation(tokenizer: Tokenizer) -> None:
     assert tokens == ("a", "dog", "'s", "t-shirt", "isn't", "it")
 
 
+def test_a_letter_is_one_however_it_is_put_together() -> None:
+    learnt = Tokenizer.learn(["un café"], min_count=1)
+    assert learnt.encode("un cafe\u0301") == learnt.encode("un café") and learnt.unknown not in learnt.encode("café")
+
+
 def test_a_possessive_is_a_token_whether_or_not_a_space_stands_before_it(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("dog's") == tokenizer.encode("dog 's")
 

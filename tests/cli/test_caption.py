@@ -9,16 +9,18 @@ import os
 import shlex
 import signal
 import subprocess
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from capcli import Captioner
+from capcli import CapcliError, Captioner
 from capcli.captioning import CaptioningRun, CaptionSettings
 from capcli.cli.run_control import interrupt_stops
 from capcli.inputs.paths import InputItem
 from capcli.outputs import Destinations, RowFile, row_format
+from capcli.pipeline import PipelineSettings
 from capcli.run_report import Observer
 from tests.conftest import RunCommand
 from tests.photos import write_photo
@@ -268,6 +270,47 @@ def test_the_first_ctrl_c_finishes_what_is_on_its_way_and_the_second_ends_at_onc
     with nullcontext() if times == 1 else pytest.raises(KeyboardInterrupt), interrupt_stops(run):
         run.run(InputItem(str(photo)) for _ in range(10**6))
     assert run.report.stopped and out.read_bytes().count(b"\n") == 2
+    # Whoever runs captions in a program of their own has their Ctrl-C back.
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_options_reach_what_they_are_for(photo: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from capcli.cli.app import app
+
+    given: dict[str, object] = {}
+
+    def run(load: Callable[[], object], wanted: object, destinations: object, *more: object) -> object:
+        given.update(wanted=wanted, speed=more[0], limit=more[2])
+        load()
+        raise CapcliError("seen")
+
+    monkeypatch.setattr("capcli.captioning.CaptioningRun", run)
+    monkeypatch.setattr("capcli.captioner.Captioner", lambda *model, **how: given.update(model=model, **how))
+    search = [
+        "--beam",
+        "5",
+        "--max-length",
+        "9",
+        "--length-penalty",
+        "0.3",
+        "--captions",
+        "2",
+        "--raw",
+        "--mirror-average",
+    ]
+    speed = ["--batch-size", "3", "--workers", "4", "--max-pixels", "99", "--limit", "7", "--threads", "1"]
+    options = [*search, *speed, "--model", "mine", "--provider", "cpu", "--json"]
+    with pytest.raises(CapcliError, match="seen"):
+        app(["caption", str(photo), str(photo), *options], standalone_mode=False)
+    assert given == {
+        "wanted": CaptionSettings(5, 9, 0.3, 2, raw=True, mirror_average=True),
+        "speed": PipelineSettings(batch_size=3, workers=4, max_pixels=99),
+        "limit": 7,
+        "model": ("mine",),
+        "provider": "cpu",
+        "threads": 1,
+        "mirror_average": True,
+    }
 
 
 def test_with_nothing_on_its_way_ctrl_c_ends_at_once(photo: Path, tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from capcli.cli.feedback import kinds_left_out, summary
+from capcli.run_report import Report
 from tests.conftest import RunCommand, command, environment
 from tests.shapes import draw
 
@@ -218,6 +220,16 @@ def test_the_summary_counts_what_was_left_out_once(raws: Path, tiny: Path, tmp_p
     seen = on_terminal(raws, "-o", tmp_path / "y.csv", "--model", tiny, "--no-progress")
     assert tail.fullmatch(seen.terminal), seen.terminal
     assert on_terminal(raws, "-o", tmp_path / "z.csv", "--model", tiny, "--quiet").terminal == ""
+
+
+def test_a_summary_counts_all_that_was_looked_at() -> None:
+    report = Report(captioned=3, skipped=4, failed=2, unsure=1, found_any=True)
+    told = "3 captioned, 5 left as they were, 1 unsure, 4 skipped, 2 failed in 2.0 s (3.0 images/s)"
+    assert summary(report, 5, 2.0) == told
+    assert summary(Report(captioned=1), 1, 0.0, "written") == "1 written, 1 left as it was in 0.0 s (1000.0 images/s)"
+    # The most frequent ones first.
+    assert kinds_left_out({".arw": 1, ".psd": 2}) == "3 files of kinds that are not read: .psd, .arw"
+    assert kinds_left_out({".arw": 1}) == "1 file of a kind that is not read: .arw"
 
 
 def test_shells_can_complete(capcli: RunCommand) -> None:

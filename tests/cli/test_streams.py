@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TINY_BUNDLE, RunCommand, command, environment
+from tests.conftest import TINY_BUNDLE, RunCommand, command, environment, python
 from tests.photos import write_photo
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a shell's >&- is meant")
@@ -56,6 +56,29 @@ def test_a_full_standard_output_is_told(arguments: list[str], tmp_path: Path) ->
     done = shell(arguments, ">/dev/full", tmp_path)
     assert (done.returncode, done.stderr.count(b"\n")) == (4, 1)
     assert done.stderr.startswith(b"capcli: standard output cannot be written (")
+
+
+UNFORESEEN = """
+from capcli import cli
+from capcli.cli import app as module
+
+def fails(*arguments, **how):
+    raise error
+
+module.app = fails
+for error in (MemoryError(), RuntimeError("odd\\nend")):
+    print(cli.run(["--version"]))
+"""
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_what_nobody_foresaw_is_one_line_and_no_success(debug: str) -> None:
+    done = python(UNFORESEEN, CAPCLI_DEBUG=debug)
+    assert done.text == "1\n1\n"
+    first, *traceback, last = done.errors.splitlines()
+    assert first == "capcli: out of memory; use a smaller --batch-size or smaller images"
+    assert last == "capcli: internal error: RuntimeError: odd\\nend (set CAPCLI_DEBUG=1 to see where)"
+    assert bool(traceback) == bool(debug)
 
 
 def test_a_file_that_looks_like_an_option_gets_a_hint(capcli: RunCommand, tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from capcli.cli.terminal import on_screen, one_line
+from capcli.messages import shortened
 from tests.cli.test_feedback import on_terminal_raw
 from tests.conftest import RunCommand
 from tests.shapes import draw
@@ -66,6 +69,27 @@ def test_pipes_get_the_exact_bytes(capcli: RunCommand, folder: Path, tiny: Path)
 
 def test_a_message_is_one_line_without_control_characters() -> None:
     assert one_line("a\x1b[2Jb\n\t\x7f\x9bé🐶") == "a\\x1b[2Jb\\n\\t\\x7f\\x9bé🐶"
+
+
+@given(st.text(st.characters() | st.sampled_from("\udc80\udc9b\udcff\u202e\x1b\x9b\n")))
+def test_whatever_a_name_holds_a_terminal_gets_one_line_that_it_obeys_in_nothing(name: str) -> None:
+    shown = on_screen(name)
+    shown.encode("utf-8", "surrogatepass")
+    # C0, DEL and C1; bytes that are no text; characters that turn text round, and ends of lines and paragraphs.
+    odd = {
+        *map(chr, range(32)),
+        *map(chr, range(127, 160)),
+        *map(chr, range(0xDC80, 0xDD00)),
+        *"\u2028\u2029\u202e\u2066",
+    }
+    assert not odd & set(shown) and len(shown.splitlines()) <= 1
+    assert on_screen(shown) == shown
+    assert len(shortened(name)) <= 203 and (shortened(name) == name or len(name) > 200)
+
+
+def test_names_are_cut_where_they_are_too_long_and_only_there() -> None:
+    assert shortened("a" * 200) == "a" * 200
+    assert shortened("a" * 100 + "x" + "b" * 100) == "a" * 100 + "..." + "b" * 100
 
 
 def test_a_long_name_shows_its_beginning_and_its_end(capcli: RunCommand, tiny: Path) -> None:

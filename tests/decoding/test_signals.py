@@ -42,4 +42,5 @@ def test_signals_of_later_versions_are_told_apart() -> None:
     assert are_known([*SIGNALS, MATCH], matching=True)
     # Without a matching score there is none to tell of.
     assert not are_known([*SIGNALS, MATCH], matching=False)
-    assert signals_of(SENTENCE, 2.5) == {**signals_of(SENTENCE), MATCH: 2.5}
+    for match in (2.5, 0.0):
+        assert signals_of(SENTENCE, match) == {**signals_of(SENTENCE), MATCH: match}

@@ -70,7 +70,7 @@ class Steps:
     def hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         """The audit hook."""
         sessions = sys.modules.get("capcli.runtime.sessions")
-        if not self._watches_model and hasattr(sessions, "open_session"):
+        if not self._watches_model and sessions is not None and hasattr(sessions, "open_session"):
             self._watches_model = True
             watch_model(self, sessions.Session)
         if event == "open":
@@ -110,7 +110,7 @@ def watch_writes(steps: Steps) -> None:
             return WatchedFile(file, mode.replace("b", ""))
         return plain_open(file, mode, buffering, *others, **options)
 
-    os.write, os.fsync = watched_write, watched_fsync
+    os.write, os.fsync = watched_write, watched_fsync  # type: ignore[assignment]
     # Paths open files by the one, all else by the other.
     io.open = builtins.open = watched_open
 

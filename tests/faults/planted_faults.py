@@ -1,44 +1,56 @@
-"""Plants single faults in training's arithmetic and shows which of them no test sees.
+"""Plants single faults in the package and shows which of them no test sees.
 
     python -m tests.faults.planted_faults [NAME...]
 
 Each fault is a change of one text, planted in a copy of the package; quick tests are run on that copy and have to
-fail. A name is that of a fault or of a section, or a part of it. Ends with 1 if a fault survives, with 2 if a text to
-replace is gone or is there twice, or if the tests fail without a fault. Needs what the tests need, on Linux or macOS.
+fail. A name is that of an area (training, decoding, ...) or a section, or a part of a fault's. Ends with 1 if a fault
+survives, with 2 if a text to replace is gone or is there twice, or if the tests fail without a fault. Needs
+what the tests need, on Linux or macOS.
 """
 
 from __future__ import annotations
 
+import compileall
 import contextlib
+import gc
 import importlib
+import math
 import os
+import py_compile
 import shutil
+import signal
 import sys
+import sysconfig
 import tempfile
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.faults.faults import SECTIONS, Fault
+from tests.faults import decoding, inputs, model, photos, rows, runs, training
+from tests.faults.fault import Area, Fault
 
 ROOT = Path(__file__).resolve().parents[2]
-# Where a fault's text is looked for.
-ROOMS = (
-    "capcli/dataset",
-    "capcli/training",
-    "capcli/evaluation",
-    "capcli/bundle/tokens.py",
-    "capcli/bundle/habits.py",
-    "capcli/bundle/matching.py",
-    "capcli/outputs/file_lock.py",
-)
+AREAS = {
+    "decoding": decoding.AREA,
+    "model": model.AREA,
+    "inputs": inputs.AREA,
+    "rows": rows.AREA,
+    "photos": photos.AREA,
+    "runs": runs.AREA,
+    "training": training.AREA,
+}
+# What a test that waits for something for ever is given; no file of tests takes a third of it.
+_LONGEST_S = 240
+# No plugins but the one that the tests use: loading those of all that is installed takes longer than most tests.
+_PYTEST = ("-x", "-q", "--no-header", "-p", "no:cacheprovider", "-p", "_hypothesis_pytestplugin")
 
 
 class MisplacedFaultError(Exception):
     """The text to replace is not in exactly one place."""
 
 
-def plant(fault: Fault, root: Path) -> tuple[Path, str]:
+def plant(area: Area, fault: Fault, root: Path) -> tuple[Path, str]:
     """Replaces the fault's text below `root`.
 
     Returns:
@@ -47,7 +59,7 @@ def plant(fault: Fault, root: Path) -> tuple[Path, str]:
         MisplacedFaultError: the text is in no place or in several.
     """
     files = [
-        file for room in ROOMS for file in ([root / room] if room.endswith(".py") else (root / room).rglob("*.py"))
+        file for room in area.rooms for file in ([root / room] if room.endswith(".py") else (root / room).rglob("*.py"))
     ]
     texts = {file: file.read_text("utf-8") for file in sorted(files)}
     places = [(file, text.count(fault.old)) for file, text in texts.items() if fault.old in text]
@@ -67,14 +79,24 @@ def copy_to(folder: Path) -> Path:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".hypothesis"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     (folder / "models").symlink_to(ROOT / "models")
+    # The installed command of the copy.
+    script = folder / "scripts" / "capcli"
+    script.parent.mkdir()
+    script.write_text(
+        f"#!{sys.executable}\nimport sys\nsys.path.insert(0, {str(folder)!r})\nfrom capcli.cli import main\nmain()\n"
+    )
+    script.chmod(0o755)
+    # Compiled once; a file that a fault is planted in is told by its content, however soon after the last one.
+    for name in ("capcli", "tests"):
+        compileall.compile_dir(folder / name, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     return folder
 
 
-def pytest_fails(root: Path, tests: list[str]) -> tuple[int, str]:
+def pytest_fails(root: Path, tests: list[str], longest_s: float = math.inf) -> tuple[int, str]:
     """Runs tests on a copy, in a child of this process that has PyTorch loaded already.
 
     Returns:
-        pytest's exit code, and the end of what it printed.
+        pytest's exit code, -9 after too long a time, and the end of what it printed.
     """
     printed = root / "printed.txt"
     child = os.fork()
@@ -85,26 +107,33 @@ def pytest_fails(root: Path, tests: list[str]) -> tuple[int, str]:
             with printed.open("w") as file:
                 os.dup2(file.fileno(), 1)
                 os.dup2(file.fileno(), 2)
-            # Neither the installed package nor what Python has compiled of another fault.
-            sys.dont_write_bytecode = True
+            # Not the installed package.
             sys.path[:0] = [str(root)]
             # This file's own package is the original's; the copy's tests are in one of the same name.
             for name in [name for name in sys.modules if name.partition(".")[0] == "tests"]:
                 del sys.modules[name]
+            paths, scripts = sysconfig.get_path, str(root / "scripts")
+            sysconfig.get_path = lambda name, *more: scripts if name == "scripts" else paths(name, *more)
             capcli = importlib.import_module("capcli")
             assert capcli.__file__ and Path(capcli.__file__).is_relative_to(root), capcli.__file__
             pytest = importlib.import_module("pytest")
-            code = int(pytest.main(["-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]))
+            code = int(pytest.main([*_PYTEST, *tests]))
         finally:
             sys.stdout.flush()
             os._exit(code)
-    _, status = os.waitpid(child, 0)
+    end = time.monotonic() + longest_s
+    ended, status = 0, 0
+    while not ended:
+        time.sleep(0.05)
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+        ended, status = os.waitpid(child, os.WNOHANG)
     return os.waitstatus_to_exitcode(status), "\n".join(printed.read_text("utf-8", "replace").splitlines()[-25:])
 
 
 def preload() -> None:
     """Loads once what is slow to load, for the children to share; capcli must not be among it."""
-    for module in ("torch.utils.data", "PIL.Image", "tokenizers", "skimage.data", "pytest"):
+    for module in ("torch.utils.data", "PIL.Image", "tokenizers", "onnxruntime", "skimage.data", "pytest"):
         importlib.import_module(module)
     torch, hypothesis = importlib.import_module("torch"), importlib.import_module("hypothesis")
     # The first optimiser loads half of PyTorch's compiler.
@@ -114,34 +143,46 @@ def preload() -> None:
     hypothesis.settings.register_profile("faults", phases=phases, database=None, deadline=None)
     hypothesis.settings.load_profile("faults")
     assert "capcli" not in sys.modules
+    # pytest collects twice as it ends, and PyTorch is much to look through.
+    gc.freeze()
 
 
-def chosen(names: list[str]) -> list[Fault]:
-    faults = [(section, fault) for section, some in SECTIONS.items() for fault in some]
-    return [fault for section, fault in faults if not names or any(n == section or n in fault.name for n in names)]
+def chosen(names: list[str]) -> list[tuple[Area, Fault]]:
+    every = [
+        ({area_name, section}, area, fault)
+        for area_name, area in AREAS.items()
+        for section, some in area.sections.items()
+        for fault in some
+    ]
+    known = {place for places, _, _ in every for place in places}
+    return [
+        (area, fault)
+        for places, area, fault in every
+        if not names or any(name in places or (name not in known and name in fault.name) for name in names)
+    ]
 
 
 def main(names: list[str]) -> int:
     faults = chosen(names)
     if not faults:
-        print(f"no fault or section is called {' or '.join(names)}", file=sys.stderr)
+        print(f"no fault, section or area is called {' or '.join(names)}", file=sys.stderr)
         return 2
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     preload()
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="capcli-faults-") as folder, ThreadPoolExecutor(2) as pool:
         copies = [copy_to(Path(folder).resolve() / str(number)) for number in range(2)]
         wrong = 0
-        for fault in faults:
+        for area, fault in faults:
             try:
-                file, text = plant(fault, copies[0])
+                file, text = plant(area, fault, copies[0])
                 file.write_text(text, "utf-8")
             except MisplacedFaultError as error:
                 print(error, file=sys.stderr)
                 wrong += 1
         if wrong:
             return 2
-        tests = sorted({test for fault in faults for test in fault.tests.split()})
+        tests = sorted({test for _, fault in faults for test in fault.tests.split()})
         whole = [test for test in tests if "::" in test and test.split("::")[0] in tests]
         code, printed = pytest_fails(copies[0], [test for test in tests if test not in whole])
         if code:
@@ -149,19 +190,29 @@ def main(names: list[str]) -> int:
             return 2
         print(f"{len(faults)} faults; without one the tests pass, in {time.monotonic() - started:.0f} s", flush=True)
 
-        def survives(fault: Fault, copy: Path) -> bool:
-            file, text = plant(fault, copy)
-            code, printed = pytest_fails(copy, fault.tests.split())
+        def survives(area: Area, fault: Fault, copy: Path) -> bool:
+            file, text = plant(area, fault, copy)
+            code, printed = pytest_fails(copy, fault.tests.split(), _LONGEST_S)
             file.write_text(text, "utf-8")
             # 1: tests failed. Anything else is no answer: a fault that does not even load, tests that are gone.
             verdict = {0: "SURVIVES", 1: "caught"}.get(code, f"NO ANSWER (pytest ended with {code})\n{printed}")
             print(f"{verdict}: {fault.name}", flush=True)
             return code != 1
 
-        def work(number: int) -> list[Fault]:
-            return [fault for fault in faults[number::2] if survives(fault, copies[number])]
+        waiting = iter(faults)
+        turn = threading.Lock()
 
-        survivors = [fault for some in pool.map(work, range(2)) for fault in some]
+        def work(copy: Path) -> list[Fault]:
+            found: list[Fault] = []
+            while True:
+                with turn:
+                    area, fault = next(waiting, (None, None))
+                if area is None or fault is None:
+                    return found
+                if survives(area, fault, copy):
+                    found.append(fault)
+
+        survivors = [fault for some in pool.map(work, copies) for fault in some]
     print(f"{len(faults) - len(survivors)} of {len(faults)} faults caught in {time.monotonic() - started:.0f} s")
     return 1 if survivors else 0
 

@@ -81,9 +81,9 @@ def one_round(folder: Path, counts: Counter[str]) -> list[str]:
         for place, values in (replaced_in(row.note) or {}).items()
         if _BY_HAND in str(values)
     )
-    for rows in done:
-        broken += [f"{len(rows)} rows"] if len({row.path for row in rows}) != _PHOTOS else []
-        errors = [row.error for row in rows if row.error is not None]
+    for kept in done:
+        broken += [f"{len(kept)} rows"] if len({row.path for row in kept}) != _PHOTOS else []
+        errors = [row.error for row in kept if row.error is not None]
         counts["refused"] += len(errors)
         broken += [error for error in errors if _REFUSED not in error]
     for number in range(_PHOTOS):
@@ -91,11 +91,11 @@ def one_round(folder: Path, counts: Counter[str]) -> list[str]:
         with Image.open(photo) as image:
             broken += [f"{photo.name}: pixels"] if image.tobytes() != pixels else []
         said = []
-        for file, place in ((photo, "metadata"), (Path(f"{photo}.xmp"), "xmp")):
+        for file, where in ((photo, "metadata"), (Path(f"{photo}.xmp"), "xmp")):
             with pyexiv2.ImageData(file.read_bytes()) as image:
                 said.append(image.read_xmp()["Xmp.dc.description"]['lang="x-default"'])
-            broken += [f"{file.name}: nobody tells what it said"] if not told[photo.name, place] else []
-            counts["told by both"] += told[photo.name, place] == 2
+            broken += [f"{file.name}: nobody tells what it said"] if not told[photo.name, where] else []
+            counts["told by both"] += told[photo.name, where] == 2
         said.append(photo.with_suffix(".txt").read_text().strip())
         broken += [f"{photo.name}: says {said}"] if not set(said) <= {*_TEXTS} else []
         counts["of both"] += len(set(said)) == 2

@@ -51,6 +51,7 @@ def test_older_photos_are_left_out_and_counted_however_they_are_named(tmp_path: 
         InputItem("x.tar", finished=True),
     ]
     assert list(newer.of(others)) == others and newer.older == 3
+    assert newer.takes(newer.since) and not newer.takes(newer.since - 1e-3)
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])

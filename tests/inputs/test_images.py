@@ -154,6 +154,36 @@ def bomb(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+def test_a_picture_that_does_not_fit_into_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(image: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr("capcli.inputs.images.upright", full)
+    image = Image.new("RGB", (30, 20))
+    for source in (image, encode(image, "PNG"), encode(image, "JPEG")):
+        with pytest.raises(ImageError, match=r"^does not fit into memory$"):
+            load_image(source, size=SIZE)
+
+
+def test_a_grey_array_may_have_an_axis_for_its_only_channel() -> None:
+    grey = np.arange(48 * 64, dtype=np.uint8).reshape(48, 64)
+    wanted = load_image(grey, size=SIZE)
+    assert np.array_equal(wanted[..., 0], grey) and np.array_equal(load_image(grey[..., None], size=SIZE), wanted)
+
+
+def test_the_limit_is_of_the_caller_and_pillow_keeps_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = encode(Image.new("RGB", (30, 20)), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert load_image(content, size=SIZE, max_pixels=600).shape == (48, 64, 3)
+    assert load_image(content, size=SIZE, max_pixels=None).shape == (48, 64, 3)
+    with pytest.raises(ImageError, match=r"^is too large: 30 x 20 pixels, more than 599;"):
+        load_image(content, size=SIZE, max_pixels=599)
+    # Who uses Pillow for something else has the limit that they had.
+    assert Image.MAX_IMAGE_PIXELS == 100
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(content))
+
+
 def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(ImageError, match=r"too large: 60000 x 60000 pixels.*--max-pixels"):
         load_image(bomb(60000, 60000), size=SIZE)

@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capcli import CapcliError, ImageError
+from capcli import CapcliError, Captioner, ImageError
 from capcli.inputs.images import MAX_PIXELS, load_image
 from capcli.inputs.loaders import Loaders
 from tests.conftest import python
 from tests.harmful import harmful_decoder, photo_saying
+from tests.photos import write_photo
 
 SIZE = (64, 48)
 
@@ -36,7 +37,22 @@ def harmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(loaders: Loaders, image: str | Path | bytes) -> np.ndarray:
-    return loaders.load(image, size=SIZE, max_pixels=MAX_PIXELS)
+    """Reads an image, or fails: a test that waits for ever tells nobody anything."""
+    found: list[np.ndarray | BaseException] = []
+
+    def load() -> None:
+        try:
+            found.append(loaders.load(image, size=SIZE, max_pixels=MAX_PIXELS))
+        except BaseException as error:
+            found.append(error)
+
+    reader = threading.Thread(target=load, daemon=True)
+    reader.start()
+    reader.join(60)
+    assert found, "the image is still being read"
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
 
 
 def running(process: int) -> bool:
@@ -82,6 +98,13 @@ def test_errors_are_those_of_this_process(reading: Loaders, tmp_path: Path, cont
         with pytest.raises(ImageError) as there:
             read(reading, image)
         assert str(there.value) == str(here.value)
+
+
+def test_a_captioner_s_limit_of_pixels_reaches_them(reading: Loaders, captioner: Captioner, tmp_path: Path) -> None:
+    path = write_photo(tmp_path / "a.png", "coffee")
+    assert captioner.load(path, loaders=reading).shape == (64, 64, 3)
+    with pytest.raises(ImageError, match=r"is too large: .*, more than 100;"):
+        captioner.load(path, max_pixels=100, loaders=reading)
 
 
 def test_a_limit_of_pixels_holds(reading: Loaders, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 from collections import Counter
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs, natural_key
@@ -80,6 +81,7 @@ def test_globs_choose_by_name_or_by_path_below_the_folder(tmp_path: Path) -> Non
         f"{root}/{n}" for n in ("a.jpg", "sub/c.jpg", "sub/d.jpg")
     ]
     assert paths(found(root, rules=FolderRules(include=("*.photo",)))) == [f"{root}/other/e.photo"]
+    assert paths(found(root, rules=FolderRules(include=("c*",)))) == [f"{root}/sub/c.jpg"]
     assert paths(found(root, rules=FolderRules(exclude=("sub/c*", "*.png")))) == [f"{root}/a.jpg", f"{root}/sub/d.jpg"]
     assert paths(found(root, rules=FolderRules(exclude=("sub",)))) == [f"{root}/a.jpg", f"{root}/b.png"]
 
@@ -103,7 +105,9 @@ def test_a_folder_is_walked_once_and_by_its_own_name_where_it_has_one(tmp_path: 
         for other in range(8):
             (root / str(one) / f"to{other}").symlink_to(root / str(other))
     (root / "0" / "away").symlink_to(outside)
-    names = [os.path.relpath(path, root) for path in paths(found(str(root)))]
+    # Whoever walks each way there never comes to an end.
+    items = itertools.islice(find_inputs([str(root)], FolderRules()), 20)
+    names = [os.path.relpath(item.path, root) for item in items]
     assert names == [*(f"{number}/{number}.jpg" for number in range(8)), "0/away/x.jpg"]
 
 
@@ -193,9 +197,19 @@ def test_natural_order_is_total_and_stable(names: list[str]) -> None:
     assert all((key(a) == key(b)) == (a == b) for a in names for b in names)
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.text(max_size=5), st.text(max_size=5), st.lists(st.integers(0, 10**20), min_size=2, max_size=5, unique=True))
+def test_numbers_within_names_count_by_their_value(before: str, after: str, numbers: list[int]) -> None:
+    before, after = before.rstrip("0123456789"), after.lstrip("0123456789")
+    names = [f"{before}{number}{after}" for number in numbers]
+    assert sorted(names, key=natural_key) == [f"{before}{number}{after}" for number in sorted(numbers)]
+
+
 def test_natural_order_counts() -> None:
     names = ["img12.png", "img10.png", "IMG2.png", "img1.png", "img02.png"]
     assert sorted(names, key=natural_key) == ["img1.png", "IMG2.png", "img02.png", "img10.png", "img12.png"]
+    # What differs in capitals or zeros alone has its order too, whatever the disk's.
+    assert len({str(natural_key(name)) for name in ("img2", "IMG2", "img02", "ımg2")}) == 4
 
 
 def test_an_argument_that_no_path_can_be_is_passed_on_to_be_told() -> None:

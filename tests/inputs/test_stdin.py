@@ -64,8 +64,12 @@ def test_paths_do_not_depend_on_how_they_arrive(names: list[bytes], seed: int) -
 
 def test_a_path_is_known_as_soon_as_its_line_is() -> None:
     seen: list[str | bytes] = []
+    asked = 0
 
     def read(count: int) -> bytes:
+        nonlocal asked
+        asked += 1
+        assert asked < 9
         if len(seen) == 3:
             return b""
         # The reader asks for more only after it has passed on what it knows.
@@ -112,6 +116,7 @@ def test_a_list_may_begin_like_an_image_and_with_a_byte_order_mark() -> None:
         (base64.b64encode(b"\xff\xd8\xff\xe0" + bytes(100)), False, "base64 -d"),
         (b"data:image/png;base64,iVBORw0KGgoAAAA", False, "base64 -d"),
         (b"x" * (LONGEST_PATH + 1), False, "65536 bytes without a line end"),
+        (b"x" * (LONGEST_PATH + 1) + b"\n", False, "65536 bytes without a line end"),
         (b"x\n" * LONGEST_PATH, True, "leave out -0"),
     ],
 )
@@ -119,6 +124,12 @@ def test_what_is_neither_an_image_nor_paths_is_told(content: bytes, nul: bool, s
     with pytest.raises(UsageError, match=said) as caught:
         held(content, nul=nul)
     assert len(str(caught.value)) < 160
+
+
+def test_nul_bytes_are_told_wherever_they_come() -> None:
+    read = read_stdin(reader([b"a.jpg\n" * 20, b"b.jpg\0c.jpg\n"]), nul_separated=False)
+    with pytest.raises(UsageError, match="NUL bytes: add -0"):
+        list(read)
 
 
 def test_a_stream_without_ends_is_not_read_to_its_end() -> None:

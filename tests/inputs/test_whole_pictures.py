@@ -44,6 +44,7 @@ def chunk(name: bytes, body: bytes, wrong: int = 0) -> bytes:
         chunk(b"gAMA", b""),
         chunk(b"pHYs", b"\0"),
         chunk(b"tRNS", b""),
+        chunk(b"tRNS", bytes(6), wrong=1),
         chunk(b"acTL", b"\0", wrong=1),
         chunk(b"quIx", b"of somebody's own", wrong=7),
     ],

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from capcli.outputs.outcomes import Outcome
 from capcli.outputs.replaced import replaced_note
 from capcli.outputs.rows import Row
-from capcli.outputs.text_edits import Wording
+from capcli.outputs.text_edits import Wording, one_line
 from capcli.outputs.text_fields import ALT_TEXT, DESCRIPTION
 from tests.shapes import draw
 
@@ -151,3 +153,29 @@ def test_what_is_too_long_is_another_caption_or_cut_at_a_word(
 def test_a_cut_leaves_no_half_word_where_there_is_a_whole_one(caption: str, most: int, cut: str) -> None:
     texts = Wording((ALT_TEXT,), max_chars=most).texts([Row("a", caption, None, None)])
     assert texts == {ALT_TEXT: cut} and len(cut) <= most
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    captions=st.lists(st.text("ab -,.;\n🐶", min_size=1).filter(str.strip), min_size=1, max_size=3),
+    most=st.integers(1, 12),
+)
+def test_an_alt_text_is_short_enough_and_never_empty(captions: list[str], most: int) -> None:
+    rows = [Row("a", caption, None, None) for caption in captions]
+    texts = Wording(BOTH, max_chars=most).texts(rows)
+    lines = list(map(one_line, captions))
+    assert texts[DESCRIPTION] == lines[0]
+    alt = texts[ALT_TEXT]
+    assert 1 <= len(alt) <= most and alt == alt.strip()
+    fitting = [line for line in lines if len(line) <= most]
+    if fitting:
+        assert alt == fitting[0]
+    else:
+        assert lines[0].startswith(alt)
+        # Words are whole where one of them, and more than marks, is short enough.
+        following = lines[0][len(alt)]
+        assert (
+            following in " ,;:-"
+            or " " not in lines[0][: most + 1]
+            or not lines[0][:most].rpartition(" ")[0].strip(" ,;:-")
+        )

@@ -128,6 +128,28 @@ def test_with_rows_they_say_what_is_done(tmp_path: Path) -> None:
         assert destinations.deliver([row(photo)]) == WRITTEN
     assert list(read_rows(tmp_path / "x.csv", "csv")) == [replace(row(photo), note="a.txt exists")]
     assert (tmp_path / "a.txt").read_text() == "by hand"
+    # What rows hold already is for photos that are files, and lack it.
+    again = Destinations(RowFile(tmp_path / "x.csv", FORM, existing=Existing.RESUME), [Sidecars(".caption")])
+    with again.opened():
+        assert again.wants(str(photo)) and not again.wants(str(photo), is_file=False)
+
+
+@pytest.mark.parametrize("least", [1.01, -0.01, float("nan")])
+def test_a_least_confidence_is_a_probability(least: float) -> None:
+    with pytest.raises(UsageError, match="min confidence must be from 0 to 1"):
+        Destinations(min_confidence=least)
+
+
+def test_every_place_is_asked_for_it_learns_from_that_which_photo_has_what() -> None:
+    asked: list[str] = []
+
+    class Asked(Listening):
+        def wants(self, path: str) -> bool:
+            asked.append(self._name)
+            return super().wants(path)
+
+    photos = [Asked("one", [], WRITTEN), Asked("two", [], WRITTEN)]
+    assert Destinations(None, photos).wants("b.jpg") and asked == ["one", "two"]
 
 
 def test_two_photos_that_share_a_sidecar_are_told_in_the_row(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,13 +61,14 @@ def test_one_that_was_taken_away_before_it_was_locked_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = str(tmp_path / "a.txt")
-    lock, taken = drafts.try_lock, []
+    lock = drafts.try_lock  # type: ignore[attr-defined]
+    taken: list[object] = []
 
     def late(file: object) -> bool:
         if not taken:
             taken.append(file)
             assert discard_left_over(target)
-        return lock(file)  # type: ignore[arg-type]
+        return bool(lock(file))
 
     monkeypatch.setattr(drafts, "try_lock", late)
     with open_draft(target, 0o600) as file:
@@ -99,7 +101,8 @@ def test_where_locks_are_unknown_nothing_is_taken_away_and_all_is_written(
 
 @posix
 def test_what_is_no_file_under_a_drafts_name_is_left_alone_and_not_waited_for(tmp_path: Path) -> None:
-    for number, make in enumerate((os.mkfifo, os.mkdir, lambda path: os.symlink(tmp_path / "mine", path))):
+    makers: list[Callable[[str], None]] = [os.mkfifo, os.mkdir, lambda path: os.symlink(tmp_path / "mine", path)]
+    for number, make in enumerate(makers):
         target = str(tmp_path / f"{number}.txt")
         make(draft_path(target))
         with Draft(target, b"A dog.\n") as draft:

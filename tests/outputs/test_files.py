@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from capcli.errors import OutputError, UsageError
-from capcli.outputs.files import Draft, WholeFile
+from capcli.outputs.files import Draft, WholeFile, is_unchanged
 
 
 def write(path: Path, *, overwrite: bool = False, content: bytes = b"new") -> None:
@@ -101,6 +102,58 @@ def test_a_file_that_comes_up_in_between_is_kept(tmp_path: Path) -> None:
         assert not draft.publish()
     assert os.listdir(tmp_path) == ["a.txt"]
     assert (tmp_path / "a.txt").read_text() == "by hand"
+
+
+def test_writes_that_take_only_a_few_bytes_lose_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_ = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, content: write_(descriptor, bytes(content[:3])))
+    with Draft(str(tmp_path / "a.txt"), b"A dog runs ") as draft:
+        draft.write(b"over the grass.")
+        assert draft.publish()
+    assert (tmp_path / "a.txt").read_bytes() == b"A dog runs over the grass."
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="renaming replaces nothing there")
+def test_on_a_disk_without_hard_links_nothing_is_left_where_renaming_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(source: str, target: str) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "link", fails)
+    monkeypatch.setattr(os, "replace", fails)
+    with pytest.raises(OSError, match="Input/output"), Draft(str(tmp_path / "a.txt"), b"A dog.") as draft:
+        draft.publish()
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_leave_no_descriptor_open(tmp_path: Path) -> None:
+    places = Path("/proc/self/fd")
+    if not places.exists():
+        return
+    before = len(list(places.iterdir()))
+    for number in range(20):
+        with Draft(str(tmp_path / str(number)), b"x") as draft:
+            if number % 2:
+                draft.replace()
+    assert len(list(places.iterdir())) == before and len(os.listdir(tmp_path)) == 10
+
+
+@pytest.mark.parametrize("change", ["nothing", "size", "time", "file"])
+def test_any_change_of_a_file_is_one(change: str, tmp_path: Path) -> None:
+    path, other = tmp_path / "a.txt", tmp_path / "b.txt"
+    for each in (path, other):
+        each.write_bytes(b"mine")
+        os.utime(each, ns=(10**18, 10**18))
+    before = path.stat()
+    if change == "size":
+        path.write_bytes(b"mine, and more")
+        os.utime(path, ns=(10**18, 10**18))
+    elif change == "time":
+        os.utime(path, ns=(10**18, 10**18 + 1))
+    elif change == "file":
+        other.replace(path)
+    assert is_unchanged(str(path), before) == (change == "nothing")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -183,10 +186,33 @@ def test_a_description_is_replaced_only_when_told(name: str, where: str, tmp_pat
     assert same(frames(content), frames(path))
 
 
-@pytest.mark.parametrize("blank", ["", " " * 31])
+@pytest.mark.parametrize("blank", ["", " " * 31, "\0" * 31, " \0"])
 def test_the_blanks_that_cameras_write_are_no_description(blank: str, tmp_path: Path) -> None:
     path = save_photo(tmp_path / "a.jpg", exif=camera_exif(blank))
+    edit(path, lambda image: image.modify_iptc({"Iptc.Application2.Caption": blank}))
     assert write_description(path, CAPTION).written
+
+
+def describe_in_exif(image: Any, coding: str) -> None:
+    image.modify_exif({"Exif.Image.ImageDescription": "Hündin"}, coding)
+
+
+def test_a_description_is_told_as_people_read_it(tmp_path: Path) -> None:
+    """In EXIF it is UTF-8 more often than Latin-1, as which Exiv2 gives both."""
+    path = save_photo(tmp_path / "a.jpg")
+    for coding in ("utf-8", "latin-1"):
+        edit(path, partial(describe_in_exif, coding=coding))
+        assert write_description(path, "A dog.").reason == "its metadata has a description already: 'Hündin'"
+
+
+def test_what_a_photo_keeps_is_its_own_whichever_was_asked_last(tmp_path: Path) -> None:
+    one, two = (str(save_photo(tmp_path / name)) for name in ("1.jpg", "2.jpg"))
+    write_description(one, "One.")
+    write_description(two, "Two.")
+    places = PhotoMetadata()
+    assert not places.wants(one) and not places.wants(two)
+    kept = [places.keeps(path) for path in (one, two, one)]
+    assert kept == [f"its metadata has a description already: '{text}'" for text in ("One.", "Two.", "One.")]
 
 
 def test_a_png_description_counts_and_other_texts_stay(tmp_path: Path) -> None:
@@ -236,6 +262,17 @@ def test_iptc_in_an_old_coding_stays_readable(tmp_path: Path) -> None:
         assert found == {"Iptc.Application2.City": "München"} | ({"Iptc.Application2.Caption": iptc} if iptc else {})
 
 
+def test_iptc_that_is_begun_in_ascii_tells_its_coding_and_has_no_more_than_fits(tmp_path: Path) -> None:
+    path = save_photo(tmp_path / "a.jpg")
+    edit(path, lambda image: image.modify_iptc({"Iptc.Application2.City": "Rome"}))
+    for caption, iptc in ((CAPTION, CAPTION), ("ü" * 1000, "ü" * 1000), ("ü" * 1000 + "x", None)):
+        assert write_description(path, caption, overwrite=True).written
+        assert descriptions(path) == {"xmp": {'lang="x-default"': caption}, "exif": caption, "iptc": iptc}
+        with pyexiv2.ImageData(path.read_bytes()) as image:
+            # Without it, others read UTF-8 as Latin-1.
+            assert image.read_iptc()["Iptc.Envelope.CharacterSet"] == "\x1b%G"
+
+
 def test_what_follows_the_picture_stays(tmp_path: Path) -> None:
     path = save_photo(tmp_path / "a.jpg")
     video = b"the video of a motion photo" * 1000
@@ -257,8 +294,16 @@ def test_any_name_works(stem: str, tmp_path: Path) -> None:
 
 
 @posix
-def test_permissions_owner_and_extended_attributes_stay(tmp_path: Path) -> None:
+def test_permissions_owner_and_extended_attributes_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save_photo(tmp_path / "a.jpg")
+    modes: list[int] = []
+    open_ = os.open
+
+    def watched(name: str, flags: int, mode: int = 0o777, **how: Any) -> int:
+        modes.extend([mode] if flags & os.O_CREAT else [])
+        return open_(name, flags, mode, **how)
+
+    monkeypatch.setattr(os, "open", watched)
     path.chmod(0o604)
     if os.geteuid() == 0:
         os.chown(path, 12345, 23456)
@@ -272,6 +317,8 @@ def test_permissions_owner_and_extended_attributes_stay(tmp_path: Path) -> None:
     assert write_description(path, CAPTION).written
     after = path.stat()
     assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    # Until then nobody else may look into the new file.
+    assert modes == [0o600]
     if attributes:
         assert os.getxattr(path, "user.tags") == b"family"
 
@@ -317,6 +364,8 @@ def test_a_link_that_was_found_is_not_followed_out_of_its_folder(tmp_path: Path)
     # One that was named is followed.
     assert PhotoMetadata().put([Row(found[0], CAPTION, -0.1, None)]).written
     assert descriptions(out)["exif"] == CAPTION
+    # Whatever it says by now, that it is not followed is told.
+    assert PhotoMetadata(links={found[0]: q}).wants(found[0]) and not PhotoMetadata().wants(found[0])
 
 
 def test_a_description_that_says_the_same_is_no_news(tmp_path: Path) -> None:
@@ -359,6 +408,11 @@ def test_tiff_files_that_would_lose_something_are_left_alone(tmp_path: Path) -> 
     assert path.read_bytes() == before
 
 
+def end_of_pipe(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+
+
 @posix
 def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     save_photo(tmp_path / "locked.jpg").chmod(0o444)
@@ -366,6 +420,10 @@ def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").write_bytes(b"")
     (tmp_path / "cut.jpg").write_bytes(save_photo(tmp_path / "good.jpg", exif=camera_exif()).read_bytes()[:300])
     os.mkfifo(tmp_path / "pipe.jpg")
+    # Who reads it all the same waits for a few seconds, and not for ever.
+    timer = threading.Timer(5, end_of_pipe, [tmp_path / "pipe.jpg"])
+    timer.daemon = True
+    timer.start()
     before = sorted(os.listdir(tmp_path))
     for name, reason in [
         ("locked.jpg", "the photo is read-only"),
@@ -431,12 +489,19 @@ def test_a_full_disk_leaves_the_photo(tmp_path: Path, monkeypatch: pytest.Monkey
     assert os.listdir(tmp_path) == ["a.jpg"]
 
 
-def test_a_photo_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("same_size", [False, True])
+def test_a_photo_that_changes_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_size: bool
+) -> None:
     path = save_photo(tmp_path / "a.jpg")
     real = metadata._edited
 
     def slow(content: bytes, change: Callable[[Metadata], Edit]) -> tuple[bytes | None, Edit]:
-        photo("coffee").save(path)
+        if same_size:
+            path.write_bytes(content[:-1] + b"x")
+            os.utime(path, ns=(1, 1))
+        else:
+            photo("coffee").save(path)
         return real(content, change)
 
     monkeypatch.setattr(metadata, "_edited", slow)
@@ -448,9 +513,15 @@ def test_a_photo_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatc
 
 def test_warnings_of_the_library_do_not_reach_standard_output(tmp_path: Path) -> None:
     # The library prints from C++, so that only another process's standard output shows it.
-    exif = camera_exif()
-    exif.get_ifd(0x8769)[0x9286] = b"no character code"
-    path = save_photo(tmp_path / "a.jpg", exif=exif)
+    path = save_photo(tmp_path / "a.jpg", exif=camera_exif())
+    content = bytearray(path.read_bytes())
+    # The camera's name is of a type that TIFF does not know.
+    content[content.index(b"\x01\x0f\0\x02") + 3] = 99
+    path.write_bytes(content)
+    assert (
+        "unknown Exif (TIFF) type 99"
+        in python("import sys, pyexiv2; pyexiv2.ImageData(open(sys.argv[1], 'rb').read()).read_exif()", str(path)).text
+    )
     done = python(
         "import sys; from capcli.outputs.metadata import write_description as write\n"
         "print(write(sys.argv[1], 'A dog.').written)",
@@ -535,3 +606,5 @@ def test_what_cannot_be_asked_is_wanted_so_that_it_is_told(tmp_path: Path, monke
     assert not PhotoMetadata().wants(str(tmp_path / "large.jpg"))
     monkeypatch.setattr(metadata, "MAX_BYTES", 100)
     assert PhotoMetadata().wants(str(tmp_path / "large.jpg"))
+    with pytest.raises(OutputError, match="the photo is larger than 1 GB"):
+        write_description(tmp_path / "large.jpg", "A cat.", overwrite=True)

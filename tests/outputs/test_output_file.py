@@ -227,13 +227,26 @@ def test_retries_cut_anywhere_lose_nothing(seed: int, tmp_path: Path) -> None:
     assert sorted(row.path for row in read_rows(file, "csv")) == sorted(paths)
 
 
-def test_a_compacted_file_keeps_its_link_and_its_permissions(tmp_path: Path) -> None:
+def test_a_compacted_file_keeps_its_link_and_its_permissions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, link = tmp_path / "real.csv", tmp_path / "link.csv"
     write_all(opener(file, "csv", 1)(), ["a1", "b"], 1)
     file.chmod(0o640)
     link.symlink_to(file)
+    modes: list[int] = []
+    open_ = os.open
+
+    def watched(name: str, flags: int, mode: int = 0o777) -> int:
+        modes.append(mode)
+        return open_(name, flags, mode)
+
     output = opener(link, "csv", 1)(existing=Existing.RESUME, retry_failed=True)
-    write_all(output, ["a1"], 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", watched)
+        # As if the file were large.
+        patch.setattr("capcli.outputs.compaction._COPY_BYTES", 3)
+        write_all(output, ["a1"], 1)
+    # Nobody else may look into the copy before it has the file's own permissions.
+    assert modes == [0o600]
     assert link.is_symlink() and file.stat().st_mode & 0o777 == 0o640
     assert [row.path for row in read_rows(file, "csv")] == ["b", "a1"]
     assert sorted(tmp_path.iterdir()) == [link, file]
@@ -268,6 +281,9 @@ def test_a_kill_while_the_copy_is_made_leaves_nothing_that_stays(tmp_path: Path)
             b"path,caption,score,error,confidence,note\r\na.jpg,A dog.,-0.5,,,\r\nb.jpg,A dog.\r\n",
             "line 3: 2 cells instead of 6",
         ),
+        (HEADER + b"a.jpg,A dog.,-0.5,,,,\r\n", "line 2: 7 cells instead of 6"),
+        # Some readers would take it for: A dog.
+        (HEADER + b'a.jpg,"A" dog.,-0.5,,,\r\n', "line 2: a quote is not closed, or stands within a cell"),
         (b"path,caption,score,error,confidence,note\r\na.jpg,A dog.,high,,,\r\n", "line 2: "),
         (b"\xff\xd8\xff\xe0 a photo\r\n", "line 1: "),
     ],

@@ -13,6 +13,7 @@ import pytest
 from capcli.errors import OutputError, UsageError
 from capcli.outputs import file_lock, output_file
 from capcli.outputs.drafts import draft_path
+from capcli.outputs.earlier_file import EarlierFile
 from capcli.outputs.output_file import Existing, OutputFile
 from capcli.outputs.records import read_rows
 from capcli.outputs.rows import Row, row_format
@@ -227,6 +228,60 @@ def test_a_row_that_says_nothing_is_done_and_has_nothing_to_give(file: Path) -> 
         assert not output.claim("mine.jpg") and not output.has_captions("mine.jpg")
         assert output.captions_of("mine.jpg") == []
     assert file.read_bytes() == before
+
+
+def test_what_a_photo_said_is_on_the_disk_before_the_photo_is_changed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, seen = os.fsync, list[bytes]()
+
+    def watched(descriptor: int) -> None:
+        fsync(descriptor)
+        seen.append(file.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", watched)
+    with opened(file) as output:
+        assert output.claim("c.jpg")
+        output.write_first([row("c.jpg")])
+        assert [b"c.jpg" in content for content in seen] == [True]
+        output.write([row("c.jpg")])
+    assert paths(file) == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_new_rows_of_the_last_path_take_the_place_of_its_old_ones_alone(file: Path) -> None:
+    with opened(file) as output:
+        assert not output.claim("b.jpg")
+        output.write([Row("b.jpg", "A dog.", -0.5, None, note="noted")])
+    assert [(found.path, found.note) for found in read_rows(file, "csv")] == [("a.jpg", None), ("b.jpg", "noted")]
+
+
+def test_captions_come_best_first_however_their_rows_lie(tmp_path: Path) -> None:
+    rows = [Row("a.jpg", f"Words {rank}.", -0.5, None, rank) for rank in (3, 1, 2)]
+    with opened(tmp_path / "x.csv", captions=3) as output:
+        output.write(rows)
+    with opened(tmp_path / "x.csv", captions=3) as output:
+        assert [found.rank for found in output.captions_of("a.jpg")] == [1, 2, 3]
+
+
+def test_a_file_that_was_refused_can_be_replaced_at_once(file: Path) -> None:
+    file.write_bytes(HEADER + b"a.jpg,A dog.,high,,,\r\n")
+    with pytest.raises(UsageError, match="line 2") as refused:
+        opened(file)
+    # Whoever holds on to the error holds no lock.
+    with opened(file, Existing.REPLACE) as output:
+        output.write([row("b.jpg")])
+    assert paths(file) == ["b.jpg"] and refused.value
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_what_a_link_leads_to_is_no_new_file(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").symlink_to("elsewhere.csv")
+    for make in (OutputFile, EarlierFile):
+        with pytest.raises(UsageError, match="exists"):
+            make(tmp_path / "x.csv", row_format("csv", ranked=False))
+    with pytest.raises(UsageError, match="is no regular file; --resume needs one"):
+        opened(Path(os.devnull))
+    assert os.listdir(tmp_path) == ["x.csv"]
 
 
 def test_a_name_that_is_too_long_is_told(tmp_path: Path) -> None:

@@ -20,6 +20,18 @@ def test_what_made_a_file_is_known_to_the_next_run_and_of_no_other_file(tmp_path
     again = ProvenanceMemory(tmp_path / "state")
     assert again.recall(tmp_path / "x.csv") == MADE
     assert again.recall(tmp_path / "y.csv") is None
+    assert again.recall(tmp_path / "elsewhere" / "x.csv") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]", b'{"model": "default"}', b'{"smell": 1}'])
+def test_a_memory_that_is_damaged_or_of_another_version_is_none(content: bytes, tmp_path: Path) -> None:
+    memory = ProvenanceMemory(tmp_path / "state")
+    memory.remember(tmp_path / "x.csv", MADE)
+    (file,) = (tmp_path / "state").iterdir()
+    file.write_bytes(content)
+    assert memory.recall(tmp_path / "x.csv") is None
+    memory.remember(tmp_path / "x.csv", MADE)
+    assert memory.recall(tmp_path / "x.csv") == MADE
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="XDG folders are meant")

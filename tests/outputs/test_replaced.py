@@ -29,6 +29,8 @@ def test_any_text_comes_back_from_a_file(
     form = row_format(name, ranked=False)
     note = replaced_note(told) + rest
     assert "\n" not in note and "\r" not in note
+    # Or a file of rows would not be UTF-8.
+    note.encode("utf-8")
     file = tmp_path_factory.mktemp("rows") / "out"
     file.write_bytes(form.header() + form.record(Row("a.jpg", "A dog.", -0.5, None, note=note)))
     (row,) = read_rows(file, name)

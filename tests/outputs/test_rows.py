@@ -36,14 +36,18 @@ ROWS = st.lists(
 )
 
 
-@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "text"])
 @given(rows=ROWS)
 @settings(max_examples=60, deadline=None)
 def test_rows_come_back_as_they_were(name: str, rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> None:
     form = row_format(name, ranked=False)
     file = tmp_path_factory.mktemp("rows") / "out"
     file.write_bytes(form.header() + b"".join(form.record(row) for row in rows))
+    if name == "text":
+        # It has no more than the captions.
+        rows = [Row(row.path, row.caption, None, None) for row in rows if row.caption is not None]
     assert list(read_rows(file, name)) == rows
+    assert name == "csv" or file.read_bytes().count(b"\n") == len(rows) + bool(form.header())
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "jsonl"])
@@ -66,6 +70,14 @@ def test_spreadsheet_safe_rows_come_back_as_they_were(name: str, rows: list[Row]
     assert b"".join(content[record.start : record.end] for record in records) == content[len(form.header()) :]
 
 
+@pytest.mark.parametrize("cell", ["=1+1", "-5 degrees.", "'s dog", "'", "''=1"])
+def test_what_a_person_typed_into_such_a_file_loses_nothing_but_its_own_apostrophe(cell: str) -> None:
+    form = row_format("tsv", ranked=False, spreadsheet_safe=True)
+    content = form.header() + f"a.jpg\t{cell}\t\t\t\t\n".encode()
+    (record,) = Records(io.BytesIO(content), "tsv", columns=form.columns, spreadsheet_safe=True)
+    assert record.row.caption == ("'=1" if cell == "''=1" else cell)
+
+
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
 def test_no_cell_of_a_spreadsheet_is_a_formula(start: str) -> None:
     record = row_format("csv", ranked=False, spreadsheet_safe=True).record(
@@ -75,6 +87,10 @@ def test_no_cell_of_a_spreadsheet_is_a_formula(start: str) -> None:
     assert cells == [f"'{start}cmd|' /C calc'!A0", f"'{start}1+1", "-0.5000", "", "", ""]
     failed = row_format("csv", ranked=False, spreadsheet_safe=True).record(Row("a", None, None, f"{start}1+1"))
     assert next(csv.reader(io.StringIO(failed.decode(), newline="")))[3] == f"'{start}1+1"
+    noted = row_format("csv", ranked=False, spreadsheet_safe=True).record(
+        Row("a", "A dog.", None, None, note=f"{start}1+1")
+    )
+    assert next(csv.reader(io.StringIO(noted.decode(), newline="")))[5] == f"'{start}1+1"
     plain = row_format("csv", ranked=False).record(Row(f"{start}x", None, None, None))
     assert next(csv.reader(io.StringIO(plain.decode(), newline="")))[0] == f"{start}x"
 
@@ -93,6 +109,14 @@ def test_ranks_are_a_column_only_where_asked_for(name: str, tmp_path: Path) -> N
     file.write_bytes(form.header() + b"".join(form.record(row) for row in rows))
     assert list(read_rows(file, name)) == rows
     assert b"rank" not in row_format(name, ranked=False).record(rows[0])
+
+
+@pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "text"])
+def test_a_byte_order_mark_is_one_only_at_the_start_of_a_file(name: str, tmp_path: Path) -> None:
+    form = row_format(name, ranked=False)
+    rows = [Row(path, "A dog.", None, None) for path in ("a.jpg", "\ufeffb.jpg")]
+    (tmp_path / "x").write_bytes(b"\xef\xbb\xbf" + form.header() + b"".join(map(form.record, rows)))
+    assert list(read_rows(tmp_path / "x", name)) == rows
 
 
 def test_a_file_saved_by_a_spreadsheet_is_read(tmp_path: Path) -> None:
@@ -135,17 +159,36 @@ def test_json_writes_undecodable_bytes_as_escapes_and_text_as_it_is() -> None:
     assert "über".encode() in form.record(Row("über.jpg", "A dog.", -1, None))
 
 
-@pytest.mark.parametrize("row", [Row("a", None, None, "\udcff.jpg fell"), Row("a", "A \udcff.", -1, None)])
-def test_json_is_utf8_whatever_a_caption_or_an_error_holds(row: Row) -> None:
+@pytest.mark.parametrize(
+    "row",
+    [
+        Row("a", None, None, "\udcff.jpg fell"),
+        Row("a", "A \udcff.", -1, None),
+        Row("a", "A dog.", -1, None, note="\udcff.txt exists"),
+    ],
+)
+def test_json_is_utf8_whatever_a_row_holds(row: Row) -> None:
     values = json.loads(row_format("jsonl", ranked=False).record(row).decode("utf-8"))
-    assert (values["caption"], values["error"]) == (row.caption, row.error)
+    assert (values["caption"], values["error"], values["note"]) == (row.caption, row.error, row.note)
+
+
+def test_words_are_told_one_by_one_with_four_decimals() -> None:
+    row = Row("a", "A dog.", -0.5, None, words=(("a", -0.123456), ("dog", -1.0), ("", -0.00004)))
+    values = json.loads(row_format("jsonl", ranked=False, words=True).record(row))
+    assert values["words"] == [["a", -0.1235], ["dog", -1.0], ["", -0.0]] and list(values)[-1] == "words"
+    assert "words" not in json.loads(row_format("jsonl", ranked=False).record(row))
+    with pytest.raises(UsageError, match=r"--words is for JSON Lines \(--json\), not for csv"):
+        row_format("csv", ranked=False, words=True)
 
 
 def test_columns_in_another_order_are_other_columns() -> None:
     form = row_format("csv", ranked=False)
-    content = b"caption,path,score,error\r\nA dog.,a.jpg,-0.5,\r\n"
-    with pytest.raises(RecordError, match="line 1: the columns are caption, path, score, error instead of path, "):
-        list(Records(io.BytesIO(content), "csv", columns=form.columns))
+    for more in (b"", b",confidence,note"):
+        content = b"caption,path,score,error" + more + b"\r\nA dog.,a.jpg,-0.5," + b"," * more.count(b",") + b"\r\n"
+        with pytest.raises(
+            RecordError, match=r"line 1: the columns are caption, path, score, error.* instead of path, "
+        ):
+            list(Records(io.BytesIO(content), "csv", columns=form.columns))
     assert [record.row for record in Records(io.BytesIO(content), "csv")] == [Row("a.jpg", "A dog.", -0.5, None)]
 
 

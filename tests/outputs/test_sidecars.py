@@ -71,6 +71,23 @@ def test_an_image_in_the_current_folder_needs_no_folder_in_its_name(
     assert names(tmp_path) == ["a.txt"]
 
 
+def test_a_sidecar_is_replaced_or_added_to_and_not_both() -> None:
+    with pytest.raises(UsageError, match="either replaced or added to"):
+        Sidecars(overwrite=True, joining=Joining())
+
+
+def test_a_sidecar_that_comes_up_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync = os.fsync
+
+    def another_was_quicker(descriptor: int) -> None:
+        (tmp_path / "a.txt").write_text("by hand")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", another_was_quicker)
+    assert Sidecars().write(str(tmp_path / "a.jpg"), ["A dog."]) == Outcome(False, "a.txt exists")
+    assert (tmp_path / "a.txt").read_text() == "by hand" and names(tmp_path) == ["a.txt"]
+
+
 @posix
 @pytest.mark.parametrize("stem", ODD_NAMES)
 def test_any_name_works(tmp_path: Path, stem: str) -> None:
@@ -318,6 +335,12 @@ def test_captions_are_added_to_what_sidecars_say_which_stays_theirs(tmp_path: Pa
     assert (tmp_path / "a.txt").read_bytes() == b"a park, night, ohwx, A dog.\n"
     assert (tmp_path / "b.txt").read_bytes() == b"ohwx, A dog.\n"
     assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o640
+    # The best of several.
+    assert added.write(str(tmp_path / "c.jpg"), ["A dog.", "A cat."]).written
+    (tmp_path / "c.txt").write_text("night")
+    assert Sidecars(joining=Joining()).write(str(tmp_path / "c.jpg"), ["A dog.", "A cat."]).written
+    assert (tmp_path / "c.txt").read_text() == "night, A dog.\n"
+    (tmp_path / "c.txt").unlink()
     # Of two photos of one name the first has it, here too.
     assert added.write(str(tmp_path / "a.png"), ["A cat."]).failed
     assert names(tmp_path) == ["a.txt", "b.txt"]

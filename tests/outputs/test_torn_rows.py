@@ -150,6 +150,13 @@ def test_a_text_of_somebodys_own_stays_where_nothing_is_left_to_do(tmp_path: Pat
         output.write([Row("a.jpg", None, None, "is empty")])
         output.write([row("a.jpg")])
     assert file.read_bytes() == b"Buy milk"
+    # A path that ends is one of a run's only if it is the very path.
+    file.write_bytes(b"milk\t2 lit")
+    with pytest.raises(UsageError, match="line 1: has no end"):
+        resume(file, "text", "milkman.jpg")
+    assert file.read_bytes() == b"milk\t2 lit"
+    resume(file, "text", "milk")
+    assert file.read_bytes() == b"milk\tA dog.\n"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +176,8 @@ def test_a_last_row_written_by_hand_is_kept_where_it_is_whole(name: str, last: b
     before = HEADERS[name] + row_format(name, ranked=False).record(row("a.jpg")) + last
     file.write_bytes(before)
     assert resume(file, name, "hand.jpg", "a.jpg", "b.jpg") == []
-    assert file.read_bytes().startswith(before)
+    end = b"\n" if last.endswith(b"\r") or name != "csv" else b"\r\n"
+    assert file.read_bytes() == before + end + row_format(name, ranked=False).record(row("b.jpg"))
     assert list(read_rows(file, name)) == [row("a.jpg"), Row("hand.jpg", "A horse.", None, None), row("b.jpg")]
 
 
@@ -178,12 +186,17 @@ def test_a_last_row_written_by_hand_is_kept_where_it_is_whole(name: str, last: b
     [
         ("csv", b"hand.jpg,A horse."),
         ("csv", b"hand.jpg,A horse.,-0.5,it fell"),
+        # What is told of a failure may go on.
+        ("csv", b"hand.jpg,A horse.,-0.5,it fell,,"),
+        ("csv", b"hand.jpg,,,it fell,,"),
+        ("tsv", b"hand.jpg\t\t\tit fell\t\t"),
         ("csv", b"hand.jpg,,,"),
         ("csv", b'"two\nlines, ha'),
         ("csv", b'"two\nlines\rand a half'),
         ("tsv", b"hand.jpg\tA horse."),
         ("jsonl", b'{"path": "hand.jpg", "caption": "A horse."'),
         ("text", b"hand.jpg\tA horse."),
+        ("text", b"hand.jpg\tA horse,"),
     ],
 )
 def test_a_last_row_that_may_be_a_part_is_done_again_and_told(name: str, last: bytes, tmp_path: Path) -> None:
@@ -233,6 +246,14 @@ def test_a_header_alone_keeps_its_bytes(mark: bytes, tmp_path: Path) -> None:
     assert file.read_bytes() == before + row_format("tsv", ranked=False).record(row("new.jpg"))
 
 
+@pytest.mark.parametrize("cut", [1, 2, 3, 9])
+def test_a_file_that_was_to_have_a_mark_gets_it_whoever_goes_on(cut: int, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_bytes((MARK + HEADERS["csv"])[:cut])
+    assert resume(tmp_path / "x.csv", "csv", "a.jpg") == []
+    record = row_format("csv", ranked=False).record(row("a.jpg"))
+    assert (tmp_path / "x.csv").read_bytes() == MARK + HEADERS["csv"] + record
+
+
 def test_rows_that_a_person_sorted_stay_all_of_them(tmp_path: Path) -> None:
     """By score: the rows of a path lie apart, and the last ones are fewer than a path has."""
     form = row_format("csv", ranked=True)
@@ -246,6 +267,17 @@ def test_rows_that_a_person_sorted_stay_all_of_them(tmp_path: Path) -> None:
         file.write_bytes(before)
         assert resume(file, "csv", "a", "b", "c", captions=3) == []
         assert file.read_bytes() == before
+
+
+def test_a_last_path_whose_first_rows_a_person_has_taken_away_is_done(tmp_path: Path) -> None:
+    form = row_format("csv", ranked=True)
+    rows = [Row(path, f"Words {rank}.", -0.1 * rank, None, rank) for path in "ab" for rank in (1, 2, 3)]
+    file = tmp_path / "x.csv"
+    before = form.header() + b"".join(map(form.record, [*rows[:3], *rows[4:]]))
+    file.write_bytes(before)
+    # A kill leaves the first ones.
+    assert resume(file, "csv", "a", "b", captions=3) == []
+    assert file.read_bytes() == before
 
 
 def test_the_last_path_is_measured_by_those_before_it(tmp_path: Path) -> None:

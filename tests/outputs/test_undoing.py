@@ -108,6 +108,18 @@ def test_a_photo_that_says_something_else_by_now_is_left_and_told(tmp_path: Path
     assert path.read_bytes() == content
 
 
+def test_a_photo_that_says_something_else_in_one_place_is_left_too(tmp_path: Path) -> None:
+    path = photo(tmp_path / "a.jpg", SAID["exif.jpg"])
+    replace_in(path, tmp_path / "x.csv")
+    with pyexiv2.ImageData(path.read_bytes()) as image:
+        image.modify_exif({"Exif.Image.ImageDescription": "My new words"})
+        path.write_bytes(image.get_bytes())
+    content = path.read_bytes()
+    outcome = UndoneMetadata().put(list(read_rows(tmp_path / "x.csv", "csv")))
+    assert not outcome.written and "another description than capcli wrote" in str(outcome.reason)
+    assert path.read_bytes() == content
+
+
 def test_other_metadata_that_came_since_stays(tmp_path: Path) -> None:
     path = photo(tmp_path / "a.jpg", SAID["xmp.jpg"])
     replace_in(path, tmp_path / "x.csv")

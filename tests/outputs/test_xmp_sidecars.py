@@ -22,6 +22,7 @@ from capcli.outputs.text_edits import Wording
 from capcli.outputs.undoing import UndoneXmp
 from capcli.outputs.xmp_sidecars import XmpSidecars
 from tests.conftest import python
+from tests.shapes import draw
 
 pyexiv2 = pytest.importorskip("pyexiv2")
 
@@ -149,6 +150,9 @@ def test_what_was_replaced_is_put_back(stem: bool, tmp_path: Path) -> None:
     assert UndoneXmp(stem=not stem).put([row]).same and xmp(file) != before
     assert UndoneXmp(stem=stem).put([row]).written and xmp(file) == before
     assert UndoneXmp(stem=stem).put([row]).same
+    file.unlink()
+    assert UndoneXmp(stem=stem).put([row]) == Outcome(False, f"{file.name} is not there any more")
+    assert list(tmp_path.iterdir()) == []
     XmpSidecars(Wording(overwrite=True), stem=stem).put(rows(photo, "Another."))
     told = f"{file.name} has another description than capcli wrote: 'Another.'"
     assert UndoneXmp(stem=stem).put([row]) == Outcome(False, told)
@@ -164,6 +168,10 @@ def test_of_two_photos_of_one_stem_the_first_has_the_file(tmp_path: Path) -> Non
         False, "a.xmp holds the caption of a.jpg, which has the same name but for its suffix", failed=True
     )
     assert xmp(tmp_path / "a.xmp")["Xmp.dc.description"] == {LANGUAGE: "A dog."}
+    # A photo that keeps what its file says has the file all the same.
+    again = XmpSidecars(stem=True)
+    assert not again.wants(str(tmp_path / "a.jpg")) and again.wants(str(tmp_path / "a.png"))
+    assert again.put(rows(tmp_path / "a.png", "A cat.")).failed
     # By their whole names both have one.
     full = XmpSidecars()
     assert full.put(rows(tmp_path / "a.jpg", "A dog.")).written and full.put(rows(tmp_path / "a.png", "A cat.")).written
@@ -203,6 +211,27 @@ def test_what_cannot_be_read_is_left_as_it_is(name: str, tmp_path: Path) -> None
         sidecars.put(rows(tmp_path / "a.jpg", "A dog."))
     assert message in str(refused.value) and "\n" not in str(refused.value)
     assert (tmp_path / "a.jpg.xmp").read_bytes() == content and len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_too_large_or_holds_its_xmp_otherwise_is_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sidecars = tmp_path / "a.jpg.xmp", XmpSidecars(Wording(overwrite=True))
+    file.write_text(RICH, "utf-8")
+    with monkeypatch.context() as patch, pytest.raises(OutputError, match="it is too large for XMP"):
+        patch.setattr(xmp_sidecars, "MAX_BYTES", 100)
+        sidecars.put(rows(tmp_path / "a.jpg", "A dog."))
+    assert file.read_text("utf-8") == RICH
+    # A kind that Exiv2 knows and capcli does not.
+    draw("circle", "red", "white", 1, 32).save(file, "JPEG")
+    with pyexiv2.ImageData(file.read_bytes()) as image:
+        image.modify_xmp({"Xmp.xmp.Rating": "4"})
+        file.write_bytes(image.get_bytes())
+    before = file.read_bytes()
+    monkeypatch.setattr(xmp_sidecars, "check_replaceable", lambda file, name: None)
+    with pytest.raises(OutputError, match="it holds no XMP that can be read"):
+        sidecars.put(rows(tmp_path / "a.jpg", "A dog."))
+    assert file.read_bytes() == before
 
 
 @posix

@@ -1,25 +1,19 @@
-"""Single faults in training's arithmetic, for planted_faults.py, which shows whether a test sees each of them.
-
-A fault whose code is gone goes too; one whose code is worded anew is worded anew.
-"""
+"""Single faults in training's arithmetic, and in what it reads and writes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from tests.faults.fault import Area, Fault
 
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault: what to replace by what, and the tests (as pytest is told them) that should see it.
-
-    `old` must be in exactly one place of the rooms; it is found there wherever code has moved to.
-    """
-
-    name: str
-    old: str
-    new: str
-    tests: str
-
+# Where a fault's text is looked for.
+ROOMS = (
+    "capcli/dataset",
+    "capcli/training",
+    "capcli/evaluation",
+    "capcli/bundle/tokens.py",
+    "capcli/bundle/habits.py",
+    "capcli/bundle/matching.py",
+    "capcli/outputs/file_lock.py",
+)
 
 TRAINER = "tests/training/test_trainer.py"
 OPTIMISER = "tests/training/test_optimiser.py"
@@ -362,3 +356,5 @@ SECTIONS = {
         Fault("a score that nothing reads stays", "(folder / FILE).unlink(missing_ok=True)", "pass", CONFIDENCE),
     ],
 }  # fmt: skip
+
+AREA = Area(ROOMS, SECTIONS)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,9 @@ def test_one_that_was_taken_away_before_it_was_locked_is_made_anew(
 ) -> None:
     target = str(tmp_path / "a.txt")
     lock = drafts.try_lock  # type: ignore[attr-defined]
-    taken: list[object] = []
+    taken: list[FileIO] = []
 
-    def late(file: object) -> bool:
+    def late(file: FileIO) -> bool:
         if not taken:
             taken.append(file)
             assert discard_left_over(target)

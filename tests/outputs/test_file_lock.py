@@ -70,13 +70,13 @@ def test_a_fork_that_outlives_its_process_keeps_no_lock(tmp_path: Path) -> None:
         "import os, sys, time; from pathlib import Path\n"
         "from capcli.outputs.file_lock import locked_by\n"
         "with locked_by(Path(sys.argv[1])):\n"
-        "    child = os.fork()\n"
-        "    if child: print(child, flush=True); os.kill(os.getpid(), 9)\n"
+        "    if not os.fork(): print(os.getpid(), flush=True)\n"
         "    time.sleep(60)\n"
     )
     killed = subprocess.Popen([sys.executable, "-c", code, tmp_path / "lock"], stdout=subprocess.PIPE)
     assert killed.stdout is not None
     child = int(killed.stdout.readline())
+    killed.kill()
     try:
         killed.wait()
         with locked_by(tmp_path / "lock") as taken:

@@ -564,7 +564,7 @@ def test_the_decoder_runs_where_the_encoder_could(tiny: Path, monkeypatch: pytes
         # As on a machine without a GPU.
         return open_session(graph, provider="cpu", threads=threads)
 
-    monkeypatch.setattr("capcli.captioner.open_session", watched)
+    monkeypatch.setattr("capcli.bundle_graphs.open_session", watched)
     assert Captioner(tiny).provider == "cpu" and asked == ["auto", "cpu"]
 
 

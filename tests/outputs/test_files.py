@@ -120,6 +120,7 @@ def test_on_a_disk_without_hard_links_nothing_is_left_where_renaming_fails(
     def fails(source: str, target: str) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    monkeypatch.setattr("capcli.outputs.drafts._renamed_at_once", lambda source, target: False)
     monkeypatch.setattr(os, "link", fails)
     monkeypatch.setattr(os, "replace", fails)
     with pytest.raises(OSError, match="Input/output"), Draft(str(tmp_path / "a.txt"), b"A dog.") as draft:

@@ -29,6 +29,7 @@ def test_signals_make_a_probability() -> None:
     # Half a scale short, two scales surer; what was not fitted does not count.
     signals = {"length": 8.0, "mean": 0.0, "smell": 5.0}
     assert CONFIDENCE.parts(signals) == {"length": 1.0, "mean": 2.0}
+    assert CONFIDENCE.logit(signals) == pytest.approx(3.25)
     assert CONFIDENCE.probability(signals) == pytest.approx(1 / (1 + math.exp(-3.25)))
 
 
@@ -77,6 +78,21 @@ def test_the_manifest_keeps_it(sure: Path, tmp_path: Path) -> None:
     assert read_bundle(tmp_path / "again").manifest.confidence == manifest.confidence
 
 
+def test_what_is_said_depends_on_it_where_captions_are_chosen_by_it(sure: Path, tiny: Path) -> None:
+    bundle = read_bundle(sure)
+    own = bundle.manifest.confidence
+    assert own is not None and bundle.says == bundle.fingerprint == read_bundle(tiny).says
+    said = []
+    for choice, intercept in ((0.2, own.intercept), (0.3, own.intercept), (0.2, own.intercept + 1)):
+        changed = replace(own, choice=choice, intercept=intercept)
+        assert Confidence.from_dict(json.loads(json.dumps(changed.as_dict()))) == changed
+        said.append(replace(bundle, manifest=replace(bundle.manifest, confidence=changed)).says)
+    assert len({bundle.says, *said}) == 4
+    # Of another model it chooses nothing.
+    other = replace(own, choice=0.2, weights="another")
+    assert replace(bundle, manifest=replace(bundle.manifest, confidence=other)).says == bundle.fingerprint
+
+
 def test_one_of_other_weights_or_another_search_is_none(sure: Path) -> None:
     bundle = read_bundle(sure)
     manifest, confidence = bundle.manifest, bundle.confidence
@@ -104,6 +120,8 @@ def _drop(values: dict[str, Any]) -> None:
         lambda values: values.update(intercept=float("nan")),
         lambda values: values["signals"]["mean_entropy"].update(scale=0),
         lambda values: values["signals"]["mean_entropy"].pop("weight"),
+        lambda values: values.update(choice=-0.1),
+        lambda values: values.update(choice="much"),
         lambda values: values.update(search=None),
         lambda values: values.update(range=[0.1]),
         lambda values: values.update(range=[0.1, "high"]),

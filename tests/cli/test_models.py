@@ -171,6 +171,8 @@ def test_info_says_what_the_confidence_was_fitted_on(capcli: RunCommand, sure: P
     found = labelled(capcli("models", "info", matched).text)
     assert found["confidence"] == "fitted on 300 photos, which have 0.05 to 0.95; from match"
     assert "matching.npz " in found["files"]
+    shipped = labelled(capcli("models", "info").text)["confidence"].replace("\n", " ")
+    assert "; chooses among a beam's captions, and counts 0.2" in shipped
     # A manifest of an earlier version does not know the range.
     found = labelled(capcli("models", "info", sure).text)
     assert found["confidence"] == "fitted on 300 photos; from mean_entropy, mean_log_prob"

@@ -17,9 +17,18 @@ from capcli import Captioner
 from capcli.bundle.bundle import read_bundle
 from capcli.bundle.matching import FILE
 from capcli.dataset.captions import CaptionedImage
+from capcli.decoding.search import Hypothesis
 from capcli.decoding.signals import MATCH, SIGNALS
 from capcli.training import confidence as module
-from capcli.training.confidence import STEEPNESS, choose_confidence, fit_confidence, weigh_signals
+from capcli.training.confidence import (
+    CHOICE,
+    STEEPNESS,
+    Judged,
+    choose_confidence,
+    fit_confidence,
+    fit_judged,
+    weigh_signals,
+)
 from capcli.training.export_source import ExportSource
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
@@ -147,3 +156,28 @@ def test_it_is_steeper_than_references_tell_and_as_high_on_the_whole(tiny: Path)
     assert weigh_signals(read_bundle(tiny), signals, list(chances)).signals["length"].weight == pytest.approx(
         STEEPNESS * flat.signals["length"].weight, abs=1e-4
     )
+
+
+def test_its_mean_is_that_of_the_captions_that_are_chosen_by_it(tiny: Path) -> None:
+    """Of two captions the surer is said, which is right less often than it seems; shorter ones are right more often."""
+    generator = np.random.default_rng(0)
+    judged = []
+    for _ in range(400):
+        lengths = generator.integers(2, 14, 2)
+        sentences = [
+            Hypothesis((5,) * words, -float(number), np.zeros(words + 1)) for number, words in enumerate(lengths)
+        ]
+        signals = [{"length": float(words)} for words in lengths]
+        judged.append(Judged(sentences, signals, [0.9 / (1 + words) + 0.1 * generator.random() for words in lengths]))
+    bundle = read_bundle(tiny)
+    for choice in (0.0, 50.0):
+        fitted = fit_judged(bundle, judged, choice=choice)
+        assert fitted.choice == choice and fitted.photos == 400
+        assert fitted.signals == fit_judged(bundle, judged, choice=0.0).signals
+        # With this much of it the shorter one is said.
+        said = [int(np.argmin([each["length"] for each in one.signals])) if choice else 0 for one in judged]
+        chances = [one.chances[place] for one, place in zip(judged, said, strict=True)]
+        probabilities = [fitted.probability(one.signals[place]) for one, place in zip(judged, said, strict=True)]
+        assert np.mean(probabilities) == pytest.approx(np.mean(chances), abs=1e-3)
+        assert [min(probabilities), max(probabilities)] == pytest.approx([fitted.lowest, fitted.highest], abs=1e-4)
+    assert CHOICE == fit_judged(bundle, judged).choice > 0

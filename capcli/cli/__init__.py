@@ -27,6 +27,8 @@ from capcli.errors import CapcliError, OutputError
 INTERRUPTED, TERMINATED = 130, 143
 # What Python says where the system gives it no thread.
 _NO_THREAD = "can't start new thread"
+# What the system's loader says where a library does not fit into the memory that a process may have.
+_NO_ROOM = "failed to map segment from shared object"
 # Of signals that have ended what was being done, in the order in which they came.
 _stopped_by: list[int] = []
 
@@ -107,6 +109,9 @@ def _failed(error: Exception, arguments: list[str]) -> int:
         # The text of --help, which Typer prints itself.
         say(f"standard output cannot be written ({stdout_problem(error)})")
         return OutputError.exit_code
+    if isinstance(error, ImportError) and _NO_ROOM in str(error):
+        say(f"out of memory: a library cannot be loaded ({error})")
+        return 1
     if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
         say("no thread can be started: out of memory, or too many processes run; end some of them")
         return 1

@@ -172,7 +172,9 @@ def failed_session(reason: str) -> Obstacle:
 def is_out_of_memory(reason: str) -> bool:
     """Whether an error says that memory, the computer's or the GPU's, was not enough."""
     text = reason.lower()
-    return any(words in text for words in ("out of memory", "failed to allocate memory", "bad_alloc", "bad allocation"))
+    # A thread is refused where there is no room for its stack, or there are too many.
+    signs = ("out of memory", "failed to allocate memory", "bad_alloc", "bad allocation", "pthread_create failed")
+    return any(words in text for words in signs)
 
 
 def _built_for(ort: Any) -> CudaVersion | None:

@@ -364,9 +364,9 @@ SECTIONS = {
         Fault("the range is that of the most probable ones",
               "return replace(chosen, lowest=round(min(probabilities), _DIGITS), "
               "highest=round(max(probabilities), _DIGITS))", "return chosen", CONFIDENCE),
-        Fault("what is least likely right is fitted", "logit(signals) for signals in each.signals], choice",
+        Fault("what is least likely right is chosen to fit to", "logit(signals) for signals in each.signals], choice",
               "logit(signals) * -1 for signals in each.signals], choice", CONFIDENCE),
-        Fault("weights are fitted to all of a photo's sentences",
+        Fault("weights are fitted to the least probable sentences",
               "[each.signals[0] for each in judged], [each.chances[0] for each in judged]",
               "[each.signals[-1] for each in judged], [each.chances[-1] for each in judged]", CONFIDENCE),
     ],

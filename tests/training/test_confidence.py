@@ -173,6 +173,6 @@ def test_where_the_surest_is_said_the_probabilities_are_those_of_what_is_said(ti
     said = [fitted.probability(each.signals[place]) for each, place in zip(judged, places, strict=True)]
     right = [each.chances[place] for each, place in zip(judged, places, strict=True)]
     assert np.mean(said) == pytest.approx(np.mean(right), abs=1e-4)
-    assert (fitted.lowest, fitted.highest) == (pytest.approx(min(said), abs=1e-4), pytest.approx(max(said), abs=1e-4))
+    assert [fitted.lowest, fitted.highest] == pytest.approx([min(said), max(said)], abs=1e-4)
     # Without a choice the most probable one is said.
     assert fit_judged(bundle, judged, choice=0).intercept == pytest.approx(first.intercept, abs=1e-4)

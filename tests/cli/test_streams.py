@@ -81,6 +81,29 @@ def test_what_nobody_foresaw_is_one_line_and_no_success(debug: str) -> None:
     assert bool(traceback) == bool(debug)
 
 
+# No system has as much room for a thread's stack.
+NO_THREAD = """
+import threading
+from capcli import cli
+from capcli.cli import app as module
+
+def starts(*arguments, **how):
+    threading.stack_size(1 << 47)
+    threading.Thread(target=print).start()
+
+module.app = starts
+print(cli.run(["--version"]))
+"""
+
+
+def test_a_thread_that_the_system_does_not_give_is_one_line() -> None:
+    done = python(NO_THREAD)
+    assert done.text == "1\n"
+    assert done.errors == (
+        "capcli: no thread can be started: out of memory, or too many processes run; end some of them\n"
+    )
+
+
 def test_a_file_that_looks_like_an_option_gets_a_hint(capcli: RunCommand, tmp_path: Path) -> None:
     write_photo(tmp_path / "-cat.jpg", "chelsea")
     done = capcli("caption", "-cat.jpg", cwd=tmp_path)

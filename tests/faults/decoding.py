@@ -14,6 +14,7 @@ ROOMS = (
 SEARCH = "tests/decoding/test_search.py"
 FILTERS = "tests/decoding/test_filters.py"
 SIGNALS = "tests/decoding/test_signals.py"
+CHOICE = "tests/decoding/test_choice.py"
 CONFIDENCE = "tests/bundle/test_confidence.py"
 MATCHING = "tests/bundle/test_matching.py"
 CAPTIONER = "tests/test_captioner.py"
@@ -46,8 +47,8 @@ SECTIONS = {
               SEARCH),
         Fault("one sentence is enough to beat", "if len(best) == wanted:", "if len(best) >= 1:", SEARCH),
         Fault("one caption more than asked for", "del best[wanted:]", "del best[wanted + 1:]", SEARCH),
-        Fault("ranked by the length without the end", "ranking_score(log_prob, len(tokens) + 1), tokens",
-              "ranking_score(log_prob, max(1, len(tokens))), tokens", SEARCH),
+        Fault("ranked by the length without the end", "ranking_score(log_prob, len(tokens) + 1)",
+              "ranking_score(log_prob, max(1, len(tokens)))", SEARCH),
         Fault("the end has no length", "return len(self.tokens) + 1", "return max(1, len(self.tokens))", SEARCH),
         Fault("sum divided by length as it is", "return math.pow(length, self.length_penalty)",
               "return float(length)", SEARCH),
@@ -135,8 +136,8 @@ SECTIONS = {
         Fault("a match of 0 is none", "return own if match is None else", "return own if not match else", SIGNALS),
         Fault("any signal is known", "return set(names) <= {*_SIGNALS", "return bool(names) or {*_SIGNALS", SIGNALS),
         Fault("a match is known without a score", "*((MATCH,) if matching else ())}", "MATCH}", SIGNALS),
-        Fault("no intercept", "logit = self.intercept + sum(parts.values())", "logit = sum(parts.values())",
-              CONFIDENCE),
+        Fault("no intercept", "return self.intercept + sum(self.parts(signals).values())",
+              "return sum(self.parts(signals).values())", CONFIDENCE),
         Fault("the wrong way round", "1.0 / (1.0 + math.exp(-max(-_STEEPEST", "1.0 / (1.0 + math.exp(max(-_STEEPEST",
               CONFIDENCE),
         Fault("steep logits overflow", "_STEEPEST = 500.0", "_STEEPEST = 5e9", CONFIDENCE),
@@ -164,24 +165,41 @@ SECTIONS = {
               UNSURE),
     ],
     "matching": [
-        Fault("no temperature", "float(self.temperature) * float((said", "float((said", MATCHING),
-        Fault("what is usual of pictures counts", "(seen - self.usual_picture)", "seen", MATCHING),
-        Fault("what is usual of sentences counts", "(said - self.usual_sentence)", "said", MATCHING),
-        Fault("a sentence of no known word has a score", "        if not said.any():\n            return 0.0\n", "",
+        Fault("no temperature", "float(self.temperature) * float(_product(", "float(_product(", MATCHING),
+        Fault("what is usual of pictures counts", "self.picture(picture) - self.usual_picture", "self.picture(picture)",
               MATCHING),
+        Fault("what is usual of sentences counts", "_product(side - self.usual_sentence, seen)", "_product(side, seen)",
+              MATCHING),
+        Fault("a sentence of no known word has a score", " if side.any() else 0.0", "", MATCHING),
         Fault("the mean twice", "np.concatenate([context.mean(0), context.max(0)])",
               "np.concatenate([context.mean(0), context.mean(0)])", MATCHING),
-        Fault("words without their scales", "_unit(self.word_scales[rows] @ ", "_unit(np.ones(len(rows)) @ ",
+        Fault("words without their scales", ".T, self.word_scales[rows])", ".T, np.ones(len(rows), np.float32))",
               MATCHING),
         Fault("no bias", " / self.scales) + self.bias)", " / self.scales))", MATCHING),
         Fault("numbers are not centred", "(numbers - self.means) / self.scales", "numbers / self.scales", MATCHING),
-        Fault("numbers are not scaled", "((numbers - self.means) / self.scales)", "(numbers - self.means)", MATCHING),
+        Fault("numbers are not scaled", "(numbers - self.means) / self.scales)", "numbers - self.means)", MATCHING),
         Fault("arrays of any type", "array.shape != shape or array.dtype != _DTYPES[name]", "array.shape != shape",
               MATCHING),
         Fault("arrays of any shape", "array.shape != shape or array.dtype", "array.dtype", MATCHING),
         Fault("numbers that are not finite", "and not np.isfinite(array).all():", "and False:", MATCHING),
         Fault("scales of 0", "if not (found.scales > 0).all():", "if False:", MATCHING),
         Fault("pickled objects are loaded", "allow_pickle=False", "allow_pickle=True", MATCHING),
+    ],
+    "choice": [
+        Fault("what is least likely right comes first", "key=worth, reverse=True", "key=worth", CHOICE),
+        Fault("the greedy sentence is no floor", "min(greedy + 1, _choice(settings))",
+              "min(len(sentences), _choice(settings))", CHOICE),
+        Fault("the greedy sentence itself is never chosen", "min(greedy + 1, _choice(settings))",
+              "min(max(1, greedy), _choice(settings))", CHOICE),
+        Fault("all of the beam is chosen from", "min(greedy + 1, _choice(settings))", "greedy + 1", CHOICE),
+        Fault("half of an odd beam is without its middle", "(settings.beam + 1) // 2", "settings.beam // 2", CHOICE),
+        Fault("the weight is ignored", "+ weight * logits[place]", "+ logits[place]", CHOICE),
+        Fault("likely right alone counts", "settings.ranking_score(sentence.log_prob, sentence.length) + weight",
+              "weight", CHOICE),
+        Fault("sums are chosen by", "settings.ranking_score(sentence.log_prob, sentence.length) +",
+              "sentence.log_prob +", CHOICE),
+        Fault("what is not chosen from is left out", "*range(among, len(sentences))]", "]", CHOICE),
+        Fault("a choice takes captions away", "max(settings.captions, _choice(settings))", "_choice(settings)", CHOICE),
     ],
 }
 # fmt: on

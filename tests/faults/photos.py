@@ -37,6 +37,7 @@ IMAGE_DATA = "tests/outputs/test_image_data.py"
 EXIV2 = "tests/outputs/test_exiv2.py"
 GUARDS = f"{EXIV2} {IMAGE_DATA}"
 APPLY = "tests/cli/test_apply.py"
+DRAFTS = "tests/outputs/test_drafts.py"
 CONFIDENCE = "tests/cli/test_confidence.py"
 
 # fmt: off
@@ -52,9 +53,9 @@ SECTIONS = {
               "self._joining is None:\n            return False\n", "", SIDECARS),
         Fault("what came up meanwhile is replaced",
               "            if status is None and not self._overwrite:\n", "            if False:\n", SIDECARS),
-        Fault("permissions of the old one are lost", "            if status is not None:\n"
-              "                draft.copy_access(status)\n            if status is not None and self._joining",
-              "            if status is not None and self._joining", SIDECARS),
+        Fault("permissions of the old one are lost",
+              "            if status is not None:\n                draft.copy_access(status)\n"
+              "            draft.to_disk()\n", "            draft.to_disk()\n", SIDECARS),
         Fault("another program's change is lost",
               "self._joining is not None and not is_unchanged(target, status):", "False:", SIDECARS),
         Fault("one photo's sidecar is written twice", "not self._beside.is_claimed(sidecar) and not same", "not same",
@@ -78,12 +79,12 @@ SECTIONS = {
         Fault("the suffix is added to the name", "return os.path.splitext(image)[0] + self._suffix",
               "return image + self._suffix", SIDECARS),
         Fault("replaced and added to", "if overwrite and joining is not None:", "if False:", SIDECARS),
-        Fault("the suffix is the photo's own", "if owner in (None, os.path.splitext(image)[1]):", "if owner is None:",
+        Fault("the suffix is the photo's own", "if owner in (0, self._suffixes.get(suffix)):", "if owner == 0:",
               SIDECARS),
-        Fault("the last photo owns a sidecar", "self._owners.setdefault(_key(file), sys.intern(os.path.splitext(image)"
-              "[1]))", "self._owners[_key(file)] = sys.intern(os.path.splitext(image)[1])", f"{SIDECARS} {RESUME}"),
-        Fault("the output file is a sidecar", "if self._output is not None and (_key(file)", "if False and (_key(file)",
-              SIDECARS),
+        Fault("the last photo owns a sidecar", "self._owners.add(self._key(file), self._suffixes",
+              "self._owners.put(self._key(file), self._suffixes", f"{SIDECARS} {RESUME}"),
+        Fault("the output file is a sidecar", "if self._output is not None and (self._key(file)",
+              "if False and (self._key(file)", SIDECARS),
         Fault("the output file's links are sidecars", " or is_same_file(file, self._output)):", "):", SIDECARS),
         Fault("the list of paths is a sidecar", "if any(is_same_file(file, read) for read in self._reads):",
               "if False:", SIDECARS),
@@ -95,8 +96,10 @@ SECTIONS = {
         Fault("a picture is replaced",
               '    if is_picture(file):\n        raise OutputError(f"{name} cannot be written: it is an image")\n', "",
               f"{SIDECARS} {XMP}"),
-        Fault("spellings of a folder are two sidecars", "os.path.join(os.path.realpath(folder), name))",
-              "os.path.join(folder, name))", SIDECARS),
+        Fault("spellings of a folder are two sidecars", "os.path.join(self._real(folder), name)",
+              "os.path.join(folder, name)", SIDECARS),
+        Fault("what a kill left beside a sidecar stays", "                discard_left_over(sidecar)\n",
+              "                pass\n", DRAFTS),
     ],
     "joining": [
         Fault("what is there is added again", "if not new or self._says(said, new):", "if not new:", JOINING),
@@ -260,8 +263,8 @@ SECTIONS = {
               "            if status is not None:\n", XMP),
         Fault("an XMP file that came up is replaced", "elif status is not None or not draft.publish():",
               "elif draft.replace() is not None:", XMP),
-        Fault("XMP files lose their permissions", "                if status is not None:\n"
-              "                    draft.copy_access(status)\n                decided", "                decided", XMP),
+        Fault("XMP files lose their permissions",
+              "                if status is not None:\n                    draft.copy_access(status)\n", "", XMP),
         Fault("tiff:ImageDescription is not written",
               "        return changes | {_TIFF: _languages(before.xmp.get(_TIFF), text)}\n", "        return changes\n",
               XMP),

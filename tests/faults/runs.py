@@ -176,8 +176,8 @@ SECTIONS = {
     "command": [
         # The first eight: what a review planted, of which the code is there. (Which caption goes into metadata, and
         # what replaces what, are the destinations' now.)
-        Fault("the second Ctrl-C is unheard", "        if not run.stop():\n            raise KeyboardInterrupt\n",
-              "        run.stop()\n",
+        Fault("the second Ctrl-C is unheard", "        if run.stop():\n            return\n",
+              "        run.stop()\n        return\n",
               f"{CAPTION}::test_the_first_ctrl_c_finishes_what_is_on_its_way_and_the_second_ends_at_once"),
         Fault("an image on standard input gets a sidecar", "        if self._needs_files:\n            raise UsageError"
               "(_NO_PLACE)\n", "", f"{DESTINATIONS}::test_an_image_on_standard_input_has_no_place_beside_it_or_in_it"),
@@ -192,9 +192,8 @@ SECTIONS = {
               f"{DESTINATIONS}::test_a_description_that_is_kept_is_told "
               f"{DESTINATIONS}::test_existing_is_not_what_overwrite_is "
               f"{APPLY}::test_what_a_run_replaced_is_put_back"),
-        Fault("out of memory ends with 0", '    except MemoryError:\n        say("out of memory; use a smaller '
-              '--batch-size or smaller images")\n        return 1\n', "    except MemoryError:\n"
-              '        say("out of memory; use a smaller --batch-size or smaller images")\n        return 0\n',
+        Fault("out of memory ends with 0", 'smaller --batch-size or smaller images")\n        return 1\n',
+              'smaller --batch-size or smaller images")\n        return 0\n',
               f"{STREAMS}::test_what_nobody_foresaw_is_one_line_and_no_success"),
         Fault("control characters reach the terminal", 'char if unicodedata.category(char) != "Cc" else',
               "char if True else", f"{TERMINAL}::test_a_message_is_one_line_without_control_characters"),
@@ -300,12 +299,20 @@ SECTIONS = {
               f"{PIPELINE}::test_sigterm_ends_with_143"),
         Fault("a closed pipe ends with 1", "        _close_stdout()\n        return 0\n", "        _close_stdout()\n"
               "        return 1\n", f"{PIPELINE}::test_a_closed_pipe_ends_the_run_quietly"),
-        Fault("an internal error ends with 0", '(set CAPCLI_DEBUG=1 to see where)")\n        return 1\n',
-              '(set CAPCLI_DEBUG=1 to see where)")\n        return 0\n',
+        Fault("an internal error ends with 0", '(set CAPCLI_DEBUG=1 to see where)")\n    return 1\n',
+              '(set CAPCLI_DEBUG=1 to see where)")\n    return 0\n',
               f"{STREAMS}::test_what_nobody_foresaw_is_one_line_and_no_success"),
-        Fault("internal errors have no line", '        say(f"internal error: {type(error)',
-              '        str(f"internal error: {type(error)',
+        Fault("internal errors have no line", '    say(f"internal error: {type(error)',
+              '    str(f"internal error: {type(error)',
               f"{STREAMS}::test_what_nobody_foresaw_is_one_line_and_no_success"),
+        Fault("a thread that is not given is an internal error",
+              "if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:", "if False:",
+              f"{STREAMS}::test_a_thread_that_the_system_does_not_give_is_one_line"),
+        Fault("any runtime error is about threads", "if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:",
+              "if isinstance(error, RuntimeError):", f"{STREAMS}::test_what_nobody_foresaw_is_one_line_and_no_success"),
+        Fault("a thread that is not given ends with 0", 'end some of them")\n        return 1\n',
+              'end some of them")\n        return 0\n',
+              f"{STREAMS}::test_a_thread_that_the_system_does_not_give_is_one_line"),
     ],
     "terminal": [
         Fault("bytes that are no text reach the terminal",

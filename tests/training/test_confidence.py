@@ -181,3 +181,24 @@ def test_its_mean_is_that_of_the_captions_that_are_chosen_by_it(tiny: Path) -> N
         assert np.mean(probabilities) == pytest.approx(np.mean(chances), abs=1e-3)
         assert [min(probabilities), max(probabilities)] == pytest.approx([fitted.lowest, fitted.highest], abs=1e-4)
     assert CHOICE == fit_judged(bundle, judged).choice > 0
+
+
+def test_where_the_surest_is_said_the_probabilities_are_those_of_what_is_said(tiny: Path) -> None:
+    """Right by references are fewer of those than the signals of the most probable ones tell."""
+    generator = np.random.default_rng(0)
+    bundle, judged = read_bundle(tiny), []
+    for values in generator.normal(size=(300, 2)):
+        # As probable as each other, the greedy one last. The second is right half as often as it seems.
+        sentences = [Hypothesis((5,), -4.0, np.array([-2.0, -2.0]), place == 1) for place in range(2)]
+        chances = 1 / (1 + np.exp(1 - values)) * [1, 0.5]
+        judged.append(Judged(sentences, [{"length": value} for value in values], list(chances)))
+    first = weigh_signals(bundle, [each.signals[0] for each in judged], [each.chances[0] for each in judged])
+    fitted = fit_judged(bundle, judged, choice=0.3)
+    assert (fitted.choice, fitted.signals) == (0.3, first.signals) and fitted.intercept < first.intercept
+    places = [int(each.signals[1]["length"] > each.signals[0]["length"]) for each in judged]
+    said = [fitted.probability(each.signals[place]) for each, place in zip(judged, places, strict=True)]
+    right = [each.chances[place] for each, place in zip(judged, places, strict=True)]
+    assert np.mean(said) == pytest.approx(np.mean(right), abs=1e-4)
+    assert [fitted.lowest, fitted.highest] == pytest.approx([min(said), max(said)], abs=1e-4)
+    # Without a choice the most probable one is said.
+    assert fit_judged(bundle, judged, choice=0).intercept == pytest.approx(first.intercept, abs=1e-4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -66,8 +67,12 @@ def running(process: int) -> bool:
 
 def children() -> set[int]:
     """Of this process."""
-    tasks = Path("/proc/self/task").iterdir()
-    return {int(child) for task in tasks for child in (task / "children").read_text().split()}
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        # A thread may end in the meantime.
+        with contextlib.suppress(OSError):
+            found |= {int(child) for child in (task / "children").read_text().split()}
+    return found
 
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux shows them")

@@ -31,6 +31,7 @@ FAULTS = "tests/outputs/test_output_file_faults.py"
 FILES = "tests/outputs/test_files.py"
 LOCK = "tests/outputs/test_file_lock.py"
 DRAFTS = "tests/outputs/test_drafts.py"
+AT_ONCE = "test_of_two_who_write_a_file_at_once_neither_takes_the_others_draft"
 SIDECARS = "tests/outputs/test_sidecars.py"
 METADATA = "tests/outputs/test_metadata.py"
 DESTINATIONS = "tests/outputs/test_destinations.py"
@@ -353,7 +354,7 @@ SECTIONS = {
         Fault("drafts can be taken for photos", '_PREFIX, _SUFFIX = ".capcli-", ".tmp"',
               '_PREFIX, _SUFFIX = ".capcli-", ".jpg"', f"{SIDECARS} {METADATA}::test_a_kill_leaves_every_photo_whole"),
         Fault("what lies in a draft's place is written over", 'open(path, "xb", buffering=0, opener',
-              'open(path, "wb", buffering=0, opener', f"{FILES} {DRAFTS}"),
+              'open(path, "wb", buffering=0, opener', f"{DRAFTS}::{AT_ONCE}"),
         Fault("a lock that another has is taken",
               "    except (BlockingIOError, PermissionError):\n        return False\n    return True",
               "    except (BlockingIOError, PermissionError):\n        return True\n    return True", f"{FILE} {LOCK}"),

@@ -180,7 +180,10 @@ def test_failures_are_kept_or_retried_and_told(tmp_path: Path) -> None:
 
     retried = open_(existing=Existing.RESUME, retry_failed=True)
     assert [path for path in ("a1", "b", "c") if retried.claim(path)] == ["a1"]
+    # Once, whether its new row is there or not.
+    assert not retried.claim("a1")
     retried.write([Row("a1", "A mended photo.", -0.1, None)])
+    assert not retried.claim("a1")
     # Until it is closed nothing is lost: the old row is there too, and a killed run goes on from that.
     assert [row.path for row in read_rows(file, "csv")] == ["a1", "b", "a2", "c", "a1"]
     killed = file.read_bytes()

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from capcli.errors import UsageError
+from capcli.outputs.cells import CsvSplitter
 from capcli.outputs.records import RecordError, Records, read_rows
 from capcli.outputs.rows import Row, format_of, holds_raw_bytes, row_format
 
@@ -133,6 +134,14 @@ def test_half_an_escape_is_an_error_of_the_file(cell: str, tmp_path: Path) -> No
         list(read_rows(file, "tsv"))
 
 
+@pytest.mark.parametrize("wrong", ['"a', '"a"b', '"a\nb'])
+def test_a_line_of_csv_that_is_none_changes_nothing_in_the_next(wrong: str) -> None:
+    splitter = CsvSplitter(",")
+    with pytest.raises(ValueError, match="quote"):
+        splitter.split(wrong)
+    assert splitter.split('"c, d",e') == ["c, d", "e"]
+
+
 def test_csv_is_what_the_standard_says() -> None:
     form = row_format("csv", ranked=False)
     record = form.record(Row('a "b", c\n.jpg', "A dog.", -0.123456, None, None, 0.51239, "b.txt exists"))
@@ -170,6 +179,13 @@ def test_json_writes_undecodable_bytes_as_escapes_and_text_as_it_is() -> None:
 def test_json_is_utf8_whatever_a_row_holds(row: Row) -> None:
     values = json.loads(row_format("jsonl", ranked=False).record(row).decode("utf-8"))
     assert (values["caption"], values["error"], values["note"]) == (row.caption, row.error, row.note)
+
+
+def test_numbers_that_a_program_wrote_as_texts_are_numbers(tmp_path: Path) -> None:
+    values = {"path": "a", "rank": "2", "caption": "A dog.", "score": "-0.5", "confidence": "0.25"}
+    (tmp_path / "x").write_text(json.dumps(values) + "\n")
+    (row,) = read_rows(tmp_path / "x", "jsonl")
+    assert (row.rank, row.score, row.confidence) == (2, -0.5, 0.25)
 
 
 def test_words_are_told_one_by_one_with_four_decimals() -> None:

@@ -55,9 +55,9 @@ class Caption:
     `text` is a sentence; `raw` the lower-case words as the decoder said them. `score` is the mean and `log_prob` the
     sum of the tokens' natural log-probabilities, the end token included. When details were asked for, `words` are the
     tokens one by one, the end token last, and `signals` what a confidence is made of, "match" among them, how well it
-    goes with the picture, where the bundle has a matching score. `confidence`: the
-    probability that a person would call the caption right, 0 to 1; of an image's best caption with the bundle's own
-    search settings, None elsewhere and where the bundle does not know.
+    goes with the picture, where the bundle has a matching score. `confidence`: the probability that a person would call
+    the caption right, 0 to 1; of an image's best caption with the bundle's own search settings, None elsewhere and
+    where the bundle does not know.
     """
 
     text: str
@@ -372,15 +372,16 @@ class Captioner:
         found = self.find(encoded, searched_with(settings, choice), details=details, signals=confidence is not None)
         captions = []
         for sentences, signals in found:
-            order: Sequence[int] = range(len(sentences))
-            if choice and confidence is not None:
-                order = best_first(sentences, [confidence.logit(each) for each in signals], choice, settings)
-            captions.append(
-                [
-                    self._caption(sentences[place], signals[place] if signals else None, details, confidence, rank)
-                    for rank, place in enumerate(order[: settings.captions])
-                ]
-            )
+            logits = None if confidence is None else [confidence.logit(each) for each in signals]
+            order = range(len(sentences)) if logits is None else best_first(sentences, logits, choice, settings)
+            said = [
+                self._caption(sentences[place], signals[place] if details else None)
+                for place in order[: settings.captions]
+            ]
+            if confidence is not None:
+                # It was fitted on best captions alone.
+                said[0] = replace(said[0], confidence=confidence.probability(signals[order[0]]))
+            captions.append(said)
         return captions
 
     def find(
@@ -420,26 +421,17 @@ class Captioner:
         matches = self._matching.scores(picture, [each.tokens for each in sentences])
         return [signals_of(each, match) for each, match in zip(sentences, matches, strict=True)]
 
-    def _caption(
-        self,
-        hypothesis: Hypothesis,
-        signals: Mapping[str, float] | None,
-        details: bool,
-        confidence: Confidence | None,
-        rank: int,
-    ) -> Caption:
+    def _caption(self, hypothesis: Hypothesis, signals: Mapping[str, float] | None) -> Caption:
+        """A caption without its confidence; with its details where it has signals."""
         tokens = self._tokenizer.tokens(hypothesis.tokens)
-        # It was fitted on best captions alone.
-        known = confidence is not None and signals is not None and rank == 0
         return Caption(
             text=sentence(tokens, self.bundle.manifest.habits.casing),
             raw=raw_text(tokens),
             tokens=tokens,
             score=hypothesis.mean_log_prob,
             log_prob=hypothesis.log_prob,
-            words=self._words(tokens, hypothesis) if details else None,
-            signals=signals if details else None,
-            confidence=confidence.probability(signals) if known and confidence and signals else None,
+            words=None if signals is None else self._words(tokens, hypothesis),
+            signals=signals,
         )
 
     def _words(self, tokens: Sequence[str], hypothesis: Hypothesis) -> tuple[Word, ...]:

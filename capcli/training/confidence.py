@@ -16,17 +16,16 @@ from capcli.bundle.bundle import Bundle, read_bundle
 from capcli.bundle.confidence import Confidence, SignalWeight
 from capcli.bundle.matching import FILE
 from capcli.bundle.tokens import raw_text
-from capcli.captioner import Captioner
+from capcli.captioner import Captioner, search_settings
 from capcli.dataset.captions import CaptionedImage
 from capcli.decoding.choice import best_first, searched_with
-from capcli.decoding.search import Hypothesis, SearchSettings
+from capcli.decoding.search import Hypothesis
 from capcli.decoding.signals import MATCH
 from capcli.evaluation.logistic import Logistic, fit_logistic
 from capcli.evaluation.rightness import chance_of_right
-from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings
 from capcli.training.export_source import ExportSource, images_of_runs
 from capcli.training.matching_choice import choose_matching, keep_matching
-from capcli.training.photos import evenly
+from capcli.training.photos import evenly, look_at_each
 
 # Fewer photos would tell how sure the model was of them, not of others.
 FEWEST = 200
@@ -118,15 +117,10 @@ def judge(bundle: Bundle, images: Sequence[CaptionedImage]) -> Iterator[Judged]:
     """What the bundle's own search finds for photos with references; those that cannot be read are left out."""
     captioner = Captioner(bundle, provider="cpu")
     settings, tokenizer = searched_with(captioner.settings(), CHOICE), bundle.tokenizer()
-
-    def find(pixels: np.ndarray) -> list[list[tuple[list[Hypothesis], list[dict[str, float]]]]]:
-        return [[found] for found in captioner.find(captioner.encode(pixels), settings)]
-
-    pipeline = Pipeline(captioner.load, find, PipelineSettings(captioner.batch_size))
-    results = pipeline.run(PipelineInput(image.path, image.path) for image in images)
-    for image, result in zip(images, results, strict=True):
-        if result.error is None:
-            sentences, signals = result.captions[0]
+    looked = look_at_each(captioner, images, lambda encoded: captioner.find(encoded, settings))
+    for image, found in zip(images, looked, strict=True):
+        if found is not None:
+            sentences, signals = found
             texts = [raw_text(tokenizer.tokens(sentence.tokens)) for sentence in sentences]
             yield Judged(sentences, signals, [chance_of_right(text, image.captions) for text in texts])
 
@@ -139,19 +133,16 @@ def fit_judged(bundle: Bundle, judged: Sequence[Judged], *, choice: float = CHOI
         bundle: whose search found the sentences.
         choice: what its logit counts in the choice.
     """
-    search = bundle.manifest.search
-    settings = SearchSettings(search.beam, search.max_length, search.length_penalty)
+    settings = search_settings(bundle, None, None, None, 1)
     first = weigh_signals(bundle, [each.signals[0] for each in judged], [each.chances[0] for each in judged])
-    places = [
-        best_first(each.sentences, [first.logit(signals) for signals in each.signals], choice, settings)[0]
-        for each in judged
-    ]
-    said = [each.signals[place] for each, place in zip(judged, places, strict=True)]
-    wanted = float(np.mean([each.chances[place] for each, place in zip(judged, places, strict=True)]))
-    logits = np.array([first.logit(signals) for signals in said])
-    shift = _shift(logits, wanted)
+    signals, chances = [], []
+    for each in judged:
+        place = best_first(each.sentences, [first.logit(one) for one in each.signals], choice, settings)[0]
+        signals.append(each.signals[place])
+        chances.append(each.chances[place])
+    shift = _shift(np.array([first.logit(each) for each in signals]), float(np.mean(chances)))
     chosen = replace(first, intercept=round(first.intercept + shift, _DIGITS), choice=choice)
-    probabilities = [chosen.probability(signals) for signals in said]
+    probabilities = [chosen.probability(each) for each in signals]
     return replace(chosen, lowest=round(min(probabilities), _DIGITS), highest=round(max(probabilities), _DIGITS))
 
 

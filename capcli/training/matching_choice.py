@@ -12,10 +12,9 @@ from capcli.bundle.bundle import MATCHING, Bundle, describe_file
 from capcli.bundle.matching import CONTEXT, FILE, Matching, picture_numbers
 from capcli.captioner import Captioner
 from capcli.dataset.captions import CaptionedImage
-from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings
 from capcli.training.export_source import ExportSource, RunImages
 from capcli.training.matching import learn_matching
-from capcli.training.photos import evenly
+from capcli.training.photos import evenly, look_at_each
 
 # Fewer photos would teach it their own captions.
 FEWEST = 200
@@ -67,15 +66,8 @@ def add_matching(bundle: Bundle, matching: Matching) -> Bundle:
 
 def look_at(bundle: Bundle, images: Sequence[CaptionedImage]) -> Iterator[np.ndarray | None]:
     """The `picture_numbers` of each photo by a bundle's encoder: float32 [F], None where it cannot be read."""
-    captioner = Captioner(bundle, provider="cpu")
     place = bundle.manifest.graph.context.index(CONTEXT)
-
-    def numbers(pixels: np.ndarray) -> list[list[np.ndarray]]:
-        return [[picture_numbers(context)] for context in captioner.encode(pixels)[place]]
-
-    pipeline = Pipeline(captioner.load, numbers, PipelineSettings(captioner.batch_size))
-    for result in pipeline.run(PipelineInput(image.path, image.path) for image in images):
-        yield result.captions[0] if result.error is None else None
+    return look_at_each(Captioner(bundle, provider="cpu"), images, lambda encoded: map(picture_numbers, encoded[place]))
 
 
 def learn_from(

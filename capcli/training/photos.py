@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from capcli.captioner import Captioner
+from capcli.dataset.captions import CaptionedImage
 from capcli.errors import ImageError
 from capcli.inputs.images import load_image
 from capcli.inputs.paths import FolderRules, find_inputs
+from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings
 
 Item = TypeVar("Item")
 
@@ -68,3 +71,20 @@ def _images_of(place: Path) -> list[str]:
 def _walk(place: Path, rules: FolderRules) -> Iterator[str]:
     inputs = find_inputs([str(place)], rules)
     return (item.path for item in inputs if item.error is None)
+
+
+def look_at_each(
+    captioner: Captioner, images: Sequence[CaptionedImage], look: Callable[[list[np.ndarray]], Iterable[Item]]
+) -> Iterator[Item | None]:
+    """What is found of each image, in their order and in flat memory; None for one that cannot be read.
+
+    Args:
+        look: given what the captioner's `encode` returned, finds something of each of its images.
+    """
+
+    def found(pixels: np.ndarray) -> list[list[Item]]:
+        return [[each] for each in look(captioner.encode(pixels))]
+
+    pipeline = Pipeline(captioner.load, found, PipelineSettings(captioner.batch_size))
+    for result in pipeline.run(PipelineInput(image.path, image.path) for image in images):
+        yield result.captions[0] if result.error is None else None

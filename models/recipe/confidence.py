@@ -9,15 +9,12 @@ for a bundle that is to stay as it is.
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from capcli import Captioner
-from capcli.bundle.bundle import Bundle, load_bundle, write_manifest
+from capcli.bundle.bundle import load_bundle, write_manifest
 from capcli.dataset.captions import CaptionedImage, read_captions
 from capcli.training.confidence import fit_judged, judge
 
@@ -26,17 +23,6 @@ DEV = {
     "scenes": "scenes.devImages.txt",
     "wide": "wide.devImages.txt",
 }
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a bundle says of a dev photo, with its signals; `image` has the photo's references."""
-
-    data_set: str
-    image: CaptionedImage
-    caption: str
-    score: float
-    signals: dict[str, float]
 
 
 def photos_of(data: Path, name: str, split: str) -> list[CaptionedImage]:
@@ -49,47 +35,6 @@ def photos_of(data: Path, name: str, split: str) -> list[CaptionedImage]:
 def dev_photos(data: Path) -> list[tuple[str, CaptionedImage]]:
     """The dev photos of the three sets with their references, in the order of the splits."""
     return [(name, image) for name, split in DEV.items() for image in photos_of(data, name, split)]
-
-
-def measure(bundle: Bundle, data: Path, kept: Path | None) -> Iterator[Measured]:
-    """Captions what the file of an earlier run lacks, and adds it there."""
-    photos = dev_photos(data)
-    known = {}
-    of = [bundle.says, bundle.matching_fingerprint]
-    if kept is not None and kept.exists():
-        rows = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
-        known = {tuple(row["key"]): row for row in rows if row.get("of") == of}
-    todo = [(name, image) for name, image in photos if (name, image.path.name) not in known]
-    if todo:
-        results = Captioner(bundle, provider="cpu").stream([image.path for _, image in todo], details=True)
-        for (name, image), result in zip(todo, results, strict=True):
-            best = result.captions[0]
-            row = {
-                "of": of,
-                "key": [name, image.path.name],
-                "caption": best.text,
-                "score": best.score,
-                "signals": best.signals,
-            }
-            known[name, image.path.name] = row
-            if kept is not None:
-                with kept.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row) + "\n")
-    for name, image in photos:
-        row = known[name, image.path.name]
-        yield Measured(name, image, row["caption"], row["score"], row["signals"])
-
-
-def given(description: str | None) -> tuple[Path, Bundle, list[Measured]]:
-    """The folder of the data that the command line names, the bundle, and what that says of all dev photos, which the
-    file SIGNALS keeps as long as the bundle is the same."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("bundle", type=Path)
-    parser.add_argument("signals", type=Path, nargs="?")
-    arguments = parser.parse_args()
-    bundle = load_bundle(arguments.bundle)
-    return arguments.data, bundle, list(measure(bundle, arguments.data, arguments.signals))
 
 
 def main() -> None:

@@ -13,13 +13,19 @@ Intervals: 95 %, by 2,000 draws of the captions, the same ones where two are com
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from confidence import Measured, given
+from confidence import dev_photos
 from rightness import FOLDS, auroc, fit, folds_of, read_verdicts
 
-from capcli.bundle.bundle import Bundle
+from capcli import Captioner
+from capcli.bundle.bundle import Bundle, load_bundle
+from capcli.dataset.captions import CaptionedImage
 from capcli.decoding.signals import MATCH, SIGNALS
 from capcli.evaluation.logistic import fit_logistic
 from capcli.evaluation.rightness import measures
@@ -33,6 +39,58 @@ def expected_calibration_error(chances: np.ndarray, right: np.ndarray) -> float:
     """The mean distance of chance and share, over ten groups of equal size."""
     groups = np.array_split(np.argsort(chances, kind="stable"), BINS)
     return float(sum(len(group) * abs(chances[group].mean() - right[group].mean()) for group in groups) / len(chances))
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a bundle says of a dev photo, with its signals; `image` has the photo's references."""
+
+    data_set: str
+    image: CaptionedImage
+    caption: str
+    score: float
+    signals: dict[str, float]
+
+
+def measure(bundle: Bundle, data: Path, kept: Path | None) -> Iterator[Measured]:
+    """Captions what the file of an earlier run lacks, and adds it there."""
+    photos = dev_photos(data)
+    known = {}
+    of = [bundle.says, bundle.matching_fingerprint]
+    if kept is not None and kept.exists():
+        rows = [json.loads(line) for line in kept.read_text("utf-8").splitlines()]
+        known = {tuple(row["key"]): row for row in rows if row.get("of") == of}
+    todo = [(name, image) for name, image in photos if (name, image.path.name) not in known]
+    if todo:
+        results = Captioner(bundle, provider="cpu").stream([image.path for _, image in todo], details=True)
+        for (name, image), result in zip(todo, results, strict=True):
+            best = result.captions[0]
+            row = {
+                "of": of,
+                "key": [name, image.path.name],
+                "caption": best.text,
+                "score": best.score,
+                "signals": best.signals,
+            }
+            known[name, image.path.name] = row
+            if kept is not None:
+                with kept.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(row) + "\n")
+    for name, image in photos:
+        row = known[name, image.path.name]
+        yield Measured(name, image, row["caption"], row["score"], row["signals"])
+
+
+def given() -> tuple[Path, Bundle, list[Measured]]:
+    """The folder of the data that the command line names, the bundle, and what that says of all dev photos, which the
+    file SIGNALS keeps as long as the bundle is the same."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("signals", type=Path, nargs="?")
+    arguments = parser.parse_args()
+    bundle = load_bundle(arguments.bundle)
+    return arguments.data, bundle, list(measure(bundle, arguments.data, arguments.signals))
 
 
 def interval(measured: Callable[[np.ndarray], float], count: int) -> str:
@@ -84,7 +142,7 @@ def in_folds(bundle: Bundle, measured: list[Measured], verdicts: list, names: tu
 
 
 def main() -> None:
-    data, bundle, measured = given(__doc__)
+    data, bundle, measured = given()
     said = {(each.data_set, each.image.path.name): each.caption for each in measured}
     every = read_verdicts(data)
     # A processor that rounds otherwise may say other things of some photos.

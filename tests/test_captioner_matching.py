@@ -97,10 +97,12 @@ def test_where_nobody_asks_it_is_not_computed(matched: Path, monkeypatch: pytest
 
 def _choosing(bundle: Bundle, choice: float) -> Captioner:
     """With a beam of 5, whose captions are chosen by how likely they are right, which the matching score tells."""
-    search = replace(bundle.manifest.search, beam=5)
-    assert bundle.manifest.confidence is not None
+    search, own = replace(bundle.manifest.search, beam=5), bundle.manifest.confidence
+    assert own is not None
     confidence = replace(
-        bundle.manifest.confidence,
+        own,
+        # Flat, so that no two probabilities are alike.
+        signals={name: replace(each, weight=each.weight / 100) for name, each in own.signals.items()},
         matching=bundle.matching_fingerprint,
         beam=5,
         choice=choice,
@@ -116,13 +118,13 @@ def test_of_a_beam_s_captions_the_surest_is_said_but_none_below_the_greedy_one(
 ) -> None:
     # It takes what does not fit for what fits.
     perverse = _rewritten(read_bundle(matched), tmp_path, lambda its: replace(its, temperature=-its.temperature))
-    plain, choosing = _choosing(perverse, 0), _choosing(perverse, 10)
+    plain, choosing = _choosing(perverse, 0), _choosing(perverse, 1000)
     settings, confidence = plain.settings(), choosing.bundle.confidence
     assert confidence is not None and plain.bundle.says != choosing.bundle.says
 
     def worth(caption: Caption) -> float:
         ranking = settings.ranking_score(caption.log_prob, len(caption.tokens) + 1)
-        return ranking + 10 * confidence.logit(caption.signals or {})
+        return ranking + 1000 * confidence.logit(caption.signals or {})
 
     for photo in PHOTOS[:6]:
         # Of what it knows the model is so sure that none is as probable as its greedy one.
@@ -148,7 +150,7 @@ def test_what_is_chosen_is_the_same_in_every_batch_and_with_more_captions(
     matched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("capcli.captioner.search", _without_greedy)
-    choosing = _choosing(read_bundle(matched), 10)
+    choosing = _choosing(read_bundle(matched), 1000)
     alone = [choosing.caption(photo) for photo in PHOTOS]
     for batch, captions in ((3, 1), (8, 2), (24, 5)):
         for result, one in zip(choosing.stream(PHOTOS, batch_size=batch, captions=captions), alone, strict=True):

@@ -18,6 +18,7 @@ import pytest
 from capcli import BundleError, Captioner, ProviderError
 from capcli.bundle.bundle import load_bundle, read_bundle
 from tests.conftest import RunCommand
+from tests.shapes import draw
 
 Change = Callable[[Any], None]
 
@@ -291,7 +292,8 @@ def test_a_graph_that_only_speaks_of_a_location_is_taken(copy: Path) -> None:
         graph.node[0].name = graph.doc_string = "/location/MatMul"
 
     replaced(copy, "decoder", changed_graph(copy, "decoder", rename))
-    Captioner(copy, provider="cpu")
+    image = draw("circle", "red", "white", 1000, 64)
+    assert Captioner(copy, provider="cpu").caption(image).text == "A red circle on a white ground."
 
 
 @pytest.mark.parametrize("tail", [b"\x3b", b"\x3a\xff\xff\xff\xff\x0f", b"\xff" * 12])

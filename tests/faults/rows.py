@@ -143,7 +143,7 @@ SECTIONS = {
         Fault("confidence of JSON is not read", '_number(values.get("confidence"))', "None", ROWS),
         Fault("a rank of JSON is a text", 'int(str(rank)) if rank not in (None, "") else None', "rank or None", ROWS),
         Fault("a record that was none spoils the next",
-              "            # It remembers what it has begun.\n            self._begin()\n", "", ALL_FILE),
+              "            # It remembers what it has begun.\n            self._begin()\n", "", ROWS),
     ],
     "output file": [
         # The first eleven: what a review planted, of which the code is there.

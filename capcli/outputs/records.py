@@ -157,7 +157,8 @@ class Records:
             RecordError: they cannot be understood. It names the line.
         """
         try:
-            if line == 1 and b"\0" in content[:4] and not content.startswith(b"\0\0\0"):
+            # What comes before the first tab, a column or a path, holds no NUL; a caption of a text file may.
+            if line == 1 and b"\0" in content[:4].partition(b"\t")[0] and not content.startswith(b"\0\0\0"):
                 raise ValueError("the file is in UTF-16; save it as UTF-8")
             text = content.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
             # A tab parts cells, and a path may be a space.

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from capcli.errors import UsageError
@@ -39,6 +39,7 @@ ROWS = st.lists(
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "jsonl", "text"])
 @given(rows=ROWS)
+@example(rows=[Row("\x01", "\0", None, None)])
 @settings(max_examples=60, deadline=None)
 def test_rows_come_back_as_they_were(name: str, rows: list[Row], tmp_path_factory: pytest.TempPathFactory) -> None:
     form = row_format(name, ranked=False)

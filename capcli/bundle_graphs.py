@@ -5,13 +5,15 @@ Knows tensors alone: no words, no search settings, no files of images.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from capcli.bundle.bundle import Bundle
 from capcli.decoding.search import State, StepFunction, StepResult
 from capcli.errors import BundleError, UsageError
 from capcli.graph_fit import check_graphs
-from capcli.runtime.sessions import open_session
+from capcli.runtime.sessions import Session
 
 # Of the images captioned together the CPU encodes so many at once: more take no less time (19.9, 20.2 and 20.1 ms a
 # photo with 8, 16 and 32), but their maps twice the memory.
@@ -23,26 +25,23 @@ class BundleGraphs:
 
     Args:
         bundle: read and verified.
+        sessions: its two graphs, encoder and decoder, opened.
         tokens: size of its vocabulary.
         numbers: how many of a picture its matching score takes; None where it has none.
-        provider: "auto" (CUDA where it works, else the CPU), "cpu" or "cuda".
-        threads: CPU threads; by default one for each core this process may use.
         mirror_average: look at each image and at its mirror image, and give their mean.
     Raises:
-        BundleError: the graphs are damaged, or do not fit the manifest.
-        ProviderError: ONNX Runtime is broken, or the provider cannot be used.
+        BundleError: the graphs do not fit the manifest.
         UsageError: the model cannot average mirror images, since it does not tell the shape of its grid.
     """
 
     def __init__(
         self,
         bundle: Bundle,
+        sessions: Sequence[Session],
         tokens: int,
         numbers: int | None,
         *,
-        provider: str,
-        threads: int | None,
-        mirror_average: bool,
+        mirror_average: bool = False,
     ) -> None:
         manifest = bundle.manifest
         self._names = manifest.graph
@@ -53,10 +52,7 @@ class BundleGraphs:
             raise UsageError(
                 f"the model {manifest.name} does not tell the shape of its grid; leave --mirror-average out"
             )
-        self.encoder = open_session(bundle.path("encoder"), provider=provider, threads=threads)
-        # What "auto" decided for the encoder holds for the decoder too.
-        same = "cpu" if self.encoder.provider == "cpu" else provider
-        self.decoder = open_session(self._decoder_path, provider=same, threads=threads)
+        self.encoder, self.decoder = sessions
         check_graphs(bundle, self.encoder, self.decoder, tokens, numbers)
 
     @property

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from capcli.bundle.bundle import DEFAULT, MATCHING, Bundle, load_bundle
+from capcli.bundle.bundle import DEFAULT, MATCHING, Bundle
 from capcli.bundle.confidence import Confidence
 from capcli.bundle.matching import CONTEXT, picture_numbers
 from capcli.bundle.tokens import raw_text, sentence
@@ -20,10 +20,11 @@ from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, search
 from capcli.decoding.signals import are_known, signals_of
 from capcli.errors import ImageError
-from capcli.inputs.images import MAX_PIXELS, load_image
+from capcli.inputs.images import MAX_PIXELS, load_image, load_readers
 from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
+from capcli.opening import OpeningModel
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
-from capcli.settings import MOST_THREADS, whole_number
+from capcli.settings import whole_number
 
 if TYPE_CHECKING:
     from capcli.inputs.loaders import Loaders
@@ -77,7 +78,8 @@ class Captioner:
     """A loaded model.
 
     Args:
-        model: a bundle's name or folder.
+        model: a bundle's name or folder; a bundle that is read; or a model that is being opened, on its provider and
+            with its threads.
         provider: "auto" (CUDA where it works, else the CPU), "cpu" or "cuda".
         threads: CPU threads; by default one for each core this process may use.
         mirror_average: look at each image and at its mirror image, and caption their mean: twice the encoder's work.
@@ -91,27 +93,26 @@ class Captioner:
 
     def __init__(
         self,
-        model: str | os.PathLike[str] | Bundle = DEFAULT,
+        model: str | os.PathLike[str] | Bundle | OpeningModel = DEFAULT,
         *,
         provider: str = "auto",
         threads: int | None = None,
         mirror_average: bool = False,
     ) -> None:
-        threads = None if threads is None else whole_number("threads", threads, most=MOST_THREADS)
-        self.bundle = model if isinstance(model, Bundle) else load_bundle(model)
-        manifest = self.bundle.manifest
+        opening = model if isinstance(model, OpeningModel) else OpeningModel(model, provider, threads)
+        load_readers()
+        self.bundle = opening.bundle()
         self._tokenizer = self.bundle.tokenizer()
         self._matching = self.bundle.matching(len(self._tokenizer))
+        self._filters = caption_filters(self._tokenizer, self.bundle.manifest.habits)
+        self._confidence = confidence_of(self.bundle)
         self._graphs = BundleGraphs(
             self.bundle,
+            opening.sessions(),
             len(self._tokenizer),
             None if self._matching is None else len(self._matching.means),
-            provider=provider,
-            threads=threads,
             mirror_average=mirror_average,
         )
-        self._filters = caption_filters(self._tokenizer, manifest.habits)
-        self._confidence = confidence_of(self.bundle)
 
     @property
     def provider(self) -> str:

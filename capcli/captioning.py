@@ -16,7 +16,8 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from capcli.errors import ImageError, UsageError
+from capcli.caption_settings import CaptionSettings
+from capcli.errors import ImageError
 from capcli.inputs.paths import InputItem
 from capcli.outputs.destinations import Destinations
 from capcli.outputs.outcomes import Outcome
@@ -44,59 +45,6 @@ class _Task:
     @property
     def needs_model(self) -> bool:
         return not self.captioned and self.item.error is None
-
-
-@dataclass(frozen=True)
-class CaptionSettings:
-    """What captions are asked for.
-
-    `beam`, `max_length` and `length_penalty` as `Captioner.caption` takes them, None for the model's own; `captions`
-    for each image; `raw`: bare words instead of sentences; `words`: also each word with its log-probability;
-    `mirror_average`: of the mean of each image and its mirror image, which a captioner has to be loaded for.
-    """
-
-    beam: int | None = None
-    max_length: int | None = None
-    length_penalty: float | None = None
-    captions: int = 1
-    raw: bool = False
-    words: bool = False
-    mirror_average: bool = False
-
-    def search(self, bundle: Bundle) -> SearchSettings:
-        """How a bundle's captions are searched for: as wanted, and else as it does itself.
-
-        Raises:
-            UsageError: a value is out of range.
-            TypeError: a value is no number.
-        """
-        from capcli.captioner import search_settings
-
-        return search_settings(bundle, self.beam, self.max_length, self.length_penalty, self.captions)
-
-    def check_confidence(self, bundle: Bundle) -> None:
-        """Refuses a least confidence where captions of a bundle have none.
-
-        Raises:
-            UsageError: they have none.
-        """
-        reason = self.why_no_confidence(bundle)
-        if reason is not None:
-            raise UsageError(f"--min-confidence needs a confidence: {reason}")
-
-    def why_no_confidence(self, bundle: Bundle) -> str | None:
-        """Why captions of a bundle would have no confidence; None where they have one."""
-        from capcli.captioner import confidence_of
-
-        own = bundle.manifest.search
-        given = ((self.beam, own.beam), (self.max_length, own.max_length), (self.length_penalty, own.length_penalty))
-        if confidence_of(bundle) is None:
-            return f"the model {bundle.manifest.name} has none; capcli export fits one on validation photos"
-        if any(value not in (None, default) for value, default in given):
-            return "it is known for the model's own --beam, --max-length and --length-penalty alone"
-        if self.mirror_average:
-            return "it is known for photos without --mirror-average alone"
-        return None
 
 
 class CaptioningRun:
@@ -219,10 +167,11 @@ class CaptioningRun:
             self._caption_all(tasks)
 
     def _caption_all(self, tasks: Iterable[_Task]) -> None:
-        wanted = self._settings
+        captioner = self._load()
+        # Not before: the model is opened beside this import.
         from capcli.captioner import confidence_of
 
-        captioner = self._load()
+        wanted = self._settings
         search = wanted.search(captioner.bundle)
         if self._destinations.min_confidence is not None:
             wanted.check_confidence(captioner.bundle)

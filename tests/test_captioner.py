@@ -32,7 +32,7 @@ from capcli.bundle.bundle import SearchDefaults, load_bundle
 from capcli.bundle.confidence import SignalWeight
 from capcli.bundle.habits import Habits
 from capcli.decoding.search import SearchSettings
-from capcli.runtime.sessions import Session, open_session
+from capcli.opening import OpeningModel
 from tests.photos import photo_array, write_photo
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw, sentence_for
 
@@ -556,16 +556,10 @@ def test_where_nothing_is_given_the_bundle_s_own_search_counts(tiny: Path) -> No
     assert Captioner(own, provider="cpu").settings() == SearchSettings(7, 11, 0.25, 1)
 
 
-def test_the_decoder_runs_where_the_encoder_could(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def watched(graph: Path, *, provider: str, threads: int | None) -> Session:
-        asked.append(provider)
-        # As on a machine without a GPU.
-        return open_session(graph, provider="cpu", threads=threads)
-
-    monkeypatch.setattr("capcli.bundle_graphs.open_session", watched)
-    assert Captioner(tiny).provider == "cpu" and asked == ["auto", "cpu"]
+def test_a_model_that_is_being_opened_is_taken_as_it_is(tiny: Path) -> None:
+    captioner = Captioner(OpeningModel(tiny, "cpu", 1))
+    assert (captioner.threads, captioner.provider) == (1, "cpu")
+    assert captioner.caption(draw("circle", "red", "white", 1000, 64)).raw == "a red circle on a white ground"
 
 
 def test_captions_are_written_as_the_bundle_s_writers_write(tiny: Path) -> None:

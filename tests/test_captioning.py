@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from capcli import BundleError, Captioner, UsageError
-from capcli.captioning import CaptioningRun, CaptionSettings, provenance_of, rows_of
+from capcli.caption_settings import CaptionSettings
+from capcli.captioning import CaptioningRun, provenance_of, rows_of
 from capcli.inputs.paths import InputItem
 from capcli.outputs import Destinations, Existing, RowFile, Sidecars, read_rows, row_format
 from capcli.outputs.rows import Row

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from capcli import Captioner, OutputError
-from capcli.captioning import CaptioningRun, CaptionSettings
+from capcli.caption_settings import CaptionSettings
+from capcli.captioning import CaptioningRun
 from capcli.inputs.ages import Newer
 from capcli.inputs.paths import FolderRules, InputItem, find_inputs
 from capcli.outputs import Destinations, Existing, RowFile, Sidecars, read_rows, row_format

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from capcli import BundleError, Captioner
-from capcli.captioning import CaptioningRun, CaptionSettings
+from capcli.caption_settings import CaptionSettings
+from capcli.captioning import CaptioningRun
 from capcli.inputs.paths import InputItem
 from capcli.outputs import Destination, Destinations, Existing, Outcome, RowFile, Sidecars, read_rows, row_format
 from capcli.outputs.rows import Row

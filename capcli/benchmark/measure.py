@@ -20,8 +20,9 @@ from capcli.benchmark import processes
 from capcli.benchmark.machine import machine, precision, versions
 from capcli.benchmark.report import Benchmark, Limit, Stage
 from capcli.bundle.precision import INT8
+from capcli.caption_settings import CaptionSettings
 from capcli.captioner import Captioner
-from capcli.captioning import CaptioningRun, CaptionSettings
+from capcli.captioning import CaptioningRun
 from capcli.errors import ImageError, UsageError
 from capcli.inputs.paths import InputItem
 from capcli.outputs.destinations import Destinations

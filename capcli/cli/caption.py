@@ -54,8 +54,9 @@ from capcli.cli.shared_options import (
 from capcli.cli.terminal import say
 
 if TYPE_CHECKING:
+    from capcli.caption_settings import CaptionSettings
     from capcli.captioner import Captioner
-    from capcli.captioning import CaptionSettings
+    from capcli.opening import OpeningModel
 
 
 def caption(
@@ -154,9 +155,13 @@ def caption(
     One photo prints its sentence; several print path and sentence, separated by a tab. Folders are walked, and tars
     read without being unpacked.
     """
+    from capcli.caption_settings import CaptionSettings
     from capcli.cli.caption_inputs import check_no_url, counter, given_inputs
     from capcli.cli.destinations import STDIN, OutputOptions
     from capcli.cli.photo_places import PhotoPlaces
+    from capcli.inputs.ages import Newer
+    from capcli.inputs.paths import FolderRules
+    from capcli.opening import OpeningModel
 
     check_no_url(inputs)
     check_counts(
@@ -194,15 +199,6 @@ def caption(
         captions=captions,
         words=words,
     )
-    # These load NumPy, which need not be waited for to be told of a wrong option.
-    from capcli.captioning import CaptioningRun, CaptionSettings
-    from capcli.cli.feedback import feedback_for
-    from capcli.inputs.ages import Newer
-    from capcli.inputs.loaders import Loaders
-    from capcli.inputs.paths import FolderRules
-    from capcli.outputs.destinations import Destinations
-    from capcli.pipeline import PipelineSettings
-
     wanted = CaptionSettings(beam, max_length, length_penalty, captions, raw, words, mirror_average)
     if min_confidence is not None:
         _need_confidence(model, wanted)
@@ -213,6 +209,17 @@ def caption(
     given = given_inputs(inputs, rules, null=null, newer=newer)
     if given.nameless:
         where.check_stdin()
+    opening = None
+    if given.one_photo and not dry_run and where.file is None and not photos:
+        # It will be needed for sure, and what is imported from here on takes as long.
+        opening = OpeningModel(model, provider, threads)
+    # These load NumPy, which need not be waited for to be told of a wrong option.
+    from capcli.captioning import CaptioningRun
+    from capcli.cli.feedback import feedback_for
+    from capcli.inputs.loaders import Loaders
+    from capcli.outputs.destinations import Destinations
+    from capcli.pipeline import PipelineSettings
+
     items = where.checked(given.items)
     if dry_run:
         from capcli.cli.dry_run import show_plan
@@ -235,7 +242,7 @@ def caption(
         left_out=given.left_out,
     )
     run = CaptioningRun(
-        lambda: _load(model, provider, threads, mirror_average),
+        lambda: _load(opening or OpeningModel(model, provider, threads), mirror_average),
         wanted,
         Destinations(where.rows(alone=given.alone or given.nameless), photos, feedback.kept, min_confidence),
         PipelineSettings(batch_size, workers, max_pixels),
@@ -259,10 +266,11 @@ def caption(
     return FAILED if report.failed or report.kept_failures else 0
 
 
-def _load(model: str, provider: str, threads: int | None, mirror_average: bool) -> Captioner:
+def _load(opening: OpeningModel, mirror_average: bool) -> Captioner:
+    # This import needs no waiting for the model either.
     from capcli.captioner import Captioner
 
-    return Captioner(model, provider=provider, threads=threads, mirror_average=mirror_average)
+    return Captioner(opening, mirror_average=mirror_average)
 
 
 def _need_confidence(model: str, wanted: CaptionSettings) -> None:

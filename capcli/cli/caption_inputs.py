@@ -23,14 +23,21 @@ _URL = re.compile(r"(?:https?|ftps?)://", re.IGNORECASE)
 class Given:
     """All inputs, and what the first of them tells about how to show their captions.
 
-    `alone`: it is one photo that was named. `nameless`: it is the bytes of an image on standard input. `left_out`
-    counts, by suffix, the files of folders and tars whose kind cannot be read; it grows as `items` are taken.
+    `alone`: it is one photo that was named. `nameless`: it is the bytes of an image on standard input. `missing`: it
+    is not there. `left_out` counts, by suffix, the files of folders and tars whose kind cannot be read; it grows as
+    `items` are taken.
     """
 
     items: Iterator[InputItem]
     alone: bool
     nameless: bool
+    missing: bool
     left_out: Counter[str]
+
+    @property
+    def one_photo(self) -> bool:
+        """Whether a person waits for the caption of one photo."""
+        return (self.alone or self.nameless) and not self.missing
 
 
 def given_inputs(arguments: list[str], rules: FolderRules, *, null: bool, newer: Newer | None = None) -> Given:
@@ -48,9 +55,9 @@ def given_inputs(arguments: list[str], rules: FolderRules, *, null: bool, newer:
         items = newer.of(items)
     first = next(items, None)
     if first is None:
-        return Given(items, alone=False, nameless=False, left_out=left_out)
+        return Given(items, alone=False, nameless=False, missing=True, left_out=left_out)
     alone = arguments != ["-"] and len(arguments) == 1 and not first.from_folder
-    return Given(chain([first], items), alone, nameless=first.is_nameless, left_out=left_out)
+    return Given(chain([first], items), alone, first.is_nameless, first.error is not None, left_out)
 
 
 def check_no_url(arguments: Sequence[str]) -> None:

@@ -159,7 +159,7 @@ def ray(
         raise UsageError(f"{out_path}: the rows go to a folder that all nodes can write to; name one")
     need_extra("ray", "capcli ray")
 
-    from capcli.captioning import CaptionSettings
+    from capcli.caption_settings import CaptionSettings
     from capcli.cli.destinations import failed_before, how_to_go_on
     from capcli.cli.feedback import Feedback
     from capcli.inputs.ages import Newer

@@ -7,6 +7,7 @@ first frame of an animation, EXIF orientation applied. Knows nothing of models o
 from __future__ import annotations
 
 import contextlib
+import importlib
 import io
 import os
 import threading
@@ -34,11 +35,24 @@ PREPROCESSING = 2
 MAX_PIXELS = 200_000_000
 # Only readers that decode in this process: EPS, for one, would start another program.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM", "ICO", "JPEG2000")
+# Where those are that Pillow does not load with the commonest.
+_READERS = {
+    "WEBP": "WebPImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "AVIF": "AvifImagePlugin",
+    "ICO": "IcoImagePlugin",
+    "JPEG2000": "Jpeg2KImagePlugin",
+}
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the wanted size is left to resize from.
 _DRAFT_MARGIN = 2
 _OPENING = threading.Lock()
 # Pillow reads a caller's image when its pixels are first asked for, and two threads may be given the same one.
 _LOADING = threading.Lock()
+
+
+def load_readers() -> None:
+    """Loads Pillow's readers of the commonest kinds, which the first image would wait for."""
+    Image.preinit()
 
 
 def load_image(
@@ -114,7 +128,8 @@ def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: 
 
 def _decode(file: BinaryIO, kind: str, size: tuple[int, int], keep_aspect: bool, max_pixels: int | None) -> np.ndarray:
     file.seek(0)
-    with no_warnings, _open(file, (*FORMATS, "HEIF") if kind == "HEIC" else FORMATS) as image:
+    formats = ["HEIF", *FORMATS] if kind == "HEIC" else sorted(FORMATS, key=lambda each: each != kind)
+    with no_warnings, _open(file, formats) as image:
         _check_pixels(image, max_pixels)
         if image.format == "JPEG" and image.mode in ("L", "RGB"):
             image.draft(None, (size[0] * _DRAFT_MARGIN, size[1] * _DRAFT_MARGIN))
@@ -155,9 +170,12 @@ def _prepare_reader(kind: str) -> None:
         raise ImageError("is an AVIF photo, which the installed Pillow cannot read; install a newer Pillow")
     elif kind == "TIFF":
         silence_libtiff()
+    # Else Pillow loads the readers of all kinds that it knows of, at the first kind whose reader is not loaded.
+    if kind in _READERS:
+        importlib.import_module(f"PIL.{_READERS[kind]}")
 
 
-def _open(file: BinaryIO, formats: tuple[str, ...]) -> Image.Image:
+def _open(file: BinaryIO, formats: list[str]) -> Image.Image:
     """Reads the header. The limit on pixels is this module's own, which can be raised; Pillow's is put back."""
     with _OPENING:
         limit = Image.MAX_IMAGE_PIXELS

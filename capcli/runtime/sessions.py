@@ -10,6 +10,7 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -158,45 +159,79 @@ class Session:
             return array
 
 
-def open_session(graph: Path | bytes, *, provider: str = "auto", threads: int | None = None) -> Session:
-    """Loads an ONNX graph.
+@dataclass(frozen=True)
+class Target:
+    """What graphs are to run on, as far as it can be told without one.
+
+    `provider`: as it was asked for. `obstacle`: what is in the way of CUDA where "auto" was.
+    """
+
+    provider: str
+    obstacle: Obstacle | None = None
+
+    @property
+    def tries_cuda(self) -> bool:
+        return self.provider != "cpu" and self.obstacle is None
+
+
+def find_target(provider: str) -> Target:
+    """What graphs are to run on.
 
     Args:
-        graph: the file, or its bytes.
-        provider: "cpu", "cuda", or "auto": CUDA where a cheap probe finds nothing in its way and the graph then runs
-            on it, else the CPU.
-        threads: CPU threads; by default one for each core this process may use.
+        provider: "cpu", "cuda", or "auto": CUDA where a cheap probe finds nothing in its way and the first graph then
+            runs on it, else the CPU.
     Raises:
-        BundleError: the file cannot be read or is no ONNX graph that can be loaded.
         ProviderError: ONNX Runtime is broken, or CUDA was asked for and cannot be used.
-        UsageError: no such provider, or less than one thread.
+        UsageError: no such provider.
 
-    Open sessions from one thread: stdout and stderr of the whole process are held meanwhile.
+    Call it from one thread at a time: stdout and stderr of the whole process are held meanwhile.
     """
     if provider not in PROVIDERS:
         raise UsageError(f"no provider {provider!r}; choose one of {', '.join(PROVIDERS)}")
-    if threads is not None and threads < 1:
-        raise UsageError(f"threads must be at least 1, not {threads}")
-    threads = threads or available_cores()
-    source, name = _source(graph), str(graph) if isinstance(graph, Path) else "the graph"
     ort = _load_onnxruntime()
     if isinstance(ort, Obstacle):
         raise ProviderError(str(ort))
-    if provider == "cpu":
-        return _open_cpu(ort, source, name, threads)
-    obstacle = cuda_obstacle(ort, thorough=provider == "cuda")
+    obstacle = None if provider == "cpu" else cuda_obstacle(ort, thorough=provider == "cuda")
     if obstacle is not None and provider == "cuda":
         raise ProviderError(f"CUDA cannot be used: {obstacle}")
-    if obstacle is None:
-        opened = _open_cuda(ort, source, name, threads)
+    return Target(provider, obstacle)
+
+
+def open_session(graph: Path | bytes, *, provider: str = "auto", threads: int | None = None) -> Session:
+    """Loads one ONNX graph; see `find_target` and `open_sessions`."""
+    (session,) = open_sessions([graph], find_target(provider), threads)
+    return session
+
+
+def open_sessions(graphs: Sequence[Path | bytes], target: Target, threads: int | None = None) -> list[Session]:
+    """Loads ONNX graphs that work together; on the CPU at the same time.
+
+    Args:
+        graphs: files, or their bytes; at least one.
+        target: from `find_target`. Where CUDA is tried, stdout and stderr of the whole process are held meanwhile; else
+            any thread may call this.
+        threads: CPU threads of each; by default one for each core this process may use.
+    Raises:
+        BundleError: a file cannot be read or is no ONNX graph that can be loaded.
+        ProviderError: CUDA was asked for and cannot be used, or memory is not enough.
+        UsageError: less than one thread.
+    """
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads must be at least 1, not {threads}")
+    threads = threads or available_cores()
+    sources = [_source(graph) for graph in graphs]
+    ort = _load_onnxruntime()
+    obstacle = target.obstacle
+    if target.tries_cuda:
+        opened = _open_cuda(ort, sources[0], threads)
         if isinstance(opened, Session):
-            return opened
+            return [opened, *(open_session(graph, provider=target.provider, threads=threads) for graph in graphs[1:])]
         obstacle = opened
     # Where the graph itself was at fault, the CPU refuses it too, with an error that says so.
-    session = _open_cpu(ort, source, name, threads, obstacle.reason)
-    if provider == "cuda":
-        raise ProviderError(f"{name}: CUDA cannot be used: {obstacle}")
-    return session
+    sessions = _open_on_cpu(ort, sources, threads, None if obstacle is None else obstacle.reason)
+    if target.provider == "cuda":
+        raise ProviderError(f"{sources[0].name}: CUDA cannot be used: {obstacle}")
+    return sessions
 
 
 def provider_report() -> RuntimeReport:
@@ -244,17 +279,26 @@ def _load_onnxruntime() -> Any:
     return Obstacle(f"ONNX Runtime cannot be loaded ({reason})", mend)
 
 
-def _source(graph: Path | bytes) -> str | bytes:
-    """What ONNX Runtime is given: it takes paths in UTF-8 only, and its errors do not tell missing from forbidden."""
+@dataclass(frozen=True)
+class _Source:
+    """A graph as ONNX Runtime is given it, and what to call it in messages."""
+
+    given: str | bytes
+    name: str
+
+
+def _source(graph: Path | bytes) -> _Source:
+    """ONNX Runtime takes paths in UTF-8 only, and its errors do not tell missing from forbidden."""
     if isinstance(graph, bytes):
         check_whole(graph, "the graph")
-        return graph
+        return _Source(graph, "the graph")
+    name = str(graph)
     try:
-        check_whole(graph, str(graph))
+        check_whole(graph, name)
         try:
-            return str(graph).encode().decode()
+            return _Source(name.encode().decode(), name)
         except UnicodeEncodeError:
-            return graph.read_bytes()
+            return _Source(graph.read_bytes(), name)
     except OSError as error:
         raise BundleError(f"{graph}: cannot be read ({error.strerror})") from error
 
@@ -277,10 +321,26 @@ def _options(ort: Any, threads: int) -> Any:
     return options
 
 
-def _open_cpu(ort: Any, source: str | bytes, name: str, threads: int, note: str | None = None) -> Session:
+def _open_on_cpu(ort: Any, sources: Sequence[_Source], threads: int, note: str | None) -> list[Session]:
+    """Each graph in a thread of its own: reading and rewriting it keeps one core busy and Python free.
+
+    Nothing is printed at this level of logging, and where it was caught what other threads print would be too.
+    """
+
+    def opened(source: _Source) -> Any:
+        return ort.InferenceSession(source.given, _options(ort, threads), providers=[_CPU], enable_fallback=0)
+
+    with ThreadPoolExecutor(len(sources)) as pool:
+        natives = [pool.submit(opened, source) for source in sources]
+    return [
+        Session(_native_of(native, source.name), source.name, "cpu", threads, note)
+        for source, native in zip(sources, natives, strict=True)
+    ]
+
+
+def _native_of(opened: Future[Any], name: str) -> Any:
     try:
-        with captured():
-            native = ort.InferenceSession(source, _options(ort, threads), providers=[_CPU], enable_fallback=0)
+        return opened.result()
     except Exception as error:
         reason = re.sub(r"^Load model from .* failed: ?", "", one_reason(str(error)))
         if is_out_of_memory(reason):
@@ -288,10 +348,9 @@ def _open_cpu(ort: Any, source: str | bytes, name: str, threads: int, note: str 
         raise BundleError(
             f"{name}: not a usable ONNX graph ({reason}); install capcli again, or export the bundle again"
         ) from error
-    return Session(native, name, "cpu", threads, note)
 
 
-def _open_cuda(ort: Any, source: str | bytes, name: str, threads: int) -> Session | Obstacle:
+def _open_cuda(ort: Any, source: _Source, threads: int) -> Session | Obstacle:
     """A session that has run on the GPU, or what kept it from that."""
     options = _options(ort, threads)
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -300,9 +359,10 @@ def _open_cuda(ort: Any, source: str | bytes, name: str, threads: int) -> Sessio
         # Why a provider cannot be made is only logged; the session is then quietly made for the CPU.
         ort.set_default_logger_severity(_WARNING)
         try:
-            native = ort.InferenceSession(source, options, providers=[(CUDA, _CUDA_OPTIONS), _CPU], enable_fallback=0)
+            providers = [(CUDA, _CUDA_OPTIONS), _CPU]
+            native = ort.InferenceSession(source.given, options, providers=providers, enable_fallback=0)
             if CUDA in native.get_providers():
-                session = Session(native, name, "cuda", threads)
+                session = Session(native, source.name, "cuda", threads)
                 # An old GPU or a missing library of cuDNN shows only now; and the first run is the slow one.
                 native.run(None, {spec.name: _zeros(spec) for spec in session.inputs})
                 if _is_placed_on_cuda(native):

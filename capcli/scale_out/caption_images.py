@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from capcli.bundle.bundle import DEFAULT
+from capcli.caption_settings import CaptionSettings
 from capcli.captioner import Captioner
-from capcli.captioning import CaptionSettings, rows_of
+from capcli.captioning import rows_of
 from capcli.errors import ImageError, UsageError
 from capcli.outputs.rows import Row, row_format
 from capcli.outputs.unsure import why_unsure

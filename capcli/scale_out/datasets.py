@@ -12,7 +12,7 @@ import ray.data
 from ray.data.block import BlockAccessor
 
 from capcli.bundle.bundle import DEFAULT, find_bundle
-from capcli.captioning import CaptionSettings
+from capcli.caption_settings import CaptionSettings
 from capcli.inputs.paths import PHOTO_SUFFIXES
 from capcli.outputs.rows import Row
 from capcli.pipeline import PipelineSettings

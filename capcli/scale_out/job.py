@@ -18,7 +18,8 @@ import ray.exceptions
 from ray.data.datasource import FilenameProvider
 
 from capcli.bundle.bundle import load_bundle
-from capcli.captioning import CaptionSettings, provenance_of
+from capcli.caption_settings import CaptionSettings
+from capcli.captioning import provenance_of
 from capcli.errors import CapcliError, OutputError
 from capcli.pipeline import PipelineSettings
 from capcli.run_report import Report

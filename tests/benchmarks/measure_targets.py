@@ -27,7 +27,8 @@ from capcli.benchmark.machine import machine
 from capcli.benchmark.measure import ratio, take_turns
 from capcli.benchmark.photos import SMALL, write_photos
 from capcli.benchmark.report import Limit
-from capcli.captioning import CaptioningRun, CaptionSettings
+from capcli.caption_settings import CaptionSettings
+from capcli.captioning import CaptioningRun
 from capcli.cli.app import app
 from capcli.dataset.captions import CaptionedImage, read_captions
 from capcli.decoding.filters import caption_filters

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from capcli import CapcliError, Captioner
-from capcli.captioning import CaptioningRun, CaptionSettings
+from capcli.caption_settings import CaptionSettings
+from capcli.captioning import CaptioningRun
 from capcli.cli.run_control import interrupt_stops
 from capcli.inputs.paths import InputItem
 from capcli.outputs import Destinations, RowFile, row_format
@@ -285,7 +286,8 @@ def test_options_reach_what_they_are_for(photo: Path, monkeypatch: pytest.Monkey
         raise CapcliError("seen")
 
     monkeypatch.setattr("capcli.captioning.CaptioningRun", run)
-    monkeypatch.setattr("capcli.captioner.Captioner", lambda *model, **how: given.update(model=model, **how))
+    monkeypatch.setattr("capcli.opening.OpeningModel", lambda *model: model)
+    monkeypatch.setattr("capcli.captioner.Captioner", lambda opening, **how: given.update(opening=opening, **how))
     search = [
         "--beam",
         "5",
@@ -306,9 +308,7 @@ def test_options_reach_what_they_are_for(photo: Path, monkeypatch: pytest.Monkey
         "wanted": CaptionSettings(5, 9, 0.3, 2, raw=True, mirror_average=True),
         "speed": PipelineSettings(batch_size=3, workers=4, max_pixels=99),
         "limit": 7,
-        "model": ("mine",),
-        "provider": "cpu",
-        "threads": 1,
+        "opening": ("mine", "cpu", 1),
         "mirror_average": True,
     }
 

@@ -13,7 +13,9 @@ ROOMS = (
     "capcli/bundle_graphs.py",
     "capcli/captioner.py",
     "capcli/graph_fit.py",
+    "capcli/opening.py",
     "capcli/runtime/graph_file.py",
+    "capcli/runtime/sessions.py",
     "capcli/settings.py",
     "capcli/user_folders.py",
 )
@@ -26,6 +28,7 @@ CONFIDENCE = "tests/bundle/test_confidence.py"
 CAPTIONER = "tests/test_captioner.py"
 MATCHED = "tests/test_captioner_matching.py"
 SESSIONS = "tests/runtime/test_sessions.py"
+OPENING = "tests/test_opening.py"
 MODELS = "tests/cli/test_models.py"
 FOLDERS = "tests/test_user_folders.py"
 CHECKS = f"{BUNDLE} {HOSTILE}"
@@ -185,8 +188,8 @@ SECTIONS = {
               "length_penalty", "length_penalty=length_penalty or own.length_penalty", CAPTIONER),
         Fault("the longest caption is the bundle's", "max_length=own.max_length if max_length is None else max_length",
               "max_length=own.max_length", CAPTIONER),
-        Fault("habits do not reach captions", "caption_filters(self._tokenizer, manifest.habits)",
-              "caption_filters(self._tokenizer, type(manifest.habits)())", CAPTIONER),
+        Fault("habits do not reach captions", "caption_filters(self._tokenizer, self.bundle.manifest.habits)",
+              "caption_filters(self._tokenizer, type(self.bundle.manifest.habits)())", CAPTIONER),
         Fault("casing does not reach captions", "text=sentence(tokens, self.bundle.manifest.habits.casing)",
               "text=sentence(tokens)", CAPTIONER),
         Fault("a limit of pixels is not passed on to loaders", "loaders.load(image, size=size, max_pixels=most)",
@@ -203,8 +206,22 @@ SECTIONS = {
               "read_open_file(image) if is_open_file(image) else image)", "image)", CAPTIONER),
         Fault("hidden grids average mirror images", "if mirror_average and self._names.context and self._names."
               "attention_grid is None:", "if False:", CAPTIONER),
-        Fault("the decoder may run elsewhere", 'same = "cpu" if self.encoder.provider == "cpu" else provider',
-              "same = provider", CAPTIONER),
+        Fault("what is found out with the encoder is found out again",
+              "    sessions = _open_on_cpu(ort, sources, threads, None if obstacle is None else obstacle.reason)",
+              "    sessions = [open_session(graphs[0], provider=\"cpu\"), "
+              "*(open_session(graph, provider=target.provider) for graph in graphs[1:])]", SESSIONS),
+        Fault("graphs change places", "for source in sources]\n    return", "for source in sources[::-1]]\n    return",
+              SESSIONS),
+        Fault("why it is not CUDA is lost", "threads, None if obstacle is None else obstacle.reason)",
+              "threads, None)", SESSIONS),
+        Fault("what is printed while graphs are opened is lost", "    with ThreadPoolExecutor(len(sources)) as pool:",
+              "    with captured(), ThreadPoolExecutor(len(sources)) as pool:", OPENING),
+        Fault("a bundle that is read is read again", "model if isinstance(model, Bundle) else load_bundle(model))",
+              "load_bundle(model.folder if isinstance(model, Bundle) else model))", OPENING),
+        Fault("the opening loads NumPy at once", "if TYPE_CHECKING:\n    from capcli.runtime.sessions import Session\n",
+              "from capcli.runtime.sessions import Session\n", OPENING),
+        Fault("threads are not checked",
+              "None if threads is None else whole_number(\"threads\", threads, most=MOST_THREADS)", "threads", OPENING),
         Fault("a whole number may be True", "        if isinstance(value, bool) or getattr(getattr",
               "        if getattr(getattr", CAPTIONER),
         Fault("numbers of any size", "    if most is not None and number > most:\n", "    if False:\n", CAPTIONER),

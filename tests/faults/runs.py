@@ -7,6 +7,7 @@ from tests.faults.fault import Area, Fault
 ROOMS = (
     "capcli/pipeline.py",
     "capcli/captioning.py",
+    "capcli/caption_settings.py",
     "capcli/applying.py",
     "capcli/planning.py",
     "capcli/run_report.py",

@@ -19,6 +19,7 @@ from PIL import Image
 from capcli.errors import ImageError
 from capcli.inputs.images import load_image
 from capcli.inputs.kinds import sniff
+from tests.conftest import python
 from tests.photos import photo_array
 
 SIZE = (64, 48)
@@ -68,6 +69,18 @@ def test_every_format_shows_the_same_picture(kind: str, photo: Image.Image) -> N
     content = encode(photo, kind)
     assert sniff(content[:64]) == kind
     assert difference(load_image(content, size=SIZE), load_image(photo, size=SIZE)) < 12
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "TIFF", "AVIF", "ICO", "JPEG2000"])
+def test_a_photo_loads_no_readers_of_other_kinds(kind: str, photo: Image.Image, tmp_path: Path) -> None:
+    path = tmp_path / "photo"
+    path.write_bytes(encode(photo.resize((64, 64)), kind))
+    done = python(
+        "import sys\nfrom capcli.inputs.images import load_image\nload_image(sys.argv[1], size=(8, 8))\n"
+        "print('PIL.PdfImagePlugin' in sys.modules)\n",
+        str(path),
+    )
+    assert done.text == "False\n"
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from capcli.errors import BundleError, ProviderError, UsageError
 from capcli.runtime import sessions as runtime
 from capcli.runtime.cores import available_cores
-from capcli.runtime.installation import Distribution, conflict, installed_runtimes, right_runtime
-from capcli.runtime.sessions import Session, TensorSpec, open_session, provider_report
+from capcli.runtime.installation import Distribution, Obstacle, conflict, installed_runtimes, right_runtime
+from capcli.runtime.sessions import Session, TensorSpec, find_target, open_session, open_sessions, provider_report
 from tests.conftest import TESTS, Finished, environment, python
 
 WEIGHTS = np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -174,6 +174,36 @@ def test_what_is_no_graph_is_refused_in_one_line_that_names_it(content: bytes, p
         open_session(content, provider=provider)
 
 
+def test_graphs_that_are_opened_together_are_each_what_they_are_alone(graph: Path) -> None:
+    other = GRAPH.replace(b"Relu", b"Sinh")
+    both = open_sessions([graph, other], find_target("cpu"), 1)
+    for session, alone in zip(both, [open_session(graph), open_session(other)], strict=True):
+        assert np.array_equal(session.run(feeds(3), ["z"])[0], alone.run(feeds(3), ["z"])[0])
+        assert (session.provider, session.threads) == ("cpu", 1)
+
+
+def test_of_graphs_that_are_opened_together_the_bad_one_is_named(graph: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.onnx"
+    bad.write_bytes(GRAPH.replace(b"Relu", b"Nope"))
+    with pytest.raises(BundleError, match=r"bad\.onnx: not a usable ONNX graph \("):
+        open_sessions([graph, bad], find_target("cpu"))
+
+
+def test_what_auto_decides_for_the_first_graph_holds_for_all(graph: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def no_gpu(ort: object, source: runtime._Source, threads: int) -> Obstacle:
+        tried.append(source.name)
+        return Obstacle("the GPU is too old", "use the cpu provider")
+
+    # As on a machine where only running a graph shows that CUDA does not work.
+    monkeypatch.setattr(runtime, "cuda_obstacle", lambda ort, thorough: None)
+    monkeypatch.setattr(runtime, "_open_cuda", no_gpu)
+    both = open_sessions([graph, GRAPH], find_target("auto"))
+    assert [(session.provider, session.provider_note) for session in both] == [("cpu", "the GPU is too old")] * 2
+    assert tried == [str(graph)]
+
+
 def test_a_file_that_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"none\.onnx: cannot be read \(No such file"):
         open_session(tmp_path / "none.onnx")
@@ -306,8 +336,9 @@ def test_auto_says_why_it_is_not_cuda(graph: Path) -> None:
 def test_a_session_that_onnxruntime_quietly_puts_on_the_cpu_is_not_taken_for_cuda(graph: Path) -> None:
     done = python(
         "import sys, onnxruntime\n"
-        "from capcli.runtime.sessions import _open_cuda\n"
-        "print(_open_cuda(onnxruntime, sys.argv[1], 'it', 1))\n",
+        "from pathlib import Path\n"
+        "from capcli.runtime.sessions import _open_cuda, _source\n"
+        "print(_open_cuda(onnxruntime, _source(Path(sys.argv[1])), 1))\n",
         str(graph),
         CUDA_VISIBLE_DEVICES="-1",
     )

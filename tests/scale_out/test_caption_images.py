@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from capcli import ImageError, UsageError
-from capcli.captioning import CaptionSettings
+from capcli.caption_settings import CaptionSettings
 from capcli.outputs.rows import row_format
 from capcli.pipeline import PipelineSettings
 from capcli.scale_out import CaptionImages

@@ -95,7 +95,9 @@ def command() -> Path:
 def environment(**extra: str) -> dict[str, str]:
     """The tests' own environment without what would change capcli's behaviour."""
     kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(("CAPCLI_", "PYTHONPATH", "PYTEST_"))
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("CAPCLI_", "PYTHONPATH", "PYTHONUNBUFFERED", "PYTEST_"))
     }
     # What capcli remembers of output files is no business of the user who runs the tests.
     return {**kept, "XDG_STATE_HOME": _STATE.name, **extra}

@@ -22,8 +22,14 @@ def lie():
             pass
     os._exit(0)
 
+def told_crash():
+    with open(os.environ["CRASHES"], "ab") as told:
+        told.write(b"x")
+    ctypes.string_at(0)
+
 HARM = {
     b"crash": lambda: ctypes.string_at(0),
+    b"told crash": told_crash,
     b"exit": lambda: os._exit(0),
     b"killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
     b"hang": lambda: time.sleep(1000),

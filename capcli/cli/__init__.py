@@ -30,6 +30,8 @@ INTERRUPTED, TERMINATED = 130, 143
 _NO_THREAD = "can't start new thread"
 # What the system's loader says where a library does not fit into the memory that a process may have.
 _NO_ROOM = "failed to map segment from shared object"
+# Closed; full, of the disk, of what a user or a file may have; broken.
+_UNWRITABLE = {errno.EBADF, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 # Of signals that have ended what was being done, in the order in which they came.
 _stopped_by: list[int] = []
 
@@ -108,7 +110,7 @@ def _failed(error: Exception, arguments: list[str]) -> int:
     if hasattr(error, "format_message") and hasattr(error, "exit_code"):
         say(_usage(error, arguments))
         return int(error.exit_code)
-    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.EBADF, errno.ENOSPC):
+    if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITABLE:
         # The text of --help, which Typer prints itself.
         say(f"standard output cannot be written ({stdout_problem(error)})")
         return OutputError.exit_code

@@ -44,11 +44,8 @@ def open_closed_streams() -> None:
         try:
             os.fstat(number)
         except OSError:
-            # The lowest free number is the next one opened; reading only, for what is written should fail.
-            descriptor = os.open(os.devnull, os.O_RDONLY if number < 2 else os.O_WRONLY)
-            if descriptor != number:
-                os.dup2(descriptor, number)
-                os.close(descriptor)
+            # It gets the lowest free number, this one; reading only, for what is written should fail.
+            os.open(os.devnull, os.O_RDONLY if number < 2 else os.O_WRONLY)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, mode, encoding="utf-8", errors="surrogateescape", closefd=False))  # noqa: SIM115
 

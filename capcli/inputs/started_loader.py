@@ -56,9 +56,9 @@ class StartedLoader:
             options["creationflags"] = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
         try:
             with _no_signals():
-                # -P: a folder of photos may hold a numpy.py. The paths are this process's own.
+                # The paths are this process's own: a folder of photos that it is started in may hold a numpy.py.
                 self._popen = subprocess.Popen(
-                    [sys.executable, "-P", "-c", _START, *(path or os.getcwd() for path in sys.path)],
+                    [sys.executable, "-c", _START, *(path or os.getcwd() for path in sys.path)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,

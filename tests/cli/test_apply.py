@@ -279,6 +279,19 @@ def test_what_a_run_replaced_is_put_back(
     ]
 
 
+def test_what_is_too_long_for_a_row_is_replaced_only_where_no_row_is_to_tell_it(
+    capcli: RunCommand, tiny: Path, photos: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyexiv2")
+    photo, old = photos / "1.jpg", "words" * 8000
+    described(photo, old)
+    replacing = ("caption", photo, "--model", tiny, "--write-metadata", "--existing", "replace")
+    done = capcli(*replacing, "-o", tmp_path / "out.csv")
+    assert done.code == 1 and "too long to be kept in the row, and is left as it is" in done.errors
+    assert description(photo) == old
+    assert capcli(*replacing).code == 0 and description(photo) == SAID
+
+
 @pytest.mark.parametrize("options", [("--sidecar", ".txt"), ("--write-metadata",), ("--unreviewed",)])
 def test_undo_goes_with_nothing_that_writes_captions(
     capcli: RunCommand, captions: Path, options: tuple[str, ...]

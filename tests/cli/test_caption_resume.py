@@ -288,6 +288,16 @@ def test_a_picture_on_standard_input_cannot_be_gone_on_with(
 MARK = b"\xef\xbb\xbf"
 
 
+def test_a_file_of_one_photo_that_is_to_be_gone_on_with_has_its_path(
+    capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path
+) -> None:
+    one, other = sorted(few.glob("*.png"))[:2]
+    out = tmp_path / "out.txt"
+    for given in ([one], [one, other]):
+        assert capcli("caption", *given, "--model", tiny, "--resume", "-o", out).code == 0
+        assert [line.split("\t")[0] for line in out.read_text().splitlines()] == list(map(str, given))
+
+
 @pytest.mark.parametrize(
     ("name", "first", "second"),
     [("x.csv", ["--bom"], []), ("x.csv", [], ["--bom"]), ("x.tsv", ["--bom"], ["--bom"])],

@@ -79,7 +79,7 @@ class Swallowing:
                 raise ImportError("initialization failed")
 
 sys.meta_path.insert(0, Swallowing())
-for library in ("tokenizers", "onnxruntime"):
+for library in ("onnxruntime", "tokenizers"):
     for number in (signal.SIGTERM, signal.SIGINT):
         signals = [number]
         print(cli.run(["caption", "missing.jpg", "--model", sys.argv[1]]), len(signals))

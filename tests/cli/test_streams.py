@@ -58,6 +58,15 @@ def test_a_full_standard_output_is_told(arguments: list[str], tmp_path: Path) ->
     assert done.stderr.startswith(b"capcli: standard output cannot be written (")
 
 
+@pytest.mark.parametrize("arguments", [["--version"], ["models", "list"], ["--help"], ["caption", "a.jpg"]])
+def test_a_standard_output_of_a_limited_size_is_told(arguments: list[str], photo: Path) -> None:
+    if arguments[0] == "caption":
+        arguments = [*arguments, "--model", str(TINY_BUNDLE)]
+    line = f"ulimit -f 0; {shlex.join([str(command()), *arguments])} >said 2>&-; echo $?"
+    done = subprocess.run(["sh", "-c", line], cwd=photo.parent, capture_output=True, env=environment(), check=False)
+    assert (done.stdout, (photo.parent / "said").read_bytes()) == (b"4\n", b"")
+
+
 UNFORESEEN = """
 from capcli import cli
 from capcli.cli import app as module

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from capcli.cli.terminal import on_screen, one_line
 from capcli.messages import shortened
 from tests.cli.test_feedback import on_terminal_raw
 from tests.conftest import RunCommand
 from tests.shapes import draw
+from tests.texts import texts
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="names of POSIX")
 
@@ -71,7 +71,7 @@ def test_a_message_is_one_line_without_control_characters() -> None:
     assert one_line("a\x1b[2Jb\n\t\x7f\x9bé🐶") == "a\\x1b[2Jb\\n\\t\\x7f\\x9bé🐶"
 
 
-@given(st.text(st.characters() | st.sampled_from("\udc80\udc9b\udcff\u202e\x1b\x9b\n")))
+@given(texts("\udc80\udc9b\udcff\u202e\x1b\x9b\n"))
 def test_whatever_a_name_holds_a_terminal_gets_one_line_that_it_obeys_in_nothing(name: str) -> None:
     shown = on_screen(name)
     shown.encode("utf-8", "surrogatepass")
@@ -92,13 +92,19 @@ def test_names_are_cut_where_they_are_too_long_and_only_there() -> None:
     assert shortened("a" * 100 + "x" + "b" * 100) == "a" * 100 + "..." + "b" * 100
 
 
-def test_a_long_name_shows_its_beginning_and_its_end(capcli: RunCommand, tiny: Path) -> None:
+def test_a_long_name_shows_its_beginning_and_its_end(capcli: RunCommand, tiny: Path, tmp_path: Path) -> None:
     name = "first/" + "x" * 3000 + "/last.jpg"
     done = capcli("caption", name, "--model", tiny)
     assert done.code == 1 and len(done.errors) < 300
     assert done.errors.startswith("capcli: first/xxx") and "xxx/last.jpg: " in done.errors
     usual = "y" * 190 + ".jpg"
     assert f"capcli: {usual}: no such file\n" == capcli("caption", usual, "--model", tiny).errors
+    # As one that was found in a folder.
+    folder = tmp_path / ("f" * 200) / ("g" * 200)
+    folder.mkdir(parents=True)
+    (folder / "last.jpg").write_text("no photo")
+    found = capcli("caption", tmp_path, "--model", tiny, "--sidecar", ".txt")
+    assert found.code == 1 and len(found.errors) < 350 and "ggg/last.jpg: is " in found.errors
     # Rows have it whole.
     row = json.loads(capcli("caption", name, "--model", tiny, "--json").text)
     assert row["path"] == name

@@ -235,8 +235,6 @@ SECTIONS = {
               "signals[0] if details else None", MATCHED),
         Fault("the confidence is the most probable one's", "confidence.probability(signals[order[0]])",
               "confidence.probability(signals[0])", MATCHED),
-        Fault("another search's captions are chosen", "0.0 if confidence is None else confidence.choice",
-              "0.0 if self._confidence is None else self._confidence.choice", MATCHED),
     ],
 }
 # fmt: on

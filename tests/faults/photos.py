@@ -211,7 +211,7 @@ SECTIONS = {
         Fault("what follows a PNG is not compared", '        elif name != b"eXIf":\n            yield (name, data)\n'
               '    yield ("after the end", content[at:])\n',
               '        elif name != b"eXIf":\n            yield (name, data)\n', GUARDS),
-        Fault("a cut PNG is whole", "if len(content) < at + 12 + size:", "if False:", METADATA),
+        Fault("a cut PNG is whole", "if len(content) < at + 12 + size:", "if False:", IMAGE_DATA),
         Fault("WebP's chunks are not compared", "            yield (name, data)\n        at += 8 + size + size % 2\n",
               "            pass\n        at += 8 + size + size % 2\n", GUARDS),
         Fault("WebP's odd chunks are not padded", "at += 8 + size + size % 2", "at += 8 + size", METADATA),

@@ -194,10 +194,11 @@ def main(names: list[str]) -> int:
             file, text = plant(area, fault, copy)
             code, printed = pytest_fails(copy, fault.tests.split(), _LONGEST_S)
             file.write_text(text, "utf-8")
-            # 1: tests failed. Anything else is no answer: a fault that does not even load, tests that are gone.
-            verdict = {0: "SURVIVES", 1: "caught"}.get(code, f"NO ANSWER (pytest ended with {code})\n{printed}")
+            # Anything else is no answer: a fault that does not even load, tests that are gone.
+            verdicts = {0: "SURVIVES", 1: "caught", -signal.SIGKILL: "caught, by a test that never ends"}
+            verdict = verdicts.get(code, f"NO ANSWER (pytest ended with {code})\n{printed}")
             print(f"{verdict}: {fault.name}", flush=True)
-            return code != 1
+            return not verdict.startswith("caught")
 
         waiting = iter(faults)
         turn = threading.Lock()

@@ -139,6 +139,15 @@ def test_a_photo_that_ends_its_process_has_an_error_and_the_next_is_read(
 
 
 @pytest.mark.usefixtures("harmed")
+def test_a_photo_that_ends_its_process_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crashes = tmp_path / "crashes"
+    monkeypatch.setenv("CRASHES", str(crashes))
+    with Loaders(1) as loaders, pytest.raises(ImageError, match="its decoder crashed"):
+        read(loaders, photo_saying("told crash", tmp_path / "bad.jpg"))
+    assert crashes.read_bytes() == b"x"
+
+
+@pytest.mark.usefixtures("harmed")
 def test_a_photo_that_never_ends_is_given_up(tmp_path: Path) -> None:
     with Loaders(1, longest_s=1) as loaders:
         with pytest.raises(ImageError, match="is given up: reading it took longer than 1 s"):
@@ -226,22 +235,30 @@ def test_they_end_with_whoever_started_them_however_that_ends(tmp_path: Path) ->
 
 def test_more_are_started_only_when_photos_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = photo_saying("nothing", tmp_path / "x.jpg")
-    monkeypatch.setattr("capcli.inputs.loaders._PATIENCE_S", 0.3)
+    over = threading.Event()
 
-    def work(loaders: Loaders, until: float) -> None:
-        while time.monotonic() < until:
+    def work() -> None:
+        while not over.is_set():
             read(loaders, photo)
 
+    monkeypatch.setattr("capcli.inputs.loaders._PATIENCE_S", 60)
     with Loaders(2) as loaders:
-        read(loaders, photo)
-        work(loaders, time.monotonic() + 0.5)
-        assert len(loaders.processes) == 1
-        threads = [threading.Thread(target=work, args=(loaders, time.monotonic() + 1.5)) for _ in range(4)]
+        threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
-        assert len(loaders.processes) == 2
+        try:
+            # Several wait for the one at any time, but not for long.
+            time.sleep(0.5)
+            assert len(loaders.processes) == 1
+            monkeypatch.setattr("capcli.inputs.loaders._PATIENCE_S", 0.1)
+            end = time.monotonic() + 30
+            while len(loaders.processes) < 2 and time.monotonic() < end:
+                time.sleep(0.01)
+            assert len(loaders.processes) == 2
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
 
 
 def test_they_import_no_model_and_nothing_from_the_folder_they_are_started_in(

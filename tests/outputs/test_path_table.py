@@ -21,7 +21,7 @@ from capcli.outputs.rows import Row, row_format
 # Just after their table has grown for the last time.
 PATHS = 11_500
 # Of which many begin, or end, alike, so that they want the same slots.
-KEYS = st.integers(0, 40).map(lambda number: (number % 5).to_bytes(8, "little") + (number // 5).to_bytes(2, "little"))
+KEYS = st.integers(0, 11).map(lambda number: (number % 3).to_bytes(8, "little") + (number // 3).to_bytes(2, "little"))
 
 
 def bytes_a_path(work: Callable[[], object], paths: int = PATHS) -> float:

@@ -17,17 +17,12 @@ from capcli.outputs.path_keys import PathKeys
 from capcli.outputs.records import read_rows
 from capcli.outputs.rows import FORMATS, Row, row_format
 from capcli.outputs.sidecars import Sidecars
+from tests.texts import texts
 
 NUMBERS = itertools.count()
 PATH = st.binary(min_size=1, max_size=6).filter(lambda path: b"\0" not in path).map(os.fsdecode)
 # Line ends, quotes, delimiters, formulas and escapes: where rows go wrong.
-TEXT = st.text(
-    st.one_of(
-        st.sampled_from(list("\n\r\t\"',;\\=é🐶")), st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-    ),
-    min_size=1,
-    max_size=12,
-)
+TEXT = texts("\n\r\t\"',;\\=é🐶", exclude_categories=["Cs"], exclude_characters="\0", min_size=1, max_size=12)
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,10 @@ from capcli.errors import UsageError
 from capcli.outputs.cells import CsvSplitter
 from capcli.outputs.records import RecordError, Records, read_rows
 from capcli.outputs.rows import Row, format_of, holds_raw_bytes, row_format
+from tests.texts import texts
 
 PATHS = st.binary(min_size=1, max_size=20).filter(lambda path: b"\0" not in path).map(os.fsdecode)
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
+TEXT = texts("\0\n\r\t\"',;=\ufeff", exclude_categories=["Cs"], min_size=1, max_size=30)
 ROWS = st.lists(
     st.one_of(
         st.builds(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 
-from capcli.cli.terminal import on_screen, one_line
+from capcli.cli.terminal import answer, on_screen, one_line, write_stdout
+from capcli.errors import OutputError
 from capcli.messages import shortened
 from tests.cli.test_feedback import on_terminal_raw
 from tests.conftest import RunCommand
@@ -85,6 +89,16 @@ def test_whatever_a_name_holds_a_terminal_gets_one_line_that_it_obeys_in_nothing
     assert not odd & set(shown) and len(shown.splitlines()) <= 1
     assert on_screen(shown) == shown
     assert len(shortened(name)) <= 203 and (shortened(name) == name or len(name) > 200)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_what_cannot_be_written_to_standard_output_is_an_error_of_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    for write in (answer, lambda text: write_stdout(text.encode())):
+        # Unbuffered: what stays in a buffer would be tried again when it is closed.
+        with contextlib.closing(io.TextIOWrapper(open("/dev/full", "wb", buffering=0))) as full:
+            monkeypatch.setattr(sys, "stdout", full)
+            with pytest.raises(OutputError, match=r"standard output cannot be written \(No space"):
+                write("a caption")
 
 
 def test_names_are_cut_where_they_are_too_long_and_only_there() -> None:

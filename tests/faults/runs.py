@@ -362,7 +362,7 @@ SECTIONS = {
         Fault("a closed standard output is an internal error",
               '    except OSError as error:\n        raise OutputError(f"standard output',
               '    except ZeroDivisionError as error:\n        raise OutputError(f"standard output',
-              f"{STREAMS}::test_a_standard_output_of_a_limited_size_is_told"),
+              f"{TERMINAL}::test_what_cannot_be_written_to_standard_output_is_an_error_of_output"),
         Fault("a closed pipe is an internal error",
               "    except BrokenPipeError as error:\n        raise ReaderGoneError from error\n",
               "    except ZeroDivisionError as error:\n        raise ReaderGoneError from error\n",

@@ -12,7 +12,6 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -206,7 +205,7 @@ def open_session(graph: Path | bytes, *, provider: str = "auto", threads: int | 
 
 
 def open_sessions(graphs: Sequence[Path | bytes], target: Target, threads: int | None = None) -> list[Session]:
-    """Loads ONNX graphs that work together; on the CPU at the same time.
+    """Loads ONNX graphs that work together, all on one provider.
 
     Args:
         graphs: files, or their bytes; at least one.
@@ -230,7 +229,9 @@ def open_sessions(graphs: Sequence[Path | bytes], target: Target, threads: int |
             return [opened, *(open_session(graph, provider=target.provider, threads=threads) for graph in graphs[1:])]
         obstacle = opened
     # Where the graph itself was at fault, the CPU refuses it too, with an error that says so.
-    sessions = _open_on_cpu(ort, sources, threads, None if obstacle is None else obstacle.reason)
+    note = None if obstacle is None else obstacle.reason
+    sessions = [_open_on_cpu(ort, source, threads, note) for source in sources]
+    _give_memory_back()
     if target.provider == "cuda":
         raise ProviderError(f"{sources[0].name}: CUDA cannot be used: {obstacle}")
     return sessions
@@ -323,22 +324,18 @@ def _options(ort: Any, threads: int) -> Any:
     return options
 
 
-def _open_on_cpu(ort: Any, sources: Sequence[_Source], threads: int, note: str | None) -> list[Session]:
-    """Each graph in a thread of its own: reading and rewriting it keeps one core busy and Python free.
-
-    Nothing is printed at this level of logging, and where it was caught what other threads print would be too.
-    """
-
-    def opened(source: _Source) -> Any:
-        return ort.InferenceSession(source.given, _options(ort, threads), providers=[_CPU], enable_fallback=0)
-
-    with ThreadPoolExecutor(len(sources)) as pool:
-        natives = [pool.submit(opened, source) for source in sources]
-    _give_memory_back()
-    return [
-        Session(_native_of(native, source.name), source.name, "cpu", threads, note)
-        for source, native in zip(sources, natives, strict=True)
-    ]
+def _open_on_cpu(ort: Any, source: _Source, threads: int, note: str | None) -> Session:
+    """Nothing is printed at this level of logging; and where it was caught, what other threads print would be too."""
+    try:
+        native = ort.InferenceSession(source.given, _options(ort, threads), providers=[_CPU], enable_fallback=0)
+    except Exception as error:
+        reason = re.sub(r"^Load model from .* failed: ?", "", one_reason(str(error)))
+        if is_out_of_memory(reason):
+            raise ProviderError(f"{source.name}: not enough memory to load it ({reason})") from error
+        raise BundleError(
+            f"{source.name}: not a usable ONNX graph ({reason}); install capcli again, or export the bundle again"
+        ) from error
+    return Session(native, source.name, "cpu", threads, note)
 
 
 def _give_memory_back() -> None:
@@ -347,18 +344,6 @@ def _give_memory_back() -> None:
         # Not every C library has it.
         with contextlib.suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)
-
-
-def _native_of(opened: Future[Any], name: str) -> Any:
-    try:
-        return opened.result()
-    except Exception as error:
-        reason = re.sub(r"^Load model from .* failed: ?", "", one_reason(str(error)))
-        if is_out_of_memory(reason):
-            raise ProviderError(f"{name}: not enough memory to load it ({reason})") from error
-        raise BundleError(
-            f"{name}: not a usable ONNX graph ({reason}); install capcli again, or export the bundle again"
-        ) from error
 
 
 def _open_cuda(ort: Any, source: _Source, threads: int) -> Session | Obstacle:

@@ -207,15 +207,16 @@ SECTIONS = {
         Fault("hidden grids average mirror images", "if mirror_average and self._names.context and self._names."
               "attention_grid is None:", "if False:", CAPTIONER),
         Fault("what is found out with the encoder is found out again",
-              "    sessions = _open_on_cpu(ort, sources, threads, None if obstacle is None else obstacle.reason)",
+              "    sessions = [_open_on_cpu(ort, source, threads, note) for source in sources]",
               "    sessions = [open_session(graphs[0], provider=\"cpu\"), "
               "*(open_session(graph, provider=target.provider) for graph in graphs[1:])]", SESSIONS),
-        Fault("graphs change places", "for source in sources]\n    return", "for source in sources[::-1]]\n    return",
+        Fault("graphs change places", "for source in sources]\n    _give", "for source in sources[::-1]]\n    _give",
               SESSIONS),
-        Fault("why it is not CUDA is lost", "threads, None if obstacle is None else obstacle.reason)",
-              "threads, None)", SESSIONS),
-        Fault("what is printed while graphs are opened is lost", "    with ThreadPoolExecutor(len(sources)) as pool:",
-              "    with captured(), ThreadPoolExecutor(len(sources)) as pool:", OPENING),
+        Fault("why it is not CUDA is lost", "None if obstacle is None else obstacle.reason", "None", SESSIONS),
+        Fault("what is printed while graphs are opened is lost",
+              "        native = ort.InferenceSession(source.given, _options(ort, threads), providers=[_CPU]",
+              "        with captured():\n            native = ort.InferenceSession(source.given, "
+              "_options(ort, threads), providers=[_CPU]", OPENING),
         Fault("a bundle that is read is read again", "model if isinstance(model, Bundle) else load_bundle(model))",
               "load_bundle(model.folder if isinstance(model, Bundle) else model))", OPENING),
         Fault("the opening loads NumPy at once", "if TYPE_CHECKING:\n    from capcli.runtime.sessions import Session\n",

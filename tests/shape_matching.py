@@ -5,6 +5,8 @@ By least squares on generated shapes, pictures are laid where their sentences li
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from capcli import Captioner
@@ -43,3 +45,8 @@ def shape_matching(bundle: Bundle) -> Matching:
         np.zeros(WIDTH, np.float32),
         np.array(10.0, np.float32),
     )
+
+
+def score(matching: Matching, picture: np.ndarray, tokens: Sequence[int]) -> float:
+    """Of one sentence."""
+    return matching.scores(picture, [tokens])[0]

@@ -74,10 +74,6 @@ class Matching:
             for side in sides
         ]
 
-    def score(self, picture: np.ndarray, tokens: Sequence[int]) -> float:
-        """The score of one sentence, see `scores`."""
-        return self.scores(picture, [tokens])[0]
-
     def picture(self, numbers: np.ndarray) -> np.ndarray:
         """A picture's side, of length 1: float32 [D] of its numbers, float32 [F]."""
         return _unit(_product(self._projection, (numbers - self.means) / self.scales) + self.bias)

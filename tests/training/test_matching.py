@@ -20,6 +20,7 @@ from capcli.training import matching_choice  # noqa: E402
 from capcli.training.export_source import ExportSource, RunImages  # noqa: E402
 from capcli.training.matching import learn_matching  # noqa: E402
 from capcli.training.matching_choice import choose_matching, learn_from, look_at  # noqa: E402
+from tests.shape_matching import score  # noqa: E402
 from tests.shapes import write_data_set  # noqa: E402
 
 TOPICS = 20
@@ -46,7 +47,7 @@ def learnt() -> Matching:
 def test_it_goes_by_picture_and_sentence(learnt: Matching) -> None:
     """Of photos that it was not learnt on."""
     pictures, sentences = _topics(TOPICS, seed=2)
-    table = np.array([[learnt.score(picture, said[0]) for said in sentences] for picture in pictures])
+    table = np.array([[score(learnt, picture, said[0]) for said in sentences] for picture in pictures])
     own = np.arange(TOPICS)
     assert (table.argmax(0) == own).all() and (table.argmax(1) == own).all()
     assert np.diag(table).min() > 0
@@ -55,8 +56,8 @@ def test_it_goes_by_picture_and_sentence(learnt: Matching) -> None:
 def test_a_word_that_was_never_met_says_nothing(learnt: Matching) -> None:
     picture, said = _topics(1, seed=2)
     assert not learnt.words[0].any()
-    assert learnt.score(picture[0], [0]) == 0
-    assert learnt.score(picture[0], [*said[0][0], 0]) == learnt.score(picture[0], said[0][0])
+    assert score(learnt, picture[0], [0]) == 0
+    assert score(learnt, picture[0], [*said[0][0], 0]) == score(learnt, picture[0], said[0][0])
 
 
 def test_the_same_photos_give_the_same_and_chance_elsewhere_stays(learnt: Matching) -> None:
@@ -74,7 +75,7 @@ def test_a_number_that_is_the_same_in_all_pictures_does_no_harm() -> None:
     pictures, sentences = _topics(40, seed=1)
     pictures[:, 3] = 1e6
     matching = learn_matching(pictures, sentences, 4 + TOPICS)
-    matching_scores = [matching.score(picture, said[0]) for picture, said in zip(pictures, sentences, strict=True)]
+    matching_scores = [score(matching, picture, said[0]) for picture, said in zip(pictures, sentences, strict=True)]
     assert np.isfinite(matching_scores).all() and (matching.scales > 0).all()
 
 
@@ -107,7 +108,7 @@ def test_a_bundle_learns_which_sentences_go_with_its_photos(bundle: Bundle, shap
     some = shapes[::9]
     table = np.array(
         [
-            [matching.score(picture, tokenizer.encode(other.captions[0])) for other in some]
+            [score(matching, picture, tokenizer.encode(other.captions[0])) for other in some]
             for picture in look_at(bundle, some)
             if picture is not None
         ]

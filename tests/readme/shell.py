@@ -103,10 +103,9 @@ class Shell:
         )
 
 
-def wait_until(true: Callable[[], bool], meanwhile: Callable[[], object] = lambda: None) -> None:
+def wait_until(true: Callable[[], bool]) -> None:
     """Waits for what another process does, for up to a minute."""
     deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline
-        meanwhile()
         time.sleep(0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import json
@@ -130,17 +131,25 @@ def test_inotifywait_brings_photos_as_they_come(shell: Shell, photos: Path) -> N
     need("inotifywait")
     out, odd = shell.folder / "captions.csv", photos / "moved, \n here.PNG"
     picture("blue").save(shell.folder / "elsewhere.png")
-    with shell.started(block("inotifywait ")):
-        # Nothing tells when it has begun to watch.
-        wait_until(
-            lambda: captions(out) == {"photos/red.jpg": RED},
-            lambda: picture("red").save(photos / "red.jpg", quality=95),
-        )
+    with shell.started(block("inotifywait ")) as process:
+        wait_until(lambda: watches_a_folder(process.pid))
+        picture("red").save(photos / "red.jpg", quality=95)
+        wait_until(lambda: captions(out) == {"photos/red.jpg": RED})
         (photos / "notes.txt").write_text("no photo")
         (shell.folder / "elsewhere.png").rename(odd)
         wait_until(lambda: len(captions(out)) > 1)
     # Neither the photo that was there before nor what is none.
     assert captions(out) == {"photos/red.jpg": RED, f"photos/{odd.name}": BLUE}
+
+
+def watches_a_folder(group: int) -> bool:
+    """Whether a process of a group has an inotify watch."""
+    for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
+        # Processes end while they are looked at.
+        with contextlib.suppress(OSError):
+            if os.getpgid(int(info.parts[2])) == group and "inotify wd:" in info.read_text():
+                return True
+    return False
 
 
 def test_a_loop_brings_photos_as_they_come(shell: Shell, photos: Path) -> None:

@@ -132,6 +132,16 @@ def test_a_run_with_nothing_left_to_do_loads_no_model(
     assert out.read_bytes() == content
 
 
+def test_one_photo_that_wants_nothing_loads_no_model(capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path) -> None:
+    photo, missing = min(few.glob("*.png")), ("--model", tmp_path / "no such model", "--provider", "cuda")
+    assert capcli("caption", photo, "--sidecar", ".txt", "--model", tiny).code == 0
+    out = tmp_path / "x.csv"
+    assert capcli("caption", photo, "-o", out, "--model", tiny).code == 0
+    for options in (("--sidecar", ".txt"), ("-o", out, "--resume"), ("--dry-run",)):
+        done = capcli("caption", photo, *options, *missing, "--quiet", env={"CUDA_VISIBLE_DEVICES": "-1"})
+        assert (done.code, done.err) == (0, b""), options
+
+
 def test_new_photos_are_added_and_mended_ones_retried(
     capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path
 ) -> None:

@@ -1,4 +1,5 @@
-"""What captions are asked for. Loads nothing that a wrong option would be waited for.
+"""What captions are asked for, and what of it a bundle can give. Importing it loads no NumPy, which whoever has
+mistyped an option would wait for.
 
 Knows nothing of inputs or of where captions go.
 """
@@ -12,6 +13,7 @@ from capcli.errors import UsageError
 
 if TYPE_CHECKING:
     from capcli.bundle.bundle import Bundle
+    from capcli.bundle.confidence import Confidence
     from capcli.decoding.search import SearchSettings
 
 
@@ -39,9 +41,15 @@ class CaptionSettings:
             UsageError: a value is out of range.
             TypeError: a value is no number.
         """
-        from capcli.captioner import search_settings
+        from capcli.decoding.search import SearchSettings
 
-        return search_settings(bundle, self.beam, self.max_length, self.length_penalty, self.captions)
+        own = bundle.manifest.search
+        return SearchSettings(
+            beam=own.beam if self.beam is None else self.beam,
+            max_length=own.max_length if self.max_length is None else self.max_length,
+            length_penalty=own.length_penalty if self.length_penalty is None else self.length_penalty,
+            captions=self.captions,
+        )
 
     def check_confidence(self, bundle: Bundle) -> None:
         """Refuses a least confidence where captions of a bundle have none.
@@ -55,8 +63,6 @@ class CaptionSettings:
 
     def why_no_confidence(self, bundle: Bundle) -> str | None:
         """Why captions of a bundle would have no confidence; None where they have one."""
-        from capcli.captioner import confidence_of
-
         own = bundle.manifest.search
         given = ((self.beam, own.beam), (self.max_length, own.max_length), (self.length_penalty, own.length_penalty))
         if confidence_of(bundle) is None:
@@ -66,3 +72,12 @@ class CaptionSettings:
         if self.mirror_average:
             return "it is known for photos without --mirror-average alone"
         return None
+
+
+def confidence_of(bundle: Bundle) -> Confidence | None:
+    """How sure a bundle is of a caption; None where that is not known, or takes signals that are not known here."""
+    from capcli.bundle.bundle import MATCHING
+    from capcli.decoding.signals import are_known
+
+    confidence, matching = bundle.confidence, MATCHING in bundle.manifest.files
+    return confidence if confidence is not None and are_known(confidence.signals, matching=matching) else None

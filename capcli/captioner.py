@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from capcli.bundle.bundle import DEFAULT, MATCHING, Bundle
-from capcli.bundle.confidence import Confidence
+from capcli.bundle.bundle import DEFAULT, Bundle
 from capcli.bundle.matching import CONTEXT, picture_numbers
 from capcli.bundle.tokens import raw_text, sentence
 from capcli.bundle_graphs import BundleGraphs
+from capcli.caption_settings import CaptionSettings, confidence_of
 from capcli.decoding.choice import best_first, searched_with
 from capcli.decoding.filters import caption_filters
 from capcli.decoding.search import Hypothesis, SearchSettings, search
-from capcli.decoding.signals import are_known, signals_of
+from capcli.decoding.signals import signals_of
 from capcli.errors import ImageError
 from capcli.inputs.images import MAX_PIXELS, load_image, load_readers
 from capcli.inputs.sources import check_type, is_one_image, is_open_file, name_of, read_open_file, several
@@ -153,7 +153,7 @@ class Captioner:
             UsageError: a value is out of range.
             TypeError: a value is no number.
         """
-        return search_settings(self.bundle, beam, max_length, length_penalty, captions)
+        return CaptionSettings(beam, max_length, length_penalty, captions).search(self.bundle)
 
     def knows_confidence(self, settings: SearchSettings) -> bool:
         """Whether captions with these settings have a confidence: with the bundle's own, if it has been fitted, and
@@ -442,25 +442,6 @@ class Captioner:
             Word(text, float(log_prob), None if attention is None else attention[place])
             for place, (text, log_prob) in enumerate(zip([*tokens, ""], hypothesis.log_probs, strict=True))
         )
-
-
-def search_settings(
-    bundle: Bundle, beam: int | None, max_length: int | None, length_penalty: float | None, captions: int
-) -> SearchSettings:
-    """What `Captioner.settings` gives, without loading the model; the errors are the same."""
-    own = bundle.manifest.search
-    return SearchSettings(
-        beam=own.beam if beam is None else beam,
-        max_length=own.max_length if max_length is None else max_length,
-        length_penalty=own.length_penalty if length_penalty is None else length_penalty,
-        captions=captions,
-    )
-
-
-def confidence_of(bundle: Bundle) -> Confidence | None:
-    """How sure a bundle is of a caption; None where that is not known, or takes signals that are not known here."""
-    confidence, matching = bundle.confidence, MATCHING in bundle.manifest.files
-    return confidence if confidence is not None and are_known(confidence.signals, matching=matching) else None
 
 
 def _pipeline_input(image: Any) -> PipelineInput[Any]:

@@ -16,7 +16,7 @@ from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from capcli.caption_settings import CaptionSettings
+from capcli.caption_settings import CaptionSettings, confidence_of
 from capcli.errors import ImageError
 from capcli.inputs.paths import InputItem
 from capcli.outputs.destinations import Destinations
@@ -167,11 +167,8 @@ class CaptioningRun:
             self._caption_all(tasks)
 
     def _caption_all(self, tasks: Iterable[_Task]) -> None:
-        captioner = self._load()
-        # Not before: the model is opened beside this import.
-        from capcli.captioner import confidence_of
-
         wanted = self._settings
+        captioner = self._load()
         search = wanted.search(captioner.bundle)
         if self._destinations.min_confidence is not None:
             wanted.check_confidence(captioner.bundle)

@@ -210,7 +210,7 @@ def caption(
     if given.nameless:
         where.check_stdin()
     opening = None
-    if given.one_photo and not dry_run and where.file is None and not photos:
+    if given.one and not (given.missing or dry_run) and where.file is None and not photos:
         # It will be needed for sure, and what is imported from here on takes as long.
         opening = OpeningModel(model, provider, threads)
     # These load NumPy, which need not be waited for to be told of a wrong option.
@@ -244,12 +244,12 @@ def caption(
     run = CaptioningRun(
         lambda: _load(opening or OpeningModel(model, provider, threads), mirror_average),
         wanted,
-        Destinations(where.rows(alone=given.alone or given.nameless), photos, feedback.kept, min_confidence),
+        Destinations(where.rows(alone=given.one), photos, feedback.kept, min_confidence),
         PipelineSettings(batch_size, workers, max_pixels),
         feedback,
         limit,
         # One photo alone has nobody to take down, and its caption is waited for.
-        None if given.alone or given.nameless else Loaders(workers),
+        None if given.one else Loaders(workers),
     )
     try:
         with interrupt_stops(run):

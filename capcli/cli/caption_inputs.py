@@ -35,9 +35,9 @@ class Given:
     left_out: Counter[str]
 
     @property
-    def one_photo(self) -> bool:
-        """Whether a person waits for the caption of one photo."""
-        return (self.alone or self.nameless) and not self.missing
+    def one(self) -> bool:
+        """Whether it is one photo, whose caption is waited for."""
+        return self.alone or self.nameless
 
 
 def given_inputs(arguments: list[str], rules: FolderRules, *, null: bool, newer: Newer | None = None) -> Given:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from capcli.captioner import Caption, Captioner, confidence_of
+from capcli.caption_settings import confidence_of
+from capcli.captioner import Caption, Captioner
 from capcli.inputs.images import load_image
 from capcli.inputs.sources import ImageSource
 

@@ -222,18 +222,20 @@ def open_sessions(graphs: Sequence[Path | bytes], target: Target, threads: int |
     threads = threads or available_cores()
     sources = [_source(graph) for graph in graphs]
     ort = _load_onnxruntime()
+    sessions = []
     obstacle = target.obstacle
-    if target.tries_cuda:
-        opened = _open_cuda(ort, sources[0], threads)
-        if isinstance(opened, Session):
-            return [opened, *(open_session(graph, provider=target.provider, threads=threads) for graph in graphs[1:])]
-        obstacle = opened
-    # Where the graph itself was at fault, the CPU refuses it too, with an error that says so.
-    note = None if obstacle is None else obstacle.reason
-    sessions = [_open_on_cpu(ort, source, threads, note) for source in sources]
+    for source in sources:
+        if target.provider != "cpu" and obstacle is None:
+            opened = _open_cuda(ort, source, threads)
+            if isinstance(opened, Session):
+                sessions.append(opened)
+                continue
+            obstacle = opened
+        # Where the graph itself was at fault, the CPU refuses it too, with an error that says so.
+        sessions.append(_open_on_cpu(ort, source, threads, None if obstacle is None else obstacle.reason))
+        if target.provider == "cuda":
+            raise ProviderError(f"{source.name}: CUDA cannot be used: {obstacle}")
     _give_memory_back()
-    if target.provider == "cuda":
-        raise ProviderError(f"{sources[0].name}: CUDA cannot be used: {obstacle}")
     return sessions
 
 

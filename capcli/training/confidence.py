@@ -16,7 +16,8 @@ from capcli.bundle.bundle import Bundle, read_bundle
 from capcli.bundle.confidence import Confidence, SignalWeight
 from capcli.bundle.matching import FILE
 from capcli.bundle.tokens import raw_text
-from capcli.captioner import Captioner, search_settings
+from capcli.caption_settings import CaptionSettings
+from capcli.captioner import Captioner
 from capcli.dataset.captions import CaptionedImage
 from capcli.decoding.choice import best_first, searched_with
 from capcli.decoding.search import Hypothesis
@@ -133,7 +134,7 @@ def fit_judged(bundle: Bundle, judged: Sequence[Judged], *, choice: float = CHOI
         bundle: whose search found the sentences.
         choice: what its logit counts in the choice.
     """
-    settings = search_settings(bundle, None, None, None, 1)
+    settings = CaptionSettings().search(bundle)
     first = weigh_signals(bundle, [each.signals[0] for each in judged], [each.chances[0] for each in judged])
     signals, chances = [], []
     for each in judged:

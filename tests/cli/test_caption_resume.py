@@ -295,9 +295,6 @@ def test_a_picture_on_standard_input_cannot_be_gone_on_with(
     assert capcli("caption", "-", "-o", "x.csv", "--model", tiny, cwd=tmp_path, stdin=picture).code == 0
 
 
-MARK = b"\xef\xbb\xbf"
-
-
 def test_a_file_of_one_photo_that_is_to_be_gone_on_with_has_its_path(
     capcli: RunCommand, tiny: Path, few: Path, tmp_path: Path
 ) -> None:
@@ -306,6 +303,9 @@ def test_a_file_of_one_photo_that_is_to_be_gone_on_with_has_its_path(
     for given in ([one], [one, other]):
         assert capcli("caption", *given, "--model", tiny, "--resume", "-o", out).code == 0
         assert [line.split("\t")[0] for line in out.read_text().splitlines()] == list(map(str, given))
+
+
+MARK = b"\xef\xbb\xbf"
 
 
 @pytest.mark.parametrize(

@@ -62,9 +62,10 @@ def test_a_full_standard_output_is_told(arguments: list[str], tmp_path: Path) ->
 def test_a_standard_output_of_a_limited_size_is_told(arguments: list[str], photo: Path) -> None:
     if arguments[0] == "caption":
         arguments = [*arguments, "--model", str(TINY_BUNDLE)]
-    line = f"ulimit -f 0; {shlex.join([str(command()), *arguments])} >said 2>&-; echo $?"
+    line = f"ulimit -f 0; {shlex.join([str(command()), *arguments])} >said; echo $?"
     done = subprocess.run(["sh", "-c", line], cwd=photo.parent, capture_output=True, env=environment(), check=False)
     assert (done.stdout, (photo.parent / "said").read_bytes()) == (b"4\n", b"")
+    assert done.stderr == b"capcli: standard output cannot be written (File too large)\n"
 
 
 UNFORESEEN = """

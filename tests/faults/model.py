@@ -11,6 +11,7 @@ ROOMS = (
     "capcli/bundle/precision.py",
     "capcli/bundle/tokens.py",
     "capcli/bundle_graphs.py",
+    "capcli/caption_settings.py",
     "capcli/captioner.py",
     "capcli/graph_fit.py",
     "capcli/opening.py",
@@ -182,11 +183,12 @@ SECTIONS = {
         Fault("the end is no word", 'zip([*tokens, ""], hypothesis.log_probs, strict=True)',
               "zip(tokens, hypothesis.log_probs, strict=False)", CAPTIONER),
         Fault("words look where the next one does", "attention[place])", "attention[place - 1])", CAPTIONER),
-        Fault("own settings are not the bundle's", "beam=own.beam if beam is None else beam", "beam=3 if beam is None "
-              "else beam", CAPTIONER),
-        Fault("a length penalty of 0 is none", "length_penalty=own.length_penalty if length_penalty is None else "
-              "length_penalty", "length_penalty=length_penalty or own.length_penalty", CAPTIONER),
-        Fault("the longest caption is the bundle's", "max_length=own.max_length if max_length is None else max_length",
+        Fault("own settings are not the bundle's", "beam=own.beam if self.beam is None else self.beam",
+              "beam=3 if self.beam is None else self.beam", CAPTIONER),
+        Fault("a length penalty of 0 is none", "length_penalty=own.length_penalty if self.length_penalty is None "
+              "else self.length_penalty", "length_penalty=self.length_penalty or own.length_penalty", CAPTIONER),
+        Fault("the longest caption is the bundle's",
+              "max_length=own.max_length if self.max_length is None else self.max_length",
               "max_length=own.max_length", CAPTIONER),
         Fault("habits do not reach captions", "caption_filters(self._tokenizer, self.bundle.manifest.habits)",
               "caption_filters(self._tokenizer, type(self.bundle.manifest.habits)())", CAPTIONER),
@@ -207,10 +209,8 @@ SECTIONS = {
         Fault("hidden grids average mirror images", "if mirror_average and self._names.context and self._names."
               "attention_grid is None:", "if False:", CAPTIONER),
         Fault("what is found out with the encoder is found out again",
-              "    sessions = [_open_on_cpu(ort, source, threads, note) for source in sources]",
-              "    sessions = [open_session(graphs[0], provider=\"cpu\"), "
-              "*(open_session(graph, provider=target.provider) for graph in graphs[1:])]", SESSIONS),
-        Fault("graphs change places", "for source in sources]\n    _give", "for source in sources[::-1]]\n    _give",
+              'if target.provider != "cpu" and obstacle is None:', "if target.tries_cuda:", SESSIONS),
+        Fault("graphs change places", "    for source in sources:\n", "    for source in sources[::-1]:\n",
               SESSIONS),
         Fault("why it is not CUDA is lost", "None if obstacle is None else obstacle.reason", "None", SESSIONS),
         Fault("what is printed while graphs are opened is lost",

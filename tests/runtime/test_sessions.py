@@ -177,7 +177,7 @@ def test_what_is_no_graph_is_refused_in_one_line_that_names_it(content: bytes, p
 def test_graphs_that_are_opened_together_are_each_what_they_are_alone(graph: Path) -> None:
     other = GRAPH.replace(b"Relu", b"Sinh")
     both = open_sessions([graph, other], find_target("cpu"), 1)
-    for session, alone in zip(both, [open_session(graph), open_session(other)], strict=True):
+    for session, alone in zip(both, (open_session(each, provider="cpu") for each in (graph, other)), strict=True):
         assert np.array_equal(session.run(feeds(3), ["z"])[0], alone.run(feeds(3), ["z"])[0])
         assert (session.provider, session.threads) == ("cpu", 1)
 

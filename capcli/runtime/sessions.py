@@ -12,6 +12,7 @@ import importlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -222,19 +223,22 @@ def open_sessions(graphs: Sequence[Path | bytes], target: Target, threads: int |
     threads = threads or available_cores()
     sources = [_source(graph) for graph in graphs]
     ort = _load_onnxruntime()
-    sessions = []
+    sessions: list[Session] = []
     obstacle = target.obstacle
-    for source in sources:
-        if target.provider != "cpu" and obstacle is None:
-            opened = _open_cuda(ort, source, threads)
-            if isinstance(opened, Session):
-                sessions.append(opened)
-                continue
+    while obstacle is None and target.provider != "cpu" and len(sessions) < len(sources):
+        opened = _open_cuda(ort, sources[len(sessions)], threads)
+        if isinstance(opened, Session):
+            sessions.append(opened)
+        else:
             obstacle = opened
-        # Where the graph itself was at fault, the CPU refuses it too, with an error that says so.
-        sessions.append(_open_on_cpu(ort, source, threads, None if obstacle is None else obstacle.reason))
-        if target.provider == "cuda":
-            raise ProviderError(f"{source.name}: CUDA cannot be used: {obstacle}")
+    # Where a graph itself was at fault, the CPU refuses it too, with an error that says so.
+    note = None if obstacle is None else obstacle.reason
+    left = sources[len(sessions) :]
+    # At once: reading a graph takes one core, and leaves Python free.
+    with ThreadPoolExecutor(len(sources)) as pool:
+        sessions += pool.map(lambda source: _open_on_cpu(ort, source, threads, note), left)
+    if left and target.provider == "cuda":
+        raise ProviderError(f"{left[0].name}: CUDA cannot be used: {obstacle}")
     _give_memory_back()
     return sessions
 

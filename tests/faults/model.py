@@ -208,9 +208,9 @@ SECTIONS = {
               "read_open_file(image) if is_open_file(image) else image)", "image)", CAPTIONER),
         Fault("hidden grids average mirror images", "if mirror_average and self._names.context and self._names."
               "attention_grid is None:", "if False:", CAPTIONER),
-        Fault("what is found out with the encoder is found out again",
-              'if target.provider != "cpu" and obstacle is None:', "if target.tries_cuda:", SESSIONS),
-        Fault("graphs change places", "    for source in sources:\n", "    for source in sources[::-1]:\n",
+        Fault("what is found out with the encoder is found out again", "            obstacle = opened\n",
+              "            obstacle = opened\n            _open_cuda(ort, sources[-1], threads)\n", SESSIONS),
+        Fault("graphs change places", "left = sources[len(sessions) :]", "left = sources[len(sessions) :][::-1]",
               SESSIONS),
         Fault("why it is not CUDA is lost", "None if obstacle is None else obstacle.reason", "None", SESSIONS),
         Fault("what is printed while graphs are opened is lost",

@@ -79,16 +79,18 @@ class Captioner:
 
     Args:
         model: a bundle's name or folder; a bundle that is read; or a model that is being opened, on its provider and
-            with its threads.
+            with its threads and lanes.
         provider: "auto" (CUDA where it works, else the CPU), "cpu" or "cuda".
         threads: CPU threads; by default one for each core this process may use.
+        lanes: batches that `stream` captions at the same time on the CPU, sharing the threads: 2 are faster for many
+            images, and slower for one.
         mirror_average: look at each image and at its mirror image, and caption their mean: twice the encoder's work.
     Raises:
         BundleError: the bundle is missing, damaged, or its graphs do not fit its manifest.
         ProviderError: ONNX Runtime is broken, or the provider cannot be used.
         UsageError: the model cannot average mirror images, since it does not tell the shape of its grid.
 
-    Not safe to use from several threads at once.
+    `threads` and `lanes` are what it has of them. Not safe to use from several threads at once.
     """
 
     def __init__(
@@ -97,9 +99,10 @@ class Captioner:
         *,
         provider: str = "auto",
         threads: int | None = None,
+        lanes: int = 1,
         mirror_average: bool = False,
     ) -> None:
-        opening = model if isinstance(model, OpeningModel) else OpeningModel(model, provider, threads)
+        opening = model if isinstance(model, OpeningModel) else OpeningModel(model, provider, threads, lanes)
         load_readers()
         self.bundle = opening.bundle()
         self._tokenizer = self.bundle.tokenizer()
@@ -113,6 +116,9 @@ class Captioner:
             None if self._matching is None else len(self._matching.means),
             mirror_average=mirror_average,
         )
+        self.threads = opening.threads
+        # A GPU takes one batch at a time.
+        self.lanes = opening.lanes if self.provider == "cpu" else 1
 
     @property
     def provider(self) -> str:
@@ -123,11 +129,6 @@ class Captioner:
     def provider_note(self) -> str | None:
         """Why CUDA is not used, where "auto" chose the CPU."""
         return self._graphs.provider_note
-
-    @property
-    def threads(self) -> int:
-        """CPU threads of the model."""
-        return self._graphs.threads
 
     @property
     def batch_size(self) -> int:
@@ -312,6 +313,7 @@ class Captioner:
             functools.partial(self.load, max_pixels=settings.max_pixels, loaders=loaders),
             functools.partial(self.caption_pixels, settings=search, details=details),
             settings,
+            self.lanes,
         )
 
     def _caption_one(self, image: Any, settings: SearchSettings, details: bool) -> list[Caption]:

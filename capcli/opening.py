@@ -11,10 +11,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from capcli.bundle.bundle import Bundle, load_bundle
+from capcli.runtime.cores import available_cores
 from capcli.settings import MOST_THREADS, whole_number
 
 if TYPE_CHECKING:
     from capcli.runtime.sessions import Session
+
+# Lanes for many images. On two cores, each with one of two lanes, a folder takes 8 % less time than with both cores in
+# one: what is Python, and what cannot be shared out evenly, leaves a core idle there. With more of them each lane's
+# maps take memory, and cores are few.
+LANES_FOR_MANY = 2
 
 
 class OpeningModel:
@@ -24,14 +30,19 @@ class OpeningModel:
         model: a bundle's name or folder, or a bundle that was read and verified.
         provider: "auto" (CUDA where it works, else the CPU), "cpu" or "cuda".
         threads: CPU threads; by default one for each core this process may use.
+        lanes: on the CPU, images that are looked at or batches that are captioned at the same time, which share the
+            threads; no more than there are threads. Two are faster for many images, and slower for one.
     Raises:
         ProviderError: ONNX Runtime is broken, or the provider cannot be used.
-        UsageError: no such provider, or `threads` is out of range.
+        UsageError: no such provider, or `threads` or `lanes` is out of range.
         TypeError: it is no number.
     """
 
-    def __init__(self, model: str | os.PathLike[str] | Bundle, provider: str, threads: int | None) -> None:
-        self._threads = None if threads is None else whole_number("threads", threads, most=MOST_THREADS)
+    def __init__(
+        self, model: str | os.PathLike[str] | Bundle, provider: str, threads: int | None, lanes: int = 1
+    ) -> None:
+        self.threads = available_cores() if threads is None else whole_number("threads", threads, most=MOST_THREADS)
+        self.lanes = min(whole_number("lanes", lanes), self.threads)
         pool = ThreadPoolExecutor(1)
         self._bundle = pool.submit(lambda: model if isinstance(model, Bundle) else load_bundle(model))
         # Only now: it loads NumPy.
@@ -64,4 +75,6 @@ class OpeningModel:
 
         bundle = self.bundle()
         # What is found out with the encoder holds for the decoder too.
-        return open_sessions([bundle.path("encoder"), bundle.path("decoder")], self._target, self._threads)
+        graphs = [bundle.path("encoder"), bundle.path("decoder")]
+        # Every lane brings a thread of its own.
+        return open_sessions(graphs, self._target, self.threads - self.lanes + 1)

@@ -562,6 +562,24 @@ def test_a_model_that_is_being_opened_is_taken_as_it_is(tiny: Path) -> None:
     assert captioner.caption(draw("circle", "red", "white", 1000, 64)).raw == "a red circle on a white ground"
 
 
+def test_a_stream_is_captioned_in_lanes_and_says_the_same(
+    captioner: Captioner, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = Captioner(tiny, provider="cpu", threads=2, lanes=2)
+    assert (two.lanes, two.threads, captioner.lanes) == (2, 2, 1)
+    images = [np.asarray(draw(*each, seed=1000, size=64)) for each in ALL] * 4
+    encode, names = two.encode, set[str]()
+
+    def noted(pixels: np.ndarray) -> list[np.ndarray]:
+        names.add(threading.current_thread().name)
+        return encode(pixels)
+
+    monkeypatch.setattr(two, "encode", noted)
+    said = list(two.stream(images))
+    assert [each.captions for each in said] == [each.captions for each in captioner.stream(images)]
+    assert len(names) == 2
+
+
 def test_captions_are_written_as_the_bundle_s_writers_write(tiny: Path) -> None:
     bundle, image = load_bundle(tiny), draw("circle", "red", "white", 1000, 64)
     said = []
@@ -691,7 +709,8 @@ def test_a_stream_leaves_no_thread_however_it_ends(captioner: Captioner, picture
     assert no_thread_is_left()
     closed = captioner.stream(itertools.repeat(picture), batch_size=4, workers=3)
     next(closed)
-    assert len(capcli_threads()) == 4
+    # A reader, three loaders, a batcher and a lane.
+    assert len(capcli_threads()) == 6
     closed.close()
     assert no_thread_is_left()
     for _ in captioner.stream(itertools.repeat(picture)):
@@ -753,7 +772,7 @@ def test_a_file_that_gives_no_bytes_is_told(captioner: Captioner, tmp_path: Path
         captioner.caption(written)
 
 
-def test_sixteen_images_are_captioned_together_and_eight_encoded_unless_the_caller_says_otherwise(
+def test_sixteen_images_are_captioned_together_and_four_encoded_unless_the_caller_says_otherwise(
     captioner: Captioner, picture: Image.Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together: list[int] = []
@@ -770,14 +789,14 @@ def test_sixteen_images_are_captioned_together_and_eight_encoded_unless_the_call
     monkeypatch.setattr(captioner._graphs.encoder, "run", counting(encoded, captioner._graphs.encoder.run))
     assert captioner.batch_size == 16
     captioner.caption([picture] * 17)
-    assert (together, encoded) == ([16, 1], [8, 8, 1])
+    assert (together, encoded) == ([16, 1], [4, 4, 4, 4, 1])
     for wanted, largest in ((None, 16), (3, 3)):
         together.clear()
         encoded.clear()
         list(captioner.stream([picture] * 17, batch_size=wanted, workers=1))
         # A batch that cannot be filled at once is not waited for.
         assert sum(together) == sum(encoded) == 17
-        assert max(together) <= largest and max(encoded) <= 8
+        assert max(together) <= largest and max(encoded) <= 4
 
 
 def test_the_mean_with_its_mirror_image_is_the_same_of_both(tiny: Path, picture: Image.Image) -> None:

@@ -22,6 +22,15 @@ def test_the_bundle_and_both_graphs_are_those_of_the_model(tiny: Path) -> None:
     assert (encoder.threads, decoder.threads) == (2, 2)
 
 
+@pytest.mark.parametrize(("threads", "lanes", "kept", "shared"), [(2, 2, 2, 1), (8, 2, 2, 7), (1, 2, 1, 1)])
+def test_lanes_share_the_threads_and_each_brings_one(
+    threads: int, lanes: int, kept: int, shared: int, tiny: Path
+) -> None:
+    opening = OpeningModel(tiny, "cpu", threads, lanes)
+    assert (opening.threads, opening.lanes) == (threads, kept)
+    assert [session.threads for session in opening.sessions()] == [shared, shared]
+
+
 def test_a_bundle_that_is_read_is_not_read_again(tiny: Path, tmp_path: Path) -> None:
     bundle = load_bundle(shutil.copytree(tiny, tmp_path / "model"))
     (tmp_path / "model" / "manifest.json").unlink()
@@ -42,6 +51,8 @@ def test_what_is_wrong_with_a_model_is_said_where_it_is_asked_for(tiny: Path, tm
         OpeningModel(changed, "cpu", 1).sessions()
     with pytest.raises(UsageError, match="no provider 'gpu'"):
         OpeningModel(tiny, "gpu", 1)
+    with pytest.raises(UsageError, match="lanes must be at least 1"):
+        OpeningModel(tiny, "cpu", 2, 0)
     with pytest.raises(UsageError, match="threads must be at least 1"):
         OpeningModel(tiny, "cpu", 0)
 

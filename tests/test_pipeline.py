@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from hypothesis import given as given_any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from capcli import CapcliError, Caption, Captioner, ImageError, UsageError
+from capcli import BundleError, CapcliError, Caption, Captioner, ImageError, UsageError
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
 from tests.conftest import RunCommand, command, environment
 from tests.processes import left_over
@@ -190,6 +191,7 @@ INPUTS = st.lists(st.one_of(st.integers(1, 9), st.just("is known")), max_size=30
     inputs=INPUTS,
     batch_size=st.integers(1, 5),
     workers=st.integers(1, 3),
+    lanes=st.integers(1, 3),
     slow=st.sets(st.integers(1, 9), max_size=2),
     named=st.booleans(),
 )
@@ -197,6 +199,7 @@ def test_every_input_has_its_own_answer_in_its_turn(
     inputs: list[int | str],
     batch_size: int,
     workers: int,
+    lanes: int,
     slow: set[int],
     named: bool,
     tmp_path_factory: pytest.TempPathFactory,
@@ -215,7 +218,9 @@ def test_every_input_has_its_own_answer_in_its_turn(
         return np.full((2, 2, 3), number, np.uint8)
 
     def say(pixels: np.ndarray) -> list[list[int]]:
-        assert 1 <= len(pixels) <= batch_size
+        assert 1 <= len(pixels) <= math.ceil(batch_size / lanes)
+        if int(pixels[0, 0, 0, 0]) in slow:
+            time.sleep(0.003)
         return [[int(image[0, 0, 0]), 0] for image in pixels]
 
     def wanted(image: int | str) -> tuple[tuple[int, ...], str | None]:
@@ -227,7 +232,7 @@ def test_every_input_has_its_own_answer_in_its_turn(
         PipelineInput(place, str(folder / str(image)), image if isinstance(image, str) else None)
         for place, image in enumerate(inputs)
     ]
-    results = list(Pipeline(load, say, PipelineSettings(batch_size, workers)).run(given_inputs))
+    results = list(Pipeline(load, say, PipelineSettings(batch_size, workers), lanes).run(given_inputs))
     assert [result.source for result in results] == list(range(len(inputs)))
     assert [(result.captions, result.error) for result in results] == list(map(wanted, inputs))
 
@@ -238,6 +243,109 @@ def red(image: object) -> np.ndarray:
 
 def words(pixels: np.ndarray) -> list[list[str]]:
     return [["said"] for _ in pixels]
+
+
+class Lanes:
+    """Captions nothing before two batches have been in hand at the same time; remembers how many there were at most."""
+
+    def __init__(self) -> None:
+        self._met = threading.Event()
+        self._lock = threading.Lock()
+        self._now = 0
+        self.most = 0
+        self.sizes: list[int] = []
+
+    def caption(self, pixels: np.ndarray) -> list[list[str]]:
+        with self._lock:
+            self._now += 1
+            self.most = max(self.most, self._now)
+            self.sizes.append(len(pixels))
+        if self._now == 2:
+            self._met.set()
+        assert self._met.wait(5), "a batch was alone"
+        time.sleep(0.01)
+        with self._lock:
+            self._now -= 1
+        return words(pixels)
+
+
+def test_batches_are_captioned_in_lanes_of_which_each_has_its_share() -> None:
+    lanes = Lanes()
+    pipeline = Pipeline(red, lanes.caption, PipelineSettings(batch_size=6), lanes=2)
+    results = list(pipeline.run(PipelineInput(n, n) for n in range(24)))
+    assert [(result.source, result.error) for result in results] == [(n, None) for n in range(24)]
+    assert lanes.most == 2 and max(lanes.sizes) <= 3
+
+
+def test_what_is_left_at_the_end_is_shared_out() -> None:
+    ended = threading.Event()
+    lanes = Lanes()
+
+    def inputs() -> Iterator[PipelineInput[int]]:
+        yield from (PipelineInput(n, n) for n in range(8))
+        ended.set()
+
+    def load(image: int) -> np.ndarray:
+        if image == 7:
+            assert ended.wait(10)
+            time.sleep(0.05)
+        return red(image)
+
+    # There would be room for all of them in one lane.
+    pipeline = Pipeline(load, lanes.caption, PipelineSettings(batch_size=32, flush_after_s=5), lanes=2)
+    assert len(list(pipeline.run(inputs()))) == 8
+    assert max(lanes.sizes) == 4 and sum(lanes.sizes) == 8
+
+
+def test_what_waits_for_no_more_is_shared_out() -> None:
+    lanes = Lanes()
+    answered = threading.Event()
+
+    def inputs() -> Iterator[PipelineInput[int]]:
+        yield from (PipelineInput(n, n) for n in range(5))
+        # Whoever types paths has typed these, and waits.
+        answered.wait(5)
+
+    for number, _ in enumerate(Pipeline(red, lanes.caption, PipelineSettings(batch_size=16), lanes=2).run(inputs())):
+        if number == 4:
+            answered.set()
+    assert lanes.sizes[0] < 5 and sum(lanes.sizes) == 5
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_what_captioning_raises_comes_after_the_results_before_it(lanes: int) -> None:
+    def caption(pixels: np.ndarray) -> list[list[str]]:
+        if pixels[0, 0, 0, 0] == 6:
+            raise BundleError("the decoder is broken")
+        time.sleep(0.05)
+        return words(pixels)
+
+    def load(image: int) -> np.ndarray:
+        return np.full((2, 2, 3), image, np.uint8)
+
+    said = []
+    with pytest.raises(BundleError, match="is broken"):
+        pipeline = Pipeline(load, caption, PipelineSettings(batch_size=lanes), lanes=lanes)
+        for result in pipeline.run(PipelineInput(n, n) for n in range(20)):
+            said.append((result.source, result.captions))
+    assert said == [(n, ("said",)) for n in range(6)]
+
+
+def test_a_closed_run_has_nothing_in_hand() -> None:
+    now = 0
+
+    def caption(pixels: np.ndarray) -> list[list[str]]:
+        nonlocal now
+        now += 1
+        time.sleep(0.2)
+        now -= 1
+        return words(pixels)
+
+    results = Pipeline(red, caption, PipelineSettings(batch_size=2)).run(PipelineInput(n, n) for n in range(50))
+    next(results)
+    time.sleep(0.05)
+    results.close()
+    assert now == 0
 
 
 def pipeline_threads() -> int:
@@ -298,7 +406,7 @@ def one_at_a_time(paths: list[str]) -> list[str]:
 
 
 def test_files_are_remembered_by_use_and_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("capcli.pipeline._REMEMBERED", 3)
+    monkeypatch.setattr("capcli.jobs._REMEMBERED", 3)
     a, b, c, d = files(tmp_path, 4)
     # d takes the place of b, since a has been used after it; e takes that of c.
     assert one_at_a_time([a, b, c, a, d, a, b]) == ["0", "1", "2", "3", "1"]
@@ -531,7 +639,7 @@ def test_nothing_on_standard_input_starts_nothing(capcli: RunCommand, tiny: Path
 
 
 def test_images_that_come_as_bytes_are_taken_as_fast_as_they_are_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("capcli.pipeline._MOST_BYTES_WAITING", 3000)
+    monkeypatch.setattr("capcli.jobs._MOST_BYTES_WAITING", 3000)
     taken, decoding = 0, threading.Semaphore(0)
 
     def load(image: bytes) -> np.ndarray:

@@ -25,6 +25,7 @@ from capcli.captioner import Captioner
 from capcli.captioning import CaptioningRun
 from capcli.errors import ImageError, UsageError
 from capcli.inputs.paths import InputItem
+from capcli.opening import LANES_FOR_MANY
 from capcli.outputs.destinations import Destinations
 from capcli.outputs.provenance import ProvenanceMemory
 from capcli.outputs.row_file import RowFile
@@ -70,6 +71,7 @@ def measure(
         BundleError, ProviderError: the model cannot be loaded.
     """
     captioner = Captioner(settings.model, provider=settings.provider, threads=settings.threads)
+    many = Captioner(captioner.bundle, provider=captioner.provider, threads=captioner.threads, lanes=LANES_FOR_MANY)
     with tempfile.TemporaryDirectory(prefix="capcli-bench-") as name:
         folder = Path(name)
         large: list[Path] = []
@@ -91,7 +93,7 @@ def measure(
         if not small:
             raise UsageError(f"none of the {len(chosen)} photos can be read")
         megabytes = sum(path.stat().st_size for path in small) / 1e6
-        meter = _Meter(captioner, settings, folder, note)
+        meter = _Meter(captioner, many, settings, folder, note)
         stages = meter.stages(small)
         limits, rates = meter.runs(small, large)
         left_out = {} if large else dict.fromkeys(("large_photos", "loading"), "generated photos are needed: name none")
@@ -113,6 +115,7 @@ def measure(
             "batch_size": meter.batch_size,
             "workers": settings.workers,
             "threads": meter.threads,
+            "lanes": many.lanes,
         },
         photos={
             "generated": not paths,
@@ -130,12 +133,19 @@ def measure(
 
 
 class _Meter:
-    """Measures one captioner; `folder` holds what its runs write."""
+    """Measures a model: its stages as one photo has them, and whole runs as `many` photos; `folder` holds what these
+    write."""
 
     def __init__(
-        self, captioner: Captioner, settings: BenchmarkSettings, folder: Path, note: Callable[[str], None]
+        self,
+        captioner: Captioner,
+        many: Captioner,
+        settings: BenchmarkSettings,
+        folder: Path,
+        note: Callable[[str], None],
     ) -> None:
         self._captioner = captioner
+        self._many = many
         self._settings = settings
         self._folder = folder
         self._note = note
@@ -251,7 +261,7 @@ class _Meter:
     def _caption(self, photos: Sequence[Path], beam: int | None = None) -> None:
         """What `capcli caption` does once the model is loaded, but that threads read the photos, not processes."""
         speed = PipelineSettings(self.batch_size, self._settings.workers)
-        run = CaptioningRun(lambda: self._captioner, CaptionSettings(beam=beam), Destinations(self._csv()), speed)
+        run = CaptioningRun(lambda: self._many, CaptionSettings(beam=beam), Destinations(self._csv()), speed)
         run.run(InputItem(str(path)) for path in photos)
 
     def _write(self, rows: Sequence[Row]) -> None:

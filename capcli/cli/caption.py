@@ -161,7 +161,7 @@ def caption(
     from capcli.cli.photo_places import PhotoPlaces
     from capcli.inputs.ages import Newer
     from capcli.inputs.paths import FolderRules
-    from capcli.opening import OpeningModel
+    from capcli.opening import LANES_FOR_MANY, OpeningModel
 
     check_no_url(inputs)
     check_counts(
@@ -209,10 +209,10 @@ def caption(
     given = given_inputs(inputs, rules, null=null, newer=newer)
     if given.nameless:
         where.check_stdin()
-    opening = None
+    opening, lanes = None, 1 if given.one else LANES_FOR_MANY
     if given.one and not (given.missing or dry_run) and where.file is None and not photos:
         # It will be needed for sure, and what is imported from here on takes as long.
-        opening = OpeningModel(model, provider, threads)
+        opening = OpeningModel(model, provider, threads, lanes)
     # These load NumPy, which need not be waited for to be told of a wrong option.
     from capcli.captioning import CaptioningRun
     from capcli.cli.feedback import feedback_for
@@ -242,7 +242,7 @@ def caption(
         left_out=given.left_out,
     )
     run = CaptioningRun(
-        lambda: _load(opening or OpeningModel(model, provider, threads), mirror_average),
+        lambda: _load(opening or OpeningModel(model, provider, threads, lanes), mirror_average),
         wanted,
         Destinations(where.rows(alone=given.one), photos, feedback.kept, min_confidence),
         PipelineSettings(batch_size, workers, max_pixels),

@@ -106,8 +106,9 @@ def _caption(
     """What `capcli caption` says of each image."""
     from capcli.captioner import Captioner
     from capcli.evaluation.predictions import Prediction
+    from capcli.opening import LANES_FOR_MANY
 
-    captioner = Captioner(model, provider=provider)
+    captioner = Captioner(model, provider=provider, lanes=LANES_FOR_MANY)
     paths = [str(item.path) for item in items]
     results = captioner.stream(paths, beam=beam, max_length=max_length, length_penalty=length_penalty)
     said = {}

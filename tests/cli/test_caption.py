@@ -308,9 +308,13 @@ def test_options_reach_what_they_are_for(photo: Path, monkeypatch: pytest.Monkey
         "wanted": CaptionSettings(5, 9, 0.3, 2, raw=True, mirror_average=True),
         "speed": PipelineSettings(batch_size=3, workers=4, max_pixels=99),
         "limit": 7,
-        "opening": ("mine", "cpu", 1),
+        "opening": ("mine", "cpu", 1, 2),
         "mirror_average": True,
     }
+    with pytest.raises(CapcliError, match="seen"):
+        app(["caption", str(photo), "--model", "mine"], standalone_mode=False)
+    # One photo has all cores to itself.
+    assert given["opening"] == ("mine", "auto", None, 1)
 
 
 def test_with_nothing_on_its_way_ctrl_c_ends_at_once(photo: Path, tmp_path: Path) -> None:

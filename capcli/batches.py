@@ -21,6 +21,8 @@ from capcli.jobs import Job, Jobs
 
 # How often a wait looks up: a Ctrl-C, or the end of a run, must get through.
 _LOOK_UP_S = 0.2
+# Images that a free lane begins with when the next one is not there yet: so few are almost as fast each as more.
+_ENOUGH = 4
 
 Caption = Callable[[np.ndarray], Sequence[Sequence[Any]]]
 
@@ -121,6 +123,8 @@ class Batcher:
             if not isinstance(job, Job):
                 self._flush_all(waiting)
                 return job
+            if not job.loaded.is_set() and _pictures(waiting) >= _ENOUGH * self._lanes:
+                waiting = self._flushed(waiting)
             while not job.loaded.wait(self._flush_after_s if waiting else _LOOK_UP_S):
                 if self._abandoned.is_set():
                     return None

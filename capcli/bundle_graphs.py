@@ -12,12 +12,14 @@ import numpy as np
 from capcli.bundle.bundle import Bundle
 from capcli.decoding.search import State, StepFunction, StepResult
 from capcli.errors import BundleError, UsageError
-from capcli.graph_fit import check_graphs
-from capcli.runtime.sessions import Session
+from capcli.graph_fit import check_graphs, shares_rows
+from capcli.runtime.sessions import Feed, Session
 
 # Of the images captioned together the CPU encodes so many at once: more take no less time (19.5, 19.4 and 19.4 ms a
 # photo with 4, 8 and 16), but their maps twice the memory.
 _ENCODED_AT_ONCE = 4
+# What is known of images is copied without those that are finished when so many of it are left.
+_FEWER = 0.75
 
 
 class BundleGraphs:
@@ -109,15 +111,22 @@ class BundleGraphs:
             with_attention: also give where the model looks; only where it `attends`.
         """
         names = self._names
-        context = {name: self.decoder.upload(value) for name, value in zip(names.context, encoded, strict=False)}
+        count = len(names.context)
         outputs = ["log_probs", *(f"{name}.next" for name in names.state)]
         if with_attention:
             outputs.append("attention")
+        context = _Context(self.decoder, dict(zip(names.context, encoded, strict=False)))
+        shares = shares_rows(self.decoder)
 
-        def step(tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
-            given = {"tokens": tokens, **dict(zip(names.state, state, strict=True)), **context}
-            if context:
-                given["image_index"] = images
+        def step(tokens: np.ndarray, state: State, parents: np.ndarray, images: np.ndarray) -> StepResult:
+            given: dict[str, Feed] = {"tokens": tokens}
+            if shares:
+                used, given["state_index"] = np.unique(parents, return_inverse=True)
+                given |= dict(zip(names.state, (part[used] for part in state), strict=True))
+            else:
+                given |= dict(zip(names.state, (part[parents] for part in state), strict=True))
+            if count:
+                given |= context.feeds(images) if shares else {**context.whole, "image_index": images}
             log_probs, *after = self.decoder.run(given, outputs)
             seen = after.pop() if with_attention else None
             # What a graph does not declare shows only now.
@@ -128,4 +137,42 @@ class BundleGraphs:
                 )
             return StepResult(log_probs, tuple(after), seen)
 
-        return step, tuple(encoded[len(names.context) :])
+        return step, tuple(encoded[count:])
+
+
+class _Context:
+    """What the decoder is told of images, for as long as they have hypotheses.
+
+    Args:
+        decoder: that is told.
+        arrays: by name, float32 [N, ...] each.
+    """
+
+    def __init__(self, decoder: Session, arrays: dict[str, np.ndarray]) -> None:
+        self._decoder = decoder
+        self._arrays = arrays
+        self._images = np.arange(len(next(iter(arrays.values()), ())))
+        self.whole: dict[str, Feed] = self._uploaded()
+
+    def feeds(self, images: np.ndarray) -> dict[str, Feed]:
+        """The context and the hypotheses of each image.
+
+        Args:
+            images: int64 [B], ascending, the image of each hypothesis. Those that are missing have no more of them.
+        """
+        live, counts = np.unique(images, return_counts=True)
+        # Images without a hypothesis cost as much as others, and leaving them out a copy of these.
+        if len(live) < _FEWER * len(self._images):
+            kept = np.searchsorted(self._images, live)
+            self._arrays = {name: array[kept] for name, array in self._arrays.items()}
+            self._images, self.whole = live, self._uploaded()
+        slots = int(counts.max())
+        rows = np.arange(len(images))
+        # In the order of the images, each of which has its first row where the one before ends.
+        row_slots = np.searchsorted(self._images, images) * slots + rows - np.searchsorted(images, images)
+        image_rows = np.zeros(len(self._images) * slots, dtype=np.int64)
+        image_rows[row_slots] = rows
+        return {**self.whole, "image_rows": image_rows.reshape(-1, slots), "row_slots": row_slots}
+
+    def _uploaded(self) -> dict[str, Feed]:
+        return {name: self._decoder.upload(array) for name, array in self._arrays.items()}

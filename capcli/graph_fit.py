@@ -29,7 +29,13 @@ def check_graphs(bundle: Bundle, encoder: Session, decoder: Session, tokens: int
     """
     names, size = bundle.manifest.graph, bundle.manifest.input_size
     encoded = [*names.context, *names.state]
-    step_inputs = {"tokens", *encoded} | ({"image_index"} if names.context else set())
+    # Each of the inputs that say which rows belong to whom, by its number of axes.
+    index = {"tokens": 1}
+    if shares_rows(decoder):
+        index |= {"state_index": 1} | ({"image_rows": 2, "row_slots": 1} if names.context else {})
+    elif names.context:
+        index["image_index"] = 1
+    step_inputs = {*index, *encoded}
     step_outputs = {"log_probs", *(f"{name}.next" for name in names.state)}
     places = None
     if names.attention_grid is not None:
@@ -40,8 +46,8 @@ def check_graphs(bundle: Bundle, encoder: Session, decoder: Session, tokens: int
     step.check_names(step_inputs, step_outputs)
 
     first.check("images", first.inputs, ("uint8",), (None, size, size, 3))
-    for name in sorted(step_inputs - set(encoded)):
-        step.check(name, step.inputs, ("int64",), (None,))
+    for name, axes in index.items():
+        step.check(name, step.inputs, ("int64",), (None,) * axes)
     for name in encoded:
         first.check(name, first.outputs, _FLOATS, None)
         given = first.outputs[name]
@@ -57,6 +63,11 @@ def check_graphs(bundle: Bundle, encoder: Session, decoder: Session, tokens: int
     step.check("log_probs", step.outputs, _FLOATS, (None, tokens))
     if numbers is not None:
         _check_matching(bundle, first, numbers)
+
+
+def shares_rows(decoder: Session) -> bool:
+    """Whether a decoder is told which hypotheses share a row of the state or an image; an older one is not."""
+    return any(spec.name == "state_index" for spec in decoder.inputs)
 
 
 def _check_matching(bundle: Bundle, encoder: _Graph, numbers: int) -> None:

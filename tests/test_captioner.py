@@ -28,7 +28,7 @@ from PIL import Image
 
 import capcli
 from capcli import BundleError, Caption, Captioner, ImageError, UsageError
-from capcli.bundle.bundle import SearchDefaults, load_bundle
+from capcli.bundle.bundle import SearchDefaults, describe_file, load_bundle, read_bundle, write_manifest
 from capcli.bundle.confidence import SignalWeight
 from capcli.bundle.habits import Habits
 from capcli.decoding.search import SearchSettings
@@ -42,6 +42,7 @@ def shipped() -> Captioner:
     return Captioner(provider="cpu")
 
 
+OLDER_DECODER = Path(__file__).parent / "older_decoder.onnx"
 ALL = [(shape, colour, ground) for shape in SHAPES for colour in COLOURS for ground in GROUNDS]
 
 
@@ -578,6 +579,43 @@ def test_a_stream_is_captioned_in_lanes_and_says_the_same(
     said = list(two.stream(images))
     assert [each.captions for each in said] == [each.captions for each in captioner.stream(images)]
     assert len(names) == 2
+
+
+@pytest.fixture(scope="module")
+def older(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with its decoder as capcli used to write it: a row of the state for each hypothesis."""
+    folder = tmp_path_factory.mktemp("older") / "tiny"
+    shutil.copytree(tiny, folder)
+    shutil.copy(OLDER_DECODER, folder / "decoder.onnx")
+    manifest = read_bundle(folder).manifest
+    files = {**manifest.files, "decoder": describe_file(folder, "decoder.onnx")}
+    write_manifest(folder, replace(manifest, files=files))
+    return folder
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    picked=st.lists(st.integers(0, len(ALL) - 1), min_size=1, max_size=9),
+    beam=st.integers(1, 6),
+    longest=st.integers(2, 9),
+    details=st.booleans(),
+)
+def test_a_decoder_that_is_told_who_shares_rows_says_what_an_older_one_says(
+    captioner: Captioner, older: Path, picked: list[int], beam: int, longest: int, details: bool
+) -> None:
+    """However many hypotheses an image has, and whichever image is finished first."""
+    images = [np.asarray(draw(*ALL[place], seed=place, size=64)) for place in picked]
+    search = captioner.settings(beam=beam, captions=2, max_length=longest)
+    pixels = np.stack([captioner.load(image) for image in images])
+    news = captioner.caption_pixels(pixels, search, details=details)
+    olds = Captioner(older, provider="cpu").caption_pixels(pixels, search, details=details)
+    for ours, theirs in zip(news, olds, strict=True):
+        assert [each.tokens for each in ours] == [each.tokens for each in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            assert abs(one.log_prob - other.log_prob) < 1e-3
+            for word, same in zip(one.words or (), other.words or (), strict=True):
+                assert word.attention is not None and same.attention is not None
+                np.testing.assert_allclose(word.attention, same.attention, atol=1e-4)
 
 
 def test_captions_are_written_as_the_bundle_s_writers_write(tiny: Path) -> None:

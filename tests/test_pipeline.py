@@ -132,6 +132,9 @@ def test_no_more_inputs_are_taken_than_the_window_holds(captioner: Captioner, ph
     results = pipeline_of(captioner, batch_size=4).run(items())
     for answered in range(1, 101):
         next(results)
+        if answered == 50:
+            # Whoever takes results slowly holds back the rest.
+            time.sleep(0.2)
         assert taken <= answered + 4 * 4 + 2
     results.close()
 
@@ -292,9 +295,34 @@ def test_what_is_left_at_the_end_is_shared_out() -> None:
         return red(image)
 
     # There would be room for all of them in one lane.
-    pipeline = Pipeline(load, lanes.caption, PipelineSettings(batch_size=32, flush_after_s=5), lanes=2)
+    pipeline = Pipeline(load, lanes.caption, PipelineSettings(batch_size=16, flush_after_s=5), lanes=2)
     assert len(list(pipeline.run(inputs()))) == 8
     assert max(lanes.sizes) == 4 and sum(lanes.sizes) == 8
+
+
+def test_what_comes_while_no_lane_is_free_is_captioned_together() -> None:
+    begun, all_given = threading.Event(), threading.Event()
+    sizes: list[int] = []
+
+    def inputs() -> Iterator[PipelineInput[int]]:
+        yield PipelineInput(0, 0)
+        assert begun.wait(5)
+        for number in range(1, 5):
+            time.sleep(0.03)
+            yield PipelineInput(number, number)
+        time.sleep(0.03)
+        all_given.set()
+        time.sleep(0.1)
+
+    def caption(pixels: np.ndarray) -> list[list[str]]:
+        sizes.append(len(pixels))
+        begun.set()
+        assert all_given.wait(5)
+        return words(pixels)
+
+    settings = PipelineSettings(batch_size=8, flush_after_s=0.01)
+    assert len(list(Pipeline(red, caption, settings).run(inputs()))) == 5
+    assert sizes == [1, 4]
 
 
 def test_what_waits_for_no_more_is_shared_out() -> None:

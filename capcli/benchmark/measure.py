@@ -52,7 +52,7 @@ class BenchmarkSettings:
     threads: int | None = None
     batch_size: int | None = None
     workers: int = 2
-    limit: int = 48
+    limit: int = 96
     rounds: int = 3
 
 
@@ -151,7 +151,7 @@ class _Meter:
         self._note = note
         self._runs = 0
         self.threads = captioner.threads
-        self.batch_size = settings.batch_size or captioner.batch_size
+        self.batch_size = settings.batch_size or many.batch_size
 
     def stages(self, photos: Sequence[Path]) -> tuple[Stage, ...]:
         """Each stage alone: loading in one thread, the graphs in all of theirs."""
@@ -255,7 +255,7 @@ class _Meter:
 
     def _batches(self, photos: Sequence[Path]) -> list[np.ndarray]:
         pixels = [self._captioner.load(path) for path in photos]
-        size = self.batch_size
+        size = self._settings.batch_size or self._captioner.batch_size
         return [np.stack(pixels[begin : begin + size]) for begin in range(0, len(pixels), size)]
 
     def _caption(self, photos: Sequence[Path], beam: int | None = None) -> None:

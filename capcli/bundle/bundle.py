@@ -56,9 +56,11 @@ class BundleFile:
 class GraphNames:
     """What the graphs' tensors are called.
 
-    The encoder takes `images` and gives `context` and `state` (the first state). The decoder takes `tokens`,
-    `image_index`, `context` and `state`; it gives `log_probs`, each state as `NAME.next`, and `attention` over
-    `attention_grid` (rows, columns) where the model attends.
+    The encoder takes `images` and gives `context` and `state` (the first state). The decoder takes `tokens`, `context`
+    and `state`, and which rows of them each hypothesis has: `state_index`, `image_rows` and `row_slots` (as
+    `SharedRows` has them in training/network/rows.py), or, as an older one does, a row of the state for each and its
+    image as `image_index`. It gives `log_probs`, each state as `NAME.next`, and `attention` over `attention_grid`
+    (rows, columns) where the model attends.
     """
 
     context: tuple[str, ...]

@@ -22,13 +22,13 @@ def bench(
     photos: Annotated[
         list[str] | None, typer.Argument(help="Photos and folders to measure on. Default: generated photos.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="Measure on this many photos at most.")] = 48,
+    limit: Annotated[int, typer.Option(help="Measure on this many photos at most.")] = 96,
     rounds: Annotated[int, typer.Option(help="How often each measurement is made; medians are shown.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is being done.")] = False,
     model: Annotated[str, typer.Option(help="A bundle's name or folder.")] = "default",
     provider: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch_size: Annotated[int | None, typer.Option(help="Images captioned together. Default: 16.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in hand at a time. Default: a run's own.")] = None,
     workers: Annotated[int, typer.Option(help="Threads that read and decode images.")] = 2,
     threads: Annotated[int | None, typer.Option(help="CPU threads for the model. Default: one for each core.")] = None,
 ) -> int:
@@ -71,7 +71,7 @@ def _lines(found: Benchmark) -> Iterator[str]:
     yield "versions   " + ", ".join(f"{name} {version}" for name, version in found.versions.items())
     yield (
         f"model      {model['name']} on {model['provider']}, {model['precision']}; {model['threads']} threads, "
-        f"batch size {model['batch_size']}, beam {model['beam']}"
+        f"{model['lanes']} lanes, batch size {model['batch_size']}, beam {model['beam']}"
     )
     kind = "generated photos, 500 x 375" if photos["generated"] else "photos"
     unread = f" ({photos['unreadable']} more cannot be read)" if photos["unreadable"] else ""

@@ -156,7 +156,7 @@ MirrorAverage = Annotated[
 Provider = Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=SPEED)]
 BatchSize = Annotated[
     int | None,
-    typer.Option(help="Images captioned together. Default: 16.", rich_help_panel=SPEED),
+    typer.Option(help="Images in hand at a time. Default: 32 for many on a CPU, else 16.", rich_help_panel=SPEED),
 ]
 Recursive = Annotated[
     bool, typer.Option("--recursive/--no-recursive", help="Go into sub-folders.", rich_help_panel=PHOTOS)

@@ -34,8 +34,8 @@ _LARGEST_PENALTY = 10.0
 class StepResult:
     """One step of the decoder.
 
-    `log_probs` is float32 [B, V], a log-softmax; `state` the state after the tokens; `attention`
-    float32 [B, P], where the model looked to score these tokens, or None.
+    `log_probs` is float32 [B, V], a log-softmax, which the search may write to; `state` the state after the tokens;
+    `attention` float32 [B, P], where the model looked to score these tokens, or None.
     """
 
     log_probs: np.ndarray
@@ -46,12 +46,13 @@ class StepResult:
 class StepFunction(Protocol):
     """Scores the next token of every live hypothesis. Keeps what depends on the image alone to itself."""
 
-    def __call__(self, tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
+    def __call__(self, tokens: np.ndarray, state: State, parents: np.ndarray, images: np.ndarray) -> StepResult:
         """Takes one step.
 
         Args:
             tokens: int64 [B], the last token of each hypothesis. B changes from step to step.
-            state: the state of each, as the first state or an earlier step gave it.
+            state: as the step before gave it, or the first state.
+            parents: int64 [B], the row of `state` that each goes on from. Several may go on from one, and none.
             images: int64 [B], ascending: the image (0..N-1) each hypothesis belongs to.
         """
         ...
@@ -195,13 +196,13 @@ def search(
     """
     ended = _EndedSentences(n_images, settings)
     live = _LiveHypotheses.first(n_images, start)
-    state = initial_state
+    state, parents = initial_state, live.images
     trace = _Trace()
     for length in range(settings.max_length + 1):
         if not len(live.images):
             break
-        result = step(np.ascontiguousarray(live.tokens[:, -1]), state, live.images)
-        log_probs = np.array(result.log_probs, dtype=np.float32)
+        result = step(np.ascontiguousarray(live.tokens[:, -1]), state, parents, live.images)
+        log_probs = np.require(result.log_probs, np.float32, "W")
         entropy = _entropy(log_probs) if with_entropy else None
         for token_filter in filters:
             token_filter.apply(log_probs, live.tokens[:, 1:])
@@ -212,7 +213,7 @@ def search(
         children = children.take(ended.can_still_win(children, length + 1))
         trace.add(live.totals, children.parents, result.attention if with_attention else None, entropy)
         live = live.extended(children)
-        state = tuple(part[children.parents] for part in result.state)
+        state, parents = result.state, children.parents
     return [[trace.hypothesis(sentence) for sentence in sentences] for sentences in ended.best_of_each()]
 
 
@@ -297,7 +298,13 @@ def _best_children(log_probs: np.ndarray, live: _LiveHypotheses, end: int, width
 
 def _entropy(log_probs: np.ndarray) -> np.ndarray:
     """Entropy in nats of each row: float32 [B]. A probability of 0 adds nothing, whatever its logarithm."""
-    return np.asarray(-np.einsum("bv,bv->b", np.exp(log_probs), np.maximum(log_probs, _LEAST_LOG_PROB)))
+    probs = np.exp(log_probs)
+    with np.errstate(invalid="ignore"):
+        entropy = -np.einsum("bv,bv->b", probs, log_probs)
+    if np.isnan(entropy).any():
+        # Only where a logarithm is minus infinity, which looking for beforehand would cost as much as all the rest.
+        entropy = -np.einsum("bv,bv->b", probs, np.maximum(log_probs, _LEAST_LOG_PROB))
+    return np.asarray(entropy)
 
 
 def _top_of_each_row(log_probs: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

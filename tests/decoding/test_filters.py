@@ -17,7 +17,7 @@ from capcli.decoding.search import SearchSettings, State, StepResult, search
 TOKENIZER = Tokenizer.learn(["a b"], min_count=1)
 
 
-def uniform(tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
+def uniform(tokens: np.ndarray, state: State, parents: np.ndarray, images: np.ndarray) -> StepResult:
     """Every token is as likely as any other."""
     return StepResult(np.full((len(tokens), len(TOKENIZER)), -np.log(len(TOKENIZER)), np.float32), state)
 
@@ -63,7 +63,7 @@ def test_no_model_gets_a_barred_token_through(
     scores = np.random.default_rng(seed).normal(0, 3, (len(WORDS), len(WORDS)))
     log_probs = (scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))).astype(np.float32)
 
-    def step(tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
+    def step(tokens: np.ndarray, state: State, parents: np.ndarray, images: np.ndarray) -> StepResult:
         return StepResult(np.minimum(log_probs[tokens], 0), state)
 
     [found] = search(

@@ -46,11 +46,11 @@ class TableModel:
         zeros = np.zeros((self.n_images, 1), dtype=np.float32)
         return zeros + START, zeros
 
-    def __call__(self, tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
-        assert tokens.dtype == images.dtype == np.int64
-        assert tokens.shape == images.shape
+    def __call__(self, tokens: np.ndarray, state: State, parents: np.ndarray, images: np.ndarray) -> StepResult:
+        assert tokens.dtype == parents.dtype == images.dtype == np.int64
+        assert tokens.shape == parents.shape == images.shape
         self.rows_seen.append(images)
-        before, history = state
+        before, history = (part[parents] for part in state)
         log_probs = self.table[images, before[:, 0].astype(int), tokens]
         history = history * self.table.shape[-1] + tokens[:, None].astype(np.float32)
         attention = np.stack([images.astype(np.float32), history[:, 0]], axis=1)
@@ -526,7 +526,7 @@ def test_large_vocabulary_is_searched_to_its_last_token() -> None:
     log_probs = np.full((1, words), -20.0, dtype=np.float32)
     log_probs[0, [1000, 1001, 1002, 360, 680]] = [-3.0, -4.0, -1.0, -2.0, -5.0]
 
-    def step(tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
+    def step(tokens: np.ndarray, state: State, parents: np.ndarray, images: np.ndarray) -> StepResult:
         scores = log_probs[np.zeros_like(images)]
         scores[tokens != START] = -30.0
         scores[tokens != START, END] = 0.0
@@ -536,12 +536,13 @@ def test_large_vocabulary_is_searched_to_its_last_token() -> None:
     assert [h.tokens for h in found] == [(1002,), (360,), (1000,), (1001,), (680,)]
 
 
-def test_step_keeps_its_own_log_probabilities() -> None:
+def test_log_probabilities_that_may_not_be_written_to_stay_as_they_are() -> None:
     given_out: list[tuple[np.ndarray, np.ndarray]] = []
     model = random_model(1, 2, 6)
 
-    def step(tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
-        result = model(tokens, state, images)
+    def step(tokens: np.ndarray, state: State, parents: np.ndarray, images: np.ndarray) -> StepResult:
+        result = model(tokens, state, parents, images)
+        result.log_probs.setflags(write=False)
         given_out.append((result.log_probs, result.log_probs.copy()))
         return result
 
@@ -603,7 +604,7 @@ def test_a_model_that_cannot_end_is_refused() -> None:
 
 @pytest.mark.parametrize("where", [2, 99])
 def test_nan_is_refused(where: int) -> None:
-    def step(tokens: np.ndarray, state: State, images: np.ndarray) -> StepResult:
+    def step(tokens: np.ndarray, state: State, parents: np.ndarray, images: np.ndarray) -> StepResult:
         log_probs = np.full((len(tokens), 100), -4.6, dtype=np.float32)
         log_probs[-1, where] = np.nan
         return StepResult(log_probs, state)

@@ -77,10 +77,10 @@ SECTIONS = {
               "for length in range(settings.max_length):", SEARCH),
         Fault("filters see the start token", "token_filter.apply(log_probs, live.tokens[:, 1:])",
               "token_filter.apply(log_probs, live.tokens)", SEARCH),
-        Fault("filters change the step's own scores", "np.array(result.log_probs, dtype=np.float32)",
+        Fault("scores are written to that may not be", "np.require(result.log_probs, np.float32, \"W\")",
               "np.asarray(result.log_probs, dtype=np.float32)", SEARCH),
-        Fault("the state is not that of the parent", "tuple(part[children.parents] for part in result.state)",
-              "tuple(part[: len(children.parents)] for part in result.state)", SEARCH),
+        Fault("the state is not that of the parent", "state, parents = result.state, children.parents",
+              "state, parents = result.state, np.arange(len(children.parents))", SEARCH),
         Fault("no way to end is an empty answer", "if not all(self._best):", "if False:", SEARCH),
         Fault("entropy after the filters", "        entropy = _entropy(log_probs) if with_entropy else None\n"
               "        for token_filter in filters:\n"

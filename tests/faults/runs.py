@@ -92,7 +92,7 @@ SECTIONS = {
               "answered = job.same_as or batch.jobs[0]", PIPELINE),
         Fault("errors wait for a batch", "if not pictures or pictures >= self", "if pictures >= self", PIPELINE),
         Fault("repeats wait without end", " or len(waiting) >= self._window:", ":", PIPELINE),
-        Fault("batches are one too large", "pictures >= self._share(waiting) or", "pictures > self._share(waiting) or",
+        Fault("batches are one too large", "_split(waiting, share(waiting))", "_split(waiting, share(waiting) + 1)",
               f"{PIPELINE} {CAPTIONER}"),
         Fault("inputs are taken after a stop",
               "                if self._stopping.is_set() or self._abandoned.is_set():\n                    break\n",

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from capcli.training.network.lstm import LSTMCell
+from capcli.training.network.rows import OWN_ROWS, Rows
 
 Tensors = tuple[Tensor, ...]
 
@@ -117,13 +118,16 @@ class Decoder(nn.Module):
         """The words' share of the first LSTM's gates: int64 [...] to float [..., 4 * hidden]."""
         raise NotImplementedError
 
-    def advance(self, gates: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
+    def advance(
+        self, gates: Tensor, state: Tensors, context: Tensors, rows: Rows = OWN_ROWS
+    ) -> tuple[Tensor, Tensors, Tensor | None]:
         """One step.
 
         Args:
             gates: `word_gates` of the last tokens, [B, 4 * hidden].
-            state: [B, *shape] each, as `state_shapes` lists them.
-            context: rows of `prepare`'s context for these hypotheses, [B, ...] each.
+            state: [S, *shape] each, as `state_shapes` lists them.
+            context: `prepare`'s context, [N, ...] each.
+            rows: which state and which image each hypothesis has; by default a row of its own of either.
         Returns:
             output [B, hidden], next state, attention [B, P] or None.
         """
@@ -134,9 +138,11 @@ class Decoder(nn.Module):
         hidden = self.to_embedding(self.drop_words(output))
         return nn.functional.linear(hidden, self.embedding.weight, self.output_bias)
 
-    def step(self, tokens: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
+    def step(
+        self, tokens: Tensor, state: Tensors, context: Tensors, rows: Rows = OWN_ROWS
+    ) -> tuple[Tensor, Tensors, Tensor | None]:
         """Log-probabilities [B, vocabulary] of the word after `tokens` int64 [B], next state, attention."""
-        output, state, attention = self.advance(self.word_gates(tokens), state, context)
+        output, state, attention = self.advance(self.word_gates(tokens), state, context, rows)
         return torch.log_softmax(self.logits(output).float(), dim=-1), state, attention
 
     def teacher_forced(self, grid: Tensor, images: Tensor, tokens: Tensor, lengths: Sequence[int]) -> Tensor:
@@ -204,15 +210,20 @@ class AttentionDecoder(Decoder):
         gates: Tensor = self.attention_lstm.from_input(self.drop_words(self.embedding(tokens)))
         return gates
 
-    def advance(self, gates: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
+    def advance(
+        self, gates: Tensor, state: Tensors, context: Tensors, rows: Rows = OWN_ROWS
+    ) -> tuple[Tensor, Tensors, Tensor | None]:
         values, keys = context
         h1, c1, h2, c2 = state
-        h1, c1 = self.attention_lstm(gates, torch.cat([h2, h1], dim=-1), c1)
-        energy = self.attend(torch.tanh(keys + self.query(h1).unsqueeze(1))).squeeze(-1)
+        h1, c1 = self.attention_lstm(gates, torch.cat([h2, h1], dim=-1), c1, rows.of_state)
+        # [N, K, P, attention]: an image's hypotheses look at it together.
+        queries = rows.by_image(self.query(h1)).unsqueeze(2)
+        energy = self.attend(torch.tanh(keys.unsqueeze(1) + queries)).squeeze(-1)
         attention = torch.softmax(energy.float(), dim=-1)
-        seen = torch.matmul(attention.to(values.dtype).unsqueeze(1), values).squeeze(1)
-        h2, c2 = self.language_lstm(self.language_lstm.from_input(torch.cat([seen, h1.to(seen.dtype)], dim=-1)), h2, c2)
-        return h2, (h1, c1, h2, c2), attention
+        seen = rows.by_row(torch.matmul(attention.to(values.dtype), values))
+        gates = self.language_lstm.from_input(torch.cat([seen, h1.to(seen.dtype)], dim=-1))
+        h2, c2 = self.language_lstm(gates, h2, c2, rows.of_state)
+        return h2, (h1, c1, h2, c2), rows.by_row(attention)
 
 
 class PooledDecoder(Decoder):
@@ -237,8 +248,10 @@ class PooledDecoder(Decoder):
         gates: Tensor = self.language_lstm.from_input(self.drop_words(self.embedding(tokens)))
         return gates
 
-    def advance(self, gates: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
-        h, c = self.language_lstm(gates, *state)
+    def advance(
+        self, gates: Tensor, state: Tensors, context: Tensors, rows: Rows = OWN_ROWS
+    ) -> tuple[Tensor, Tensors, Tensor | None]:
+        h, c = self.language_lstm(gates, *state, rows.of_state)
         return h, (h, c), None
 
 

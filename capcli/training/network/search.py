@@ -35,12 +35,14 @@ def search_grid(
     with torch.inference_mode():
         context, first = decoder.prepare(grid)
 
-        def step(tokens: np.ndarray, state: tuple[np.ndarray, ...], images: np.ndarray) -> StepResult:
+        def step(
+            tokens: np.ndarray, state: tuple[np.ndarray, ...], parents: np.ndarray, images: np.ndarray
+        ) -> StepResult:
             with torch.inference_mode():
                 rows = torch.from_numpy(images).to(device)
                 scores, after, attention = decoder.step(
                     torch.from_numpy(tokens).to(device),
-                    tuple(torch.from_numpy(part).to(device) for part in state),
+                    tuple(torch.from_numpy(part[parents]).to(device) for part in state),
                     tuple(part[rows] for part in context),
                 )
             return StepResult(

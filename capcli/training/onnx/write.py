@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from capcli.extras import need
 from capcli.training.network.caption_network import CaptionNetwork
 from capcli.training.network.decoder import Decoder
+from capcli.training.network.rows import SharedRows
 
 OPSET = 18
 
@@ -37,10 +38,8 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """Last tokens int64 [B], image of each row int64 [B], context [N, ...], state [B, ...] -> scores, state, attention.
-
-    The context comes once an image and is gathered here for each live hypothesis.
-    """
+    """Last tokens int64 [B], rows of state and image (see `SharedRows`), context [N, ...], state [S, ...] -> scores,
+    state, attention."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
@@ -48,13 +47,11 @@ class DecoderGraph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         names = self.decoder.context_names
-        tokens, rest = inputs[0], inputs[1:]
-        context: tuple[Tensor, ...] = ()
+        tokens, state_index, rest = inputs[0], inputs[1], inputs[2:]
+        rows = SharedRows(state_index)
         if names:
-            rows, rest = rest[0], rest[1:]
-            # index_select becomes one Gather; indexing becomes GatherND between transposes, a tenth of a step.
-            context = tuple(part.index_select(0, rows) for part in rest[: len(names)])
-        scores, state, attention = self.decoder.step(tokens, rest[len(names) :], context)
+            rows, rest = SharedRows(state_index, rest[0], rest[1]), rest[2:]
+        scores, state, attention = self.decoder.step(tokens, rest[len(names) :], rest[: len(names)], rows)
         return (scores, *state) if attention is None else (scores, *state, attention)
 
 
@@ -74,19 +71,21 @@ def write_encoder(network: CaptionNetwork, path: Path, input_size: int) -> None:
 def write_decoder(network: CaptionNetwork, path: Path, positions: int) -> None:
     """Exports a quantised network's step graph; `positions` is the number of grid cells."""
     decoder = network.decoder
-    rows, images = torch.export.Dim("rows"), torch.export.Dim("images_n")
-    names, inputs, shapes = ["tokens"], [torch.ones(3, dtype=torch.int64)], [{0: rows}]
+    rows, states, images, slots = map(torch.export.Dim, ("rows", "states_n", "images_n", "slots"))
+    # Sizes that differ from each other: the exporter takes equal ones to be the same.
+    names, inputs = ["tokens", "state_index"], [torch.ones(5, dtype=torch.int64), torch.tensor([0, 0, 1, 2, 3])]
+    shapes: list[dict[int, torch.export.Dim]] = [{0: rows}, {0: rows}]
     if decoder.context_names:
-        names += ["image_index", *decoder.context_names]
-        inputs.append(torch.tensor([0, 1, 1]))
+        names += ["image_rows", "row_slots", *decoder.context_names]
+        inputs += [torch.tensor([[0, 1, 0], [2, 3, 4]]), torch.tensor([0, 1, 3, 4, 5])]
         inputs += [
             torch.zeros(2, *(positions if size == -1 else size for size in shape))
             for shape in decoder.context_shapes.values()
         ]
-        shapes += [{0: rows}, *({0: images} for _ in decoder.context_names)]
+        shapes += [{0: images, 1: slots}, {0: rows}, *({0: images} for _ in decoder.context_names)]
     names += decoder.state_names
-    inputs += [torch.zeros(3, *shape) for shape in decoder.state_shapes.values()]
-    shapes += [{0: rows} for _ in decoder.state_names]
+    inputs += [torch.zeros(4, *shape) for shape in decoder.state_shapes.values()]
+    shapes += [{0: states} for _ in decoder.state_names]
     _export(
         DecoderGraph(decoder),
         tuple(inputs),

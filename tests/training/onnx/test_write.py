@@ -16,6 +16,7 @@ from torch import Tensor  # noqa: E402
 from capcli.training.network.caption_network import CaptionNetwork  # noqa: E402
 from capcli.training.network.decoder import DECODERS, DecoderConfig, PooledDecoder, Tensors, build_decoder  # noqa: E402
 from capcli.training.network.resnet import EncoderConfig, ResNet50  # noqa: E402
+from capcli.training.network.rows import OWN_ROWS, Rows  # noqa: E402
 from capcli.training.onnx.quantise import quantise  # noqa: E402
 from capcli.training.onnx.write import write_decoder, write_encoder  # noqa: E402
 
@@ -37,11 +38,15 @@ class Remembering(PooledDecoder):
         _, (h, c) = super().prepare(grid)
         return (grid.mean(1),), (h, c, torch.zeros(grid.shape[0], 2, self.config.hidden))
 
-    def advance(self, gates: Tensor, state: Tensors, context: Tensors) -> tuple[Tensor, Tensors, Tensor | None]:
+    def advance(
+        self, gates: Tensor, state: Tensors, context: Tensors, rows: Rows = OWN_ROWS
+    ) -> tuple[Tensor, Tensors, Tensor | None]:
         h, c, last = state
-        output, (h, c), _ = super().advance(gates, (h, c), ())
-        last = torch.cat([last[:, 1:], output.unsqueeze(1)], dim=1)
-        return last.sum(1) + context[0][:, : self.config.hidden], (h, c, last), None
+        output, (h, c), _ = super().advance(gates, (h, c), (), rows)
+        last = torch.cat([rows.of_state(last)[:, 1:], output.unsqueeze(1)], dim=1)
+        # The same for all hypotheses of an image: what is theirs, less that, plus what is the image's.
+        seen = rows.by_row(rows.by_image(output) * 0 + context[0][:, None, : self.config.hidden])
+        return last.sum(1) + seen, (h, c, last), None
 
 
 @pytest.mark.parametrize("kind", [*DECODERS, "remembering"])
@@ -65,15 +70,18 @@ def test_the_graphs_compute_what_the_network_computes(
     for name, tensor in zip(names, (*context, *state), strict=True):
         np.testing.assert_allclose(found[name], tensor.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
 
-    # Two hypotheses of the last image and one of the first, over two steps.
-    rows = torch.tensor([2, 2, 0])
-    context, state = (tuple(part[rows] for part in parts) for parts in (context, state))
-    inputs = {name: found[name] if name in decoder.context_names else found[name][rows.numpy()] for name in names}
+    # A hypothesis of the first image and two of the last, over two steps; then both go on from the first of these.
+    rows = np.array([0, 2, 2])
+    context = tuple(part[rows] for part in context)
+    inputs = {name: found[name] for name in names}
     if decoder.context_names:
-        inputs["image_index"] = rows.numpy()
-    for words in ([1, 4, 5], [7, 3, 9]):
+        inputs |= {"image_rows": np.array([[0, 0], [0, 0], [1, 2]]), "row_slots": np.array([0, 4, 5])}
+    for words, parents in (([1, 4, 5], rows), ([7, 3, 9], np.array([0, 1, 1]))):
+        inputs["state_index"] = parents
         with torch.inference_mode():
-            scores, state, attention = decoder.step(torch.tensor(words), state, context)
+            scores, state, attention = decoder.step(
+                torch.tensor(words), tuple(part[parents] for part in state), context
+            )
         given = dict(
             zip(
                 (output.name for output in step.get_outputs()), step.run(None, {**inputs, "tokens": words}), strict=True

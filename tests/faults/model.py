@@ -26,6 +26,7 @@ HOSTILE = "tests/bundle/test_hostile_bundles.py"
 TOKENS = "tests/bundle/test_tokens.py"
 HABITS = "tests/bundle/test_habits.py"
 CONFIDENCE = "tests/bundle/test_confidence.py"
+GRAPHS = "tests/test_bundle_graphs.py"
 CAPTIONER = "tests/test_captioner.py"
 MATCHED = "tests/test_captioner_matching.py"
 SESSIONS = "tests/runtime/test_sessions.py"
@@ -210,14 +211,16 @@ SECTIONS = {
               "attention_grid is None:", "if False:", CAPTIONER),
         Fault("what is found out with the encoder is found out again", "            obstacle = opened\n",
               "            obstacle = opened\n            _open_cuda(ort, sources[-1], threads)\n", SESSIONS),
-        Fault("hypotheses go on from the states of others", "np.unique(parents, return_inverse=True)",
-              "np.unique(np.sort(parents), return_inverse=True)", CAPTIONER),
+        Fault("hypotheses go on from the states of others", "(part[used] for part in state)",
+              "(part[used[::-1]] for part in state)", CAPTIONER),
         Fault("an older decoder's hypotheses go on from the states of others", "(part[parents] for part in state)",
-              "(part[np.sort(parents)] for part in state)", CAPTIONER),
+              "(part[parents[::-1]] for part in state)", CAPTIONER),
         Fault("hypotheses look at the image of others", "np.searchsorted(self._images, images) * slots",
               "images * slots", CAPTIONER),
         Fault("what is known of finished images is kept in place of others'", "kept = np.searchsorted(self._images, "
-              "live)", "kept = np.arange(len(live))", CAPTIONER),
+              "live)", "kept = np.arange(len(live))", GRAPHS),
+        Fault("what is known of finished images is kept", "if len(live) < _FEWER * len(self._images):", "if False:",
+              GRAPHS),
         Fault("an image's hypotheses are those of the first", "image_rows[row_slots] = rows",
               "image_rows[row_slots] = rows % slots", CAPTIONER),
         Fault("an older decoder is not told of images", '{**context.whole, "image_index": images}',

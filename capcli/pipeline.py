@@ -44,8 +44,8 @@ class Result(Generic[Source, Said]):
 class PipelineSettings:
     """How much is done at once.
 
-    `batch_size`: images captioned together; None for what suits the model's provider. `workers`: threads that read and
-    decode. `max_pixels`: larger images are refused before they are decoded; None for the default limit.
+    `batch_size`: images captioned together, those of all lanes; None for what suits the model. `workers`: threads that
+    read and decode. `max_pixels`: larger images are refused before they are decoded; None for the default limit.
     `flush_after_s`: seconds that a started batch waits for the next image.
 
     Raises:

@@ -105,8 +105,15 @@ class Batcher:
             return found
 
     def close(self) -> None:
-        """Waits for what is being captioned: a thread that outlives Python in ONNX Runtime takes the process down."""
-        self._pool.shutdown(cancel_futures=True)
+        """Waits for what is being captioned: a thread that outlives Python in ONNX Runtime takes the process down.
+
+        Call it when nobody wants results any more. It waits for lanes, not for threads: Python up to 3.12 takes a
+        thread that it waited for when a signal came to be at its end, and does not wait for it any more.
+        """
+        for _ in range(self._lanes):
+            while not self._free.acquire(timeout=_LOOK_UP_S):
+                pass
+        self._pool.shutdown(wait=False)
 
     def _take_all(self) -> BaseException | None:
         """What the jobs end with."""
@@ -174,6 +181,9 @@ class Batcher:
 
     def _begun(self, jobs: list[Job]) -> Batch:
         pictured = [job for job in jobs if job.pixels is not None]
+        if pictured and self._abandoned.is_set():
+            self._free.release()
+            pictured = []
         if not pictured:
             return Batch(jobs, None)
         pixels = np.stack([job.pixels for job in pictured if job.pixels is not None])

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from capcli import BundleError, CapcliError, Caption, Captioner, ImageError, UsageError
 from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings, Result
-from tests.conftest import RunCommand, command, environment
+from tests.conftest import RunCommand, command, environment, python
 from tests.processes import left_over
 from tests.shapes import COLOURS, GROUNDS, SHAPES, draw
 
@@ -374,6 +374,35 @@ def test_a_closed_run_has_nothing_in_hand() -> None:
     time.sleep(0.05)
     results.close()
     assert now == 0
+
+
+# Ctrl-C while a batch is captioned, and once more while its end is waited for.
+TWICE_INTERRUPTED = """
+import os, signal, time
+import numpy as np
+from capcli.pipeline import Pipeline, PipelineInput, PipelineSettings
+
+def caption(pixels):
+    for _ in range(2):
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.3)
+    print("finished", flush=True)
+    return [["said"] for _ in pixels]
+
+load = lambda image: np.zeros((2, 2, 3), np.uint8)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    list(Pipeline(load, caption, PipelineSettings(1)).run([PipelineInput(0, 0)]))
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_what_is_being_captioned_is_waited_for_however_often_it_is_interrupted() -> None:
+    done = python(TWICE_INTERRUPTED)
+    assert (done.code, done.text.split(), done.errors) == (0, ["interrupted", "finished"], "")
 
 
 def pipeline_threads() -> int:

@@ -235,8 +235,11 @@ def open_sessions(graphs: Sequence[Path | bytes], target: Target, threads: int |
     note = None if obstacle is None else obstacle.reason
     left = sources[len(sessions) :]
     # At once: reading a graph takes one core, and leaves Python free.
-    with ThreadPoolExecutor(len(sources)) as pool:
-        sessions += pool.map(lambda source: _open_on_cpu(ort, source, threads, note), left)
+    pool = ThreadPoolExecutor(len(sources))
+    opening = [pool.submit(_open_on_cpu, ort, source, threads, note) for source in left]
+    # Not waited for here, since that is broken off badly by a signal (see `Batcher.close`).
+    pool.shutdown(wait=False)
+    sessions += [opened.result() for opened in opening]
     if left and target.provider == "cuda":
         raise ProviderError(f"{left[0].name}: CUDA cannot be used: {obstacle}")
     _give_memory_back()

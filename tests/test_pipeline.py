@@ -365,15 +365,18 @@ def test_a_closed_run_has_nothing_in_hand() -> None:
     def caption(pixels: np.ndarray) -> list[list[str]]:
         nonlocal now
         now += 1
-        time.sleep(0.2)
+        time.sleep(0.12)
         now -= 1
         return words(pixels)
 
     results = Pipeline(red, caption, PipelineSettings(batch_size=2)).run(PipelineInput(n, n) for n in range(50))
     next(results)
+    # A batch is in the lane by then, and the next one waits for it.
     time.sleep(0.05)
-    results.close()
-    assert now == 0
+    closing = threading.Thread(target=results.close, daemon=True)
+    closing.start()
+    closing.join(5)
+    assert not closing.is_alive() and now == 0
 
 
 # Ctrl-C while a batch is captioned, and once more while its end is waited for.

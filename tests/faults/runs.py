@@ -121,8 +121,10 @@ SECTIONS = {
               PIPELINE),
         Fault("what is not begun is lost", "        return left\n", "        return []\n", PIPELINE),
         Fault("results pile up", "queue.Queue(lanes)\n", "queue.Queue()\n", PIPELINE),
-        Fault("threads are waited for, which a signal breaks off", "self._pool.shutdown(wait=False)",
-              "self._pool.shutdown()", PIPELINE),
+        Fault("threads are waited for, which a signal breaks off",
+              "        for _ in range(self._lanes):\n            while not self._free.acquire(timeout=_LOOK_UP_S):\n"
+              "                pass\n        self._pool.shutdown(wait=False)\n",
+              "        self._pool.shutdown()\n", PIPELINE),
         Fault("lanes are not waited for", "        for _ in range(self._lanes):\n            while",
               "        for _ in range(0):\n            while", PIPELINE),
         Fault("an abandoned lane is never free again", "            self._free.release()\n            pictured = []\n",

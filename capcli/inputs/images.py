@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import math
 import os
 import threading
 from collections.abc import Callable
@@ -43,7 +44,8 @@ _READERS = {
     "ICO": "IcoImagePlugin",
     "JPEG2000": "Jpeg2KImagePlugin",
 }
-# A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the wanted size is left to resize from.
+# A JPEG is decoded at 1/2, 1/4 or 1/8, and a JPEG 2000 at any such part that it holds, as long as this many times the
+# wanted size is left to resize from.
 _DRAFT_MARGIN = 2
 _OPENING = threading.Lock()
 # Pillow reads a caller's image when its pixels are first asked for, and two threads may be given the same one.
@@ -108,8 +110,8 @@ def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: 
         raise ImageError(name_foreign(head))
     _prepare_reader(kind)
 
-    def decode(content: BinaryIO) -> np.ndarray:
-        return _decode(content, kind, size, keep_aspect, max_pixels)
+    def decode(content: BinaryIO, whole: bool = False) -> np.ndarray:
+        return _decode(content, kind, size, keep_aspect, max_pixels, whole)
 
     try:
         return decode(file)
@@ -126,23 +128,37 @@ def _read(file: BinaryIO, size: tuple[int, int], keep_aspect: bool, max_pixels: 
         raise ImageError(unread or _damage(kind, error)) from error
 
 
-def _decode(file: BinaryIO, kind: str, size: tuple[int, int], keep_aspect: bool, max_pixels: int | None) -> np.ndarray:
+def _decode(
+    file: BinaryIO, kind: str, size: tuple[int, int], keep_aspect: bool, max_pixels: int | None, whole: bool = False
+) -> np.ndarray:
+    """Decodes a file; a large one at a part of its size, if it is not wanted `whole`."""
     file.seek(0)
     formats = ["HEIF", *FORMATS] if kind == "HEIC" else sorted(FORMATS, key=lambda each: each != kind)
     with no_warnings, _open(file, formats) as image:
         _check_pixels(image, max_pixels)
-        if image.format == "JPEG" and image.mode in ("L", "RGB"):
-            image.draft(None, (size[0] * _DRAFT_MARGIN, size[1] * _DRAFT_MARGIN))
+        if not whole and image.mode in ("L", "RGB"):
+            _reduce(image, size)
         if reads_planes_wrongly(image):
             raise UnidentifiedImageError("planes of more than 8 bits")
         scale_transparency(image)
         return _to_rgb(image, size, keep_aspect)
 
 
-def _decode_whole(
-    file: BinaryIO, kind: str, decode: Callable[[BinaryIO], np.ndarray], error: Exception
-) -> np.ndarray | None:
+def _reduce(image: Image.Image, size: tuple[int, int]) -> None:
+    """Has a large image decoded at a part of its size, if its kind can be, and if more than enough is left of it."""
+    least = (size[0] * _DRAFT_MARGIN, size[1] * _DRAFT_MARGIN)
+    if image.format == "JPEG":
+        image.draft(None, least)
+    elif image.format == "JPEG2000":
+        halvings = int(math.log2(max(1.0, min(image.width / least[0], image.height / least[1]))))
+        # Pillow's name for it, which hides the method of all images. A file that was not halved so often is refused.
+        image.reduce = halvings  # type: ignore[assignment, method-assign]
+
+
+def _decode_whole(file: BinaryIO, kind: str, decode: Callable[..., np.ndarray], error: Exception) -> np.ndarray | None:
     """The picture of a file whose reader stumbled over something else; None where it is the picture."""
+    if kind == "JPEG2000":
+        return decode(file, whole=True)
     if kind == "PNG":
         picture = png_picture(file)
         return None if picture is None else decode(io.BytesIO(picture))

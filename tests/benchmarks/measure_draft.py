@@ -1,9 +1,9 @@
-"""What reduced-size JPEG decoding changes and saves: python -m tests.benchmarks.measure_draft FOLDER [--model BUNDLE].
+"""What decoding at a reduced size changes and saves: python -m tests.benchmarks.measure_draft FOLDER [--model BUNDLE].
 
-Captions every JPEG of FOLDER (large photos) decoded in full and at the reduced sizes that several margins allow, and
-prints how many captions differ from those of the full decode, the largest mean difference of pixels, and the time
-taken; beside them how many captions differ if every pixel is changed by at most one level. Not a test: the photos are
-yours.
+Captions every JPEG and JPEG 2000 of FOLDER (large photos) decoded in full and at the reduced sizes that several margins
+allow, and prints how many captions differ from those of the full decode, the largest mean difference of pixels, and the
+time taken; beside them how many captions differ if every pixel is changed by at most one level. Not a test: the photos
+are yours.
 """
 
 from __future__ import annotations
@@ -17,13 +17,15 @@ import numpy as np
 from capcli import Captioner
 from capcli.inputs import images
 
+_SUFFIXES = (".jpg", ".jpeg", ".jp2", ".j2k")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="default")
     arguments = parser.parse_args()
-    photos = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg"))
+    photos = sorted(path for path in arguments.folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     captioner = Captioner(arguments.model, provider="cpu")
     shipped = images._DRAFT_MARGIN
     full: list[np.ndarray] = []

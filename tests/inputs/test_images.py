@@ -157,6 +157,24 @@ def test_a_large_jpeg_decoded_at_reduced_size_looks_the_same(photo: Image.Image)
     assert difference(array, load_image(large, size=(224, 224))) < 3
 
 
+@pytest.mark.parametrize(("mode", "levels", "reduced"), [("RGB", 6, True), ("L", 6, True), ("RGB", 2, False)])
+def test_a_large_jpeg_2000_is_decoded_at_a_reduced_size_that_it_holds(
+    mode: str, levels: int, reduced: bool, photo: Image.Image
+) -> None:
+    """As a whole where it was not halved often enough."""
+    large = photo.convert(mode).resize((2400, 1800), Image.Resampling.LANCZOS)
+    content = encode(large, "JPEG2000", num_resolutions=levels)
+    whole = load_image(Image.open(io.BytesIO(content)), size=(224, 224))
+    apart = difference(load_image(content, size=(224, 224)), whole)
+    assert 0 < apart < 3 if reduced else apart == 0
+
+
+def test_a_damaged_jpeg_2000_is_refused_at_either_size(photo: Image.Image) -> None:
+    content = encode(photo.resize((2400, 1800)), "JPEG2000")
+    with pytest.raises(ImageError):
+        load_image(content[: len(content) // 8], size=(224, 224))
+
+
 def bomb(width: int, height: int) -> bytes:
     """A PNG of a few bytes that says it is this large."""
 

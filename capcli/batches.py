@@ -7,7 +7,6 @@ becomes free for them, so that what comes meanwhile still finds room.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import queue
 import threading
@@ -17,10 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from capcli.jobs import Job, Jobs
+from capcli.jobs import LOOK_UP_S, Job, Jobs, put
 
-# How often a wait looks up: a Ctrl-C, or the end of a run, must get through.
-_LOOK_UP_S = 0.2
 # Images that a free lane begins with when the next one is not there yet: so few are almost as fast each as more.
 _ENOUGH = 4
 
@@ -38,7 +35,7 @@ class Batch:
         """Returns when the jobs have their captions. Raises what captioning them raised."""
         if self._captioned is None:
             return
-        while not wait([self._captioned], _LOOK_UP_S).done:
+        while not wait([self._captioned], LOOK_UP_S).done:
             pass
         self._captioned.result()
 
@@ -97,7 +94,7 @@ class Batcher:
         """The next batch, in the order of the jobs; None after the last. Raises what ended the jobs."""
         while True:
             try:
-                found = self._batches.get(timeout=_LOOK_UP_S)
+                found = self._batches.get(timeout=LOOK_UP_S)
             except queue.Empty:
                 continue
             if isinstance(found, BaseException):
@@ -111,7 +108,7 @@ class Batcher:
         thread that it waited for when a signal came to be at its end, and does not wait for it any more.
         """
         for _ in range(self._lanes):
-            while not self._free.acquire(timeout=_LOOK_UP_S):
+            while not self._free.acquire(timeout=LOOK_UP_S):
                 pass
         self._pool.shutdown(wait=False)
 
@@ -121,7 +118,7 @@ class Batcher:
         while not self._abandoned.is_set():
             try:
                 # With nothing in hand there is nothing to flush.
-                job = self._jobs.get(timeout=self._flush_after_s if waiting else _LOOK_UP_S)
+                job = self._jobs.get(timeout=self._flush_after_s if waiting else LOOK_UP_S)
             except queue.Empty:
                 if not waiting and self._stopping.is_set():
                     return None
@@ -132,7 +129,7 @@ class Batcher:
                 return job
             if not job.loaded.is_set() and _pictures(waiting) >= _ENOUGH * self._lanes:
                 waiting = self._flushed(waiting)
-            while not job.loaded.wait(self._flush_after_s if waiting else _LOOK_UP_S):
+            while not job.loaded.wait(self._flush_after_s if waiting else LOOK_UP_S):
                 if self._abandoned.is_set():
                     return None
                 waiting = self._flushed(waiting)
@@ -169,7 +166,7 @@ class Batcher:
 
     def _begin(self, waiting: list[Job], share: Callable[[list[Job]], int]) -> list[Job]:
         """Begins with as many jobs as are a batch's share when a lane becomes free; returns those that still wait."""
-        while _pictures(waiting) and not self._free.acquire(timeout=_LOOK_UP_S):
+        while _pictures(waiting) and not self._free.acquire(timeout=LOOK_UP_S):
             if self._abandoned.is_set():
                 return waiting
         return self._begin_in_lane(waiting, share)
@@ -199,10 +196,7 @@ class Batcher:
             self._free.release()
 
     def _put(self, batch: Batch | BaseException | None) -> None:
-        while not self._abandoned.is_set():
-            with contextlib.suppress(queue.Full):
-                self._batches.put(batch, timeout=_LOOK_UP_S)
-                return
+        put(self._batches, batch, in_vain=self._abandoned.is_set)
 
 
 def _pictures(jobs: list[Job]) -> int:

@@ -120,11 +120,10 @@ class BundleGraphs:
 
         def step(tokens: np.ndarray, state: State, parents: np.ndarray, images: np.ndarray) -> StepResult:
             given: dict[str, Feed] = {"tokens": tokens}
+            used = parents
             if shares:
                 used, given["state_index"] = np.unique(parents, return_inverse=True)
-                given |= dict(zip(names.state, (part[used] for part in state), strict=True))
-            else:
-                given |= dict(zip(names.state, (part[parents] for part in state), strict=True))
+            given |= dict(zip(names.state, (part[used] for part in state), strict=True))
             if count:
                 given |= context.feeds(images) if shares else {**context.whole, "image_index": images}
             log_probs, *after = self.decoder.run(given, outputs)

@@ -90,7 +90,8 @@ class Captioner:
         ProviderError: ONNX Runtime is broken, or the provider cannot be used.
         UsageError: the model cannot average mirror images, since it does not tell the shape of its grid.
 
-    `threads` and `lanes` are what it has of them. Not safe to use from several threads at once.
+    `threads` and `lanes` are what it has of them. Use it from one thread at a time, but for `load` and
+    `caption_pixels`.
     """
 
     def __init__(

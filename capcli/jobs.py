@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -18,9 +18,12 @@ import numpy as np
 from capcli.errors import CapcliError
 
 Source = TypeVar("Source")
+Thing = TypeVar("Thing")
 
 # Captions of this many files are remembered, for streams that name a file again and again.
 _REMEMBERED = 1024
+# How often a wait looks up: a Ctrl-C, or the end of a run, must get through.
+LOOK_UP_S = 0.2
 # No further image is taken while so many bytes of images wait to be decoded.
 _MOST_BYTES_WAITING = 64 << 20
 
@@ -117,18 +120,15 @@ class JobReader:
             while self._bytes_waiting > _MOST_BYTES_WAITING and not self._stopping.is_set():
                 if self._abandoned.is_set():
                     return
-                self._room.wait(0.2)
+                self._room.wait(LOOK_UP_S)
 
     def _put(self, job: Job | BaseException | None) -> None:
-        while True:
-            try:
-                self._jobs.put(job, timeout=0.2)
-            except queue.Full:
-                # After a stop no further input goes in, but the end must, as long as somebody reads.
-                if self._abandoned.is_set() or (self._stopping.is_set() and isinstance(job, Job)):
-                    return
-            else:
-                return
+        # After a stop no further input goes in, but the end must, as long as somebody reads.
+        put(
+            self._jobs,
+            job,
+            in_vain=lambda: self._abandoned.is_set() or (self._stopping.is_set() and isinstance(job, Job)),
+        )
 
     def _job(self, given: PipelineInput[Any]) -> Job:
         job = Job(given)
@@ -151,6 +151,16 @@ class JobReader:
             self._bytes_waiting += _bytes_of(job)
         self._to_load.put(job)
         return job
+
+
+def put(where: queue.Queue[Thing], thing: Thing, in_vain: Callable[[], bool]) -> None:
+    """Puts something into a queue as soon as there is room, unless that has become in vain by then."""
+    while True:
+        try:
+            return where.put(thing, timeout=LOOK_UP_S)
+        except queue.Full:
+            if in_vain():
+                return None
 
 
 def _bytes_of(job: Job) -> int:

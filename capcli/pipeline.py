@@ -97,10 +97,6 @@ class Pipeline(Generic[Said]):
         """Takes no further input; what is in flight is finished. May be called from a signal handler."""
         self._stopping.set()
 
-    @property
-    def stopped(self) -> bool:
-        return self._stopping.is_set()
-
     def run(self, inputs: Iterable[PipelineInput[Source]]) -> Generator[Result[Source, Said], None, None]:
         """Yields a result for every input, in order. Closing the generator ends its threads.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -209,10 +210,11 @@ def caption(
     given = given_inputs(inputs, rules, null=null, newer=newer)
     if given.nameless:
         where.check_stdin()
-    opening, lanes = None, 1 if given.one else LANES_FOR_MANY
+    open_model = partial(OpeningModel, model, provider, threads, 1 if given.one else LANES_FOR_MANY)
+    opening = None
     if given.one and not (given.missing or dry_run) and where.file is None and not photos:
         # It will be needed for sure, and what is imported from here on takes as long.
-        opening = OpeningModel(model, provider, threads, lanes)
+        opening = open_model()
     # These load NumPy, which need not be waited for to be told of a wrong option.
     from capcli.captioning import CaptioningRun
     from capcli.cli.feedback import feedback_for
@@ -242,7 +244,7 @@ def caption(
         left_out=given.left_out,
     )
     run = CaptioningRun(
-        lambda: _load(opening or OpeningModel(model, provider, threads, lanes), mirror_average),
+        lambda: _load(opening or open_model(), mirror_average),
         wanted,
         Destinations(where.rows(alone=given.one), photos, feedback.kept, min_confidence),
         PipelineSettings(batch_size, workers, max_pixels),

@@ -213,8 +213,8 @@ SECTIONS = {
               "            obstacle = opened\n            _open_cuda(ort, sources[-1], threads)\n", SESSIONS),
         Fault("hypotheses go on from the states of others", "(part[used] for part in state)",
               "(part[used[::-1]] for part in state)", CAPTIONER),
-        Fault("an older decoder's hypotheses go on from the states of others", "(part[parents] for part in state)",
-              "(part[parents[::-1]] for part in state)", CAPTIONER),
+        Fault("an older decoder's hypotheses go on from the states of others", "            used = parents\n",
+              "            used = parents[::-1]\n", CAPTIONER),
         Fault("hypotheses look at the image of others", "np.searchsorted(self._images, images) * slots",
               "images * slots", CAPTIONER),
         Fault("what is known of finished images is kept in place of others'", "kept = np.searchsorted(self._images, "

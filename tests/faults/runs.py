@@ -71,7 +71,7 @@ SECTIONS = {
               "            except Exception as error:  # a worker that dies would leave the run waiting for ever\n",
               "            except ZeroDivisionError as error:\n", PIPELINE),
         Fault("pixels are kept with captions", "            job.pixels = None\n", "            pass\n", PIPELINE),
-        Fault("a started batch has no deadline", "timeout=self._flush_after_s if waiting else _LOOK_UP_S)\n"
+        Fault("a started batch has no deadline", "timeout=self._flush_after_s if waiting else LOOK_UP_S)\n"
               "            except", "timeout=10)\n            except", PIPELINE),
         Fault("a stop is unheard while an input is waited for", "                if not waiting and "
               "self._stopping.is_set():\n                    return None\n", "", PIPELINE),
@@ -122,7 +122,7 @@ SECTIONS = {
         Fault("what is not begun is lost", "        return left\n", "        return []\n", PIPELINE),
         Fault("results pile up", "queue.Queue(lanes)\n", "queue.Queue()\n", PIPELINE),
         Fault("threads are waited for, which a signal breaks off",
-              "        for _ in range(self._lanes):\n            while not self._free.acquire(timeout=_LOOK_UP_S):\n"
+              "        for _ in range(self._lanes):\n            while not self._free.acquire(timeout=LOOK_UP_S):\n"
               "                pass\n        self._pool.shutdown(wait=False)\n",
               "        self._pool.shutdown()\n", PIPELINE),
         Fault("lanes are not waited for", "        for _ in range(self._lanes):\n            while",

@@ -215,14 +215,14 @@ class AttentionDecoder(Decoder):
     ) -> tuple[Tensor, Tensors, Tensor | None]:
         values, keys = context
         h1, c1, h2, c2 = state
-        h1, c1 = self.attention_lstm(gates, torch.cat([h2, h1], dim=-1), c1, rows.of_state)
+        h1, c1 = self.attention_lstm(gates, torch.cat([h2, h1], dim=-1), c1, rows)
         # [N, K, P, attention]: an image's hypotheses look at it together.
         queries = rows.by_image(self.query(h1)).unsqueeze(2)
         energy = self.attend(torch.tanh(keys.unsqueeze(1) + queries)).squeeze(-1)
         attention = torch.softmax(energy.float(), dim=-1)
         seen = rows.by_row(torch.matmul(attention.to(values.dtype), values))
         gates = self.language_lstm.from_input(torch.cat([seen, h1.to(seen.dtype)], dim=-1))
-        h2, c2 = self.language_lstm(gates, h2, c2, rows.of_state)
+        h2, c2 = self.language_lstm(gates, h2, c2, rows)
         return h2, (h1, c1, h2, c2), rows.by_row(attention)
 
 
@@ -251,7 +251,7 @@ class PooledDecoder(Decoder):
     def advance(
         self, gates: Tensor, state: Tensors, context: Tensors, rows: Rows = OWN_ROWS
     ) -> tuple[Tensor, Tensors, Tensor | None]:
-        h, c = self.language_lstm(gates, *state, rows.of_state)
+        h, c = self.language_lstm(gates, *state, rows)
         return h, (h, c), None
 
 

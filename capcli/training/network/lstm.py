@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
+
+from capcli.training.network.rows import OWN_ROWS, Rows
 
 
 class LSTMCell(nn.Module):
@@ -23,24 +23,17 @@ class LSTMCell(nn.Module):
             self.from_input.bias[hidden : 2 * hidden] = 1.0
 
     def forward(
-        self,
-        gates_of_input: Tensor,
-        recurrent: Tensor,
-        cell: Tensor,
-        of_state: Callable[[Tensor], Tensor] | None = None,
+        self, gates_of_input: Tensor, recurrent: Tensor, cell: Tensor, rows: Rows = OWN_ROWS
     ) -> tuple[Tensor, Tensor]:
         """The next output and cell.
 
         Args:
             gates_of_input: `from_input` of each row's input, [B, 4 * hidden].
             recurrent, cell: the state, [S, recurrent] and [S, hidden].
-            of_state: what gives each of the B rows the row of the state that it goes on from; None where S is B.
+            rows: which row of the state each of the B goes on from; by default each from its own.
         """
-        gates_of_state = self.from_state(recurrent)
-        if of_state is not None:
-            # After the product: rows that go on from one share it.
-            gates_of_state, cell = of_state(gates_of_state), of_state(cell)
-        gates = (gates_of_input + gates_of_state).float()
+        # After the product: rows that go on from one share it.
+        gates = (gates_of_input + rows.of_state(self.from_state(recurrent))).float()
         write, forget, candidate, read = gates.chunk(4, dim=-1)
-        cell = torch.sigmoid(forget) * cell + torch.sigmoid(write) * torch.tanh(candidate)
+        cell = torch.sigmoid(forget) * rows.of_state(cell) + torch.sigmoid(write) * torch.tanh(candidate)
         return torch.sigmoid(read) * torch.tanh(cell), cell

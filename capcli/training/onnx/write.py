@@ -47,10 +47,9 @@ class DecoderGraph(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         names = self.decoder.context_names
-        tokens, state_index, rest = inputs[0], inputs[1], inputs[2:]
-        rows = SharedRows(state_index)
-        if names:
-            rows, rest = SharedRows(state_index, rest[0], rest[1]), rest[2:]
+        # Without a context nobody asks whose image it is.
+        begin = 4 if names else 2
+        tokens, rows, rest = inputs[0], SharedRows(*inputs[1:begin]), inputs[begin:]
         scores, state, attention = self.decoder.step(tokens, rest[len(names) :], rest[: len(names)], rows)
         return (scores, *state) if attention is None else (scores, *state, attention)
 
